@@ -57,7 +57,7 @@ class RoutedBlock(Block):
         assert config.capacity is not None  # the suite fills in each model's default
         self.capacity = config.capacity
         self._executed: Tensor | int = 0
-        # The submodules that `capacity` and `executed_tokens` are about (harness/call/subject/skip_claims.py).
+        # The submodules that `capacity` and `executed_tokens` are about (harness/call/subject/check_skipping.py).
         self.routed_parts = ("attention", "mlp") if config.granularity == "block" else (config.granularity,)
         kind = user_routers.load(config.router)
         if not issubclass(kind, Router):

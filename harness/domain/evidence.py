@@ -15,7 +15,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes, SomeNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.stats import power
-from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.against_baseline import Process
 
 Columns = Mapping[str, Sequence[float]]
 

@@ -22,7 +22,7 @@ SomeNotes = TypeVar("SomeNotes", bound=Notes)
 
 
 class Causality(Frozen):
-    """Whether logits depend on later tokens (`harness/call/subject/causality.py`).
+    """Whether logits depend on later tokens (`harness/call/subject/check_causality.py`).
 
     Attributes:
         reads_future: whether earlier log-probabilities changed when later tokens did; None where it was not tested.
@@ -46,7 +46,7 @@ WHOLE = "the whole forward pass"
 
 
 class Claim(Frozen):
-    """The statement of a module about the tokens that it executed, and the observation (`harness/call/subject/skip_claims.py`).
+    """The statement of a module about the tokens that it executed, and the observation (`check_skipping.py`).
 
     Attributes:
         module: its path; empty for the model.

@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from modbench.harness.call.profiling.run_time import RunTime
 from modbench.harness.core.units import human_duration
+from modbench.harness.execution.run_time import RunTime
 from modbench.harness.machine.roofline import stored
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
 

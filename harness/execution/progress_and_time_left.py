@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Protocol as Interface
 from typing import Self
 
-from modbench.harness.call.profiling.run_time import RunTime
 from modbench.harness.core.atomic_files import now
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.masking import masked
@@ -18,6 +17,7 @@ from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.run_phase import Slots
+from modbench.harness.execution.run_time import RunTime
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.process.graceful_stop import Stopped
 from modbench.harness.planning.plan import Plan

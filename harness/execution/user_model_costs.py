@@ -84,7 +84,7 @@ class UserModelCosts:
         return environment.collect()
 
     def _operators(self, case: Case) -> Listed:
-        from modbench.harness.call.profiling import run_time
+        from modbench.harness.execution import run_time
 
         if not case.is_user_model:
             found = run_time.operators(with_facts(_plain(case)), "forward")
@@ -200,7 +200,7 @@ def _memory(case: Case) -> dict[str, object]:
 
 
 def _recorded(case: Case) -> dict[str, object]:
-    from modbench.harness.call.profiling import operators_of_a_call as calls
+    from modbench.harness.call import operators as calls
 
     try:
         try:

@@ -277,7 +277,7 @@ def _spread(row: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _between_sd(rows: Sequence[dict[str, Any]]) -> float | None:
     """The spread between processes without the error inside them, taken out of the pool: single ones lie below it by chance."""
-    from modbench.harness.stats.block_effects import MEDIAN_PENALTY
+    from modbench.harness.stats.effects import MEDIAN_PENALTY
 
     known = [row for row in rows if row.get("blocks") and row.get("block_sd") is not None]
     whole = _pooled_sd(known, "process_sd")

@@ -25,6 +25,15 @@ LEVEL = 0.95
 POWER = 0.8
 # With fewer values there is no interval.
 FEWEST, FEWEST_ROUNDS = 3, 6
+# Standard deviations of a normal distribution per median absolute deviation, and of its median per that of its mean.
+SIGMA_PER_MAD = 1.4826
+MEDIAN_PENALTY = 1.2533
+
+
+def robust_sd(values: Sequence[float]) -> float:
+    """Robust standard deviation, 1.4826 times the median absolute deviation."""
+    middle = median(values)
+    return SIGMA_PER_MAD * median(abs(value - middle) for value in values)
 
 
 @dataclass(frozen=True)

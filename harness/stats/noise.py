@@ -7,15 +7,15 @@ does itself, such as collecting its garbage (`collect_s`), is its cost and no di
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median_high
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from modbench.harness.stats.block_effects import Columns
-
+# Samples of a variant, or what witnesses saw of blocks, by column.
+Columns = Mapping[str, Sequence[float]]
 Floats: TypeAlias = "npt.NDArray[np.float64]"
 Ints: TypeAlias = "npt.NDArray[np.int64]"
 Bools: TypeAlias = "npt.NDArray[np.bool_]"

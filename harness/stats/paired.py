@@ -1,4 +1,4 @@
-"""Two variants of one comparison: the numbers of each process by both clocks (`against_anchor.py`), and what was noisy.
+"""Two variants of one comparison: the numbers of each process by both clocks (`against_baseline.py`), and what was noisy.
 
 Wall time is what a user waits for, and what a busy machine disturbs. CPU time is what the thread ran: waiting for a processor
 does not touch it. It sees no other waiting either, no other thread and no GPU, so that it stands for wall time only where one
@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from modbench.harness.core.contracts import Estimand
 from modbench.harness.stats import noise
-from modbench.harness.stats.against_anchor import Process, Waits, waits
-from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.against_baseline import Process, Waits, waits
 from modbench.harness.stats.contrast import (
     NOT_RECORDED,
     SEVERAL_THREADS,
@@ -26,6 +25,7 @@ from modbench.harness.stats.contrast import (
     contrast,
     minus,
 )
+from modbench.harness.stats.noise import Columns
 from modbench.harness.stats.reason import Reason
 
 # CPU time of other threads, and waiting of its own, up to these shares of a variant's CPU time move no verdict.

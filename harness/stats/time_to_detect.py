@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import variance
 
-from modbench.harness.stats import block_effects, paired, power
-from modbench.harness.stats.block_effects import MEDIAN_PENALTY
+from modbench.harness.stats import effects, paired, power
+from modbench.harness.stats.effects import MEDIAN_PENALTY
 from modbench.harness.stats.paired import ProcessSamples
 
 # The slowdown that is to be called worse, and the margin of the verdict.
@@ -101,7 +101,7 @@ def measured(column: str, processes: Sequence[ProcessSamples], start_s: float, r
     around = [value - effect for effect, within in known for value in within]
     blocks = len(around) / len(known)
     # Croux & Rousseeuw 1992: few blocks look too alike.
-    block_sd = block_effects.spread(around) * blocks / (blocks - 0.8)
+    block_sd = effects.robust_sd(around) * blocks / (blocks - 0.8)
     error = MEDIAN_PENALTY * block_sd / math.sqrt(blocks)
     between_sd = math.sqrt(max(0.0, variance([effect for effect, _ in known]) - error**2))
     return Spread(between_sd, block_sd, start_s, round_s)

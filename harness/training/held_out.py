@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modbench.harness.call.subject.causality import guard
+from modbench.harness.call.subject.check_causality import guard
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case

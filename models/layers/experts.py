@@ -96,7 +96,7 @@ class ExpertMLP(nn.Module):
     def __init__(self, config: ModelConfig, layer: int, *, share: float, no_ops: int = 0) -> None:
         super().__init__()
         self.config, self.layer, self.share, self.n_experts = config, layer, share, config.n_experts
-        # What the module claims to process (harness/call/subject/skip_claims.py).
+        # What the module claims to process (harness/call/subject/check_skipping.py).
         self.capacity, self.executed_tokens, self.routed_parts = share, 0, ("experts",)
         self.router = nn.Linear(config.d_model, config.n_experts + no_ops, bias=False)
         self.experts = Experts(config)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from modbench.extend import RunFolder, after_timing, planned_job, run_job, turns
+from modbench.extend import RunFolder, check_timed_calls, interleave, planned_job, run_job
 
 if __name__ == "__main__":
     run, name = Path(sys.argv[1]), sys.argv[2]
-    turns.between(int(sys.argv[3]), int(sys.argv[4]))
-    after_timing.leave_out("the validity checks ran when the side was prepared, not in this process")
+    interleave.take_turns(int(sys.argv[3]), int(sys.argv[4]))
+    check_timed_calls.leave_out("the validity checks ran when the side was prepared, not in this process")
     run_job(planned_job(run, name), RunFolder(run))

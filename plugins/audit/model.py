@@ -20,7 +20,7 @@ from modbench.extend import (
     OperatorMode,
     Subject,
     Unmeasured,
-    causality,
+    check_causality,
     evaluating,
     name_of,
     same_draws,
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 # Nats by which log-probabilities may differ from rounding alone; in float64 nothing else is left.
-TOLERANCE = causality.TOLERANCE[torch.float32]
-EXACT = causality.TOLERANCE[torch.float64]
+TOLERANCE = check_causality.TOLERANCE[torch.float32]
+EXACT = check_causality.TOLERANCE[torch.float64]
 # The least rows of a decode step: of fewer, chance decides what share passes.
 DECODED = 8
 
@@ -211,7 +211,7 @@ class Audited:
         """
         logits_BTV = self.logits(tokens_BT, module, **how)
         wide = logits_BTV if logits_BTV.dtype == torch.float64 else logits_BTV.float()
-        return wide.log_softmax(-1).clamp(min=causality.LEAST)
+        return wide.log_softmax(-1).clamp(min=check_causality.LEAST)
 
     def seeded_log_p(self, tokens_BT: Tensor, module: nn.Module | None = None, **how: Any) -> Tensor:  # noqa: ANN401  # as above
         """`log_p` with fixed random numbers: any two such calls draw the same."""

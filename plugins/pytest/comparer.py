@@ -105,7 +105,7 @@ class Comparer:
             baseline()
             candidate()
             return Compared(key, NOT_JUDGED, settings.margin, reason=why)
-        from modbench.extend import at_threads
+        from modbench.plugins.python.threads import at_threads
 
         with at_threads(settings.threads):
             return self._measure_pair(key, baseline, candidate, settings)

@@ -20,17 +20,15 @@ from modbench.extend import (
     Process,
     Reason,
     Rule,
-    block_effects,
     both,
     contrast,
-    crowded,
     effects,
     noise,
     paired,
     together,
-    working_threads,
 )
 from modbench.plugins.python.callables import TimingProcess
+from modbench.plugins.python.threads import crowded, working_threads
 
 # Differences below this are of no practical interest, unless a user says otherwise.
 MARGIN = 0.02
@@ -177,7 +175,7 @@ def own_time(timing_processes: Sequence[TimingProcess], name: str) -> OwnTime:
         None if effect.low is None else math.exp(effect.low),
         None if effect.high is None else math.exp(effect.high),
         fmean(walls),
-        fmean(block_effects.spread(each) for each in rounds),
+        fmean(effects.robust_sd(each) for each in rounds),
         fmean(each.noisy[name] for each in processes),
         len(walls),
         effect.reason,

@@ -27,8 +27,8 @@ from modbench.extend import (
     nvml,
     shown,
     unknown,
-    working_threads,
 )
+from modbench.plugins.python.threads import working_threads
 
 # Rounds where neither their number nor a time is given: as many as fit into these seconds for each callable, within limits.
 SECONDS_EACH, LEAST_ROUNDS, MOST_ROUNDS = 1.0, 10, 100

@@ -40,13 +40,13 @@ def labels(call: Callable[[Tensor], object], timed: Tensor, language_model: nn.M
         timed: the tensor that it was timed on.
         language_model: the module, in evaluation mode, whose only input is tokens; None: it is none.
     """
-    from modbench.extend import output_caching_guard, skip_claims
+    from modbench.extend import check_caching, check_skipping
 
     guards: dict[Label, Callable[[], str | None]] = {
-        Label.REUSES_OUTPUT: partial(output_caching_guard.kept, call, output_caching_guard.drawn_from(timed))
+        Label.REUSES_OUTPUT: partial(check_caching.kept, call, check_caching.drawn_from(timed))
     }
     if language_model is not None:
-        guards[Label.MASKS_COMPUTE] = partial(skip_claims.masked, language_model, timed.clone())
+        guards[Label.MASKS_COMPUTE] = partial(check_skipping.masked, language_model, timed.clone())
     found = dict[str, str]()
     for label, guard in guards.items():
         try:

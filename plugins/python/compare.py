@@ -15,13 +15,11 @@ from modbench.extend import (
     Label,
     UsageError,
     against_theoretical,
-    at_threads,
     public,
     reason_in_words,
     shown,
     units,
     unknown,
-    working_threads,
 )
 from modbench.plugins.python import callable_contrasts, calls, checks, timing_processes
 from modbench.plugins.python.callable_contrasts import Beside, own_time
@@ -30,6 +28,7 @@ from modbench.plugins.python.calls import Flops, Loss, Model, Workload
 from modbench.plugins.python.comparison import Comparison, Row
 from modbench.plugins.python.inputs import CallInputs, Inputs
 from modbench.plugins.python.job import Job, on_device
+from modbench.plugins.python.threads import at_threads, working_threads
 
 WORKLOADS = ("forward", "train_step")
 EXAMPLE = "mb.compare(models, x)"

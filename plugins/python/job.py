@@ -10,11 +10,12 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from modbench.extend import Clock, Label, after_timing, limits, working_threads
+from modbench.extend import Clock, Label, check_timed_calls, limits
 from modbench.plugins.python import calls, checks
 from modbench.plugins.python.callables import MOST_ROUNDS, LeftBehind, TimingProcess, build_order, time_callables
 from modbench.plugins.python.calls import Flops, Loss, Model, Workload
 from modbench.plugins.python.inputs import INPUT_CHANGED, InputCopies, Inputs
+from modbench.plugins.python.threads import working_threads
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Job:
             return found
         with on_device(self.device), calls.evaluating(self.models):
             for name, model in self.models.items():
-                unseen = after_timing.why_unseen(compiled=calls.uncompiled(model) is not model)
+                unseen = check_timed_calls.why_unseen(compiled=calls.uncompiled(model) is not model)
                 if unseen:
                     found[name] = {str(Label.UNCHECKED): unseen}
                     continue

@@ -15,7 +15,6 @@ from modbench.extend import (
     Estimate,
     UsageError,
     about,
-    at_threads,
     counted,
     estimate,
     html_lines,
@@ -27,7 +26,6 @@ from modbench.extend import (
     public,
     reason_in_words,
     share,
-    working_threads,
     wrapped,
 )
 from modbench.extend import (
@@ -42,6 +40,7 @@ from modbench.extend import (
 from modbench.plugins.python.callable_contrasts import noise_causes, own_time, remedy
 from modbench.plugins.python.inputs import Inputs
 from modbench.plugins.python.job import Job
+from modbench.plugins.python.threads import at_threads, working_threads
 
 # Keywords of `measure` itself; all others are those of what is measured.
 OWN = ("rounds", "seconds", "threads")

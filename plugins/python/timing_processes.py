@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.extend import ModbenchError, UsageError, call_in_process, human_duration, in_short, working_threads
+from modbench.extend import ModbenchError, UsageError, call_in_process, human_duration, in_short
 from modbench.plugins.python.callables import TimingProcess
+from modbench.plugins.python.threads import working_threads
 
 if TYPE_CHECKING:
     from modbench.plugins.python.job import Job

@@ -1,6 +1,6 @@
 """Makes `comparisons.csv`: one row per pair and metric.
 
-How a stored time becomes a row: `samples.py` reads the processes of a run; in each, `stats/against_anchor.py` says how long
+How a stored time becomes a row: `samples.py` reads the processes of a run; in each, `stats/against_baseline.py` says how long
 every variant takes beside the anchor; `stats/paired.py` subtracts two variants, process by process; `stats/contrast.py` makes of
 these numbers a ratio, its t-interval over processes and, among the pairs of its family, a verdict (`pair_verdicts.py`);
 `pair_row` here adds who was compared, what was promised, and why something is missing.

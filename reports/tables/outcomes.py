@@ -21,7 +21,7 @@ from modbench.harness.domain.passes import Pass
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.stats import effects, paired, trend_test
-from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.against_baseline import Process
 from modbench.harness.stats.contrast import SEVERAL_THREADS, ByClock, Contrast, Rule, Seen, Side, contrast
 from modbench.harness.stats.paired import Numbers
 from modbench.harness.stats.reason import Reason

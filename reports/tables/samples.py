@@ -1,7 +1,7 @@
 """What a run measured: its jobs, and of each metric of a case one sample for each process or seed.
 
 Raw calls and notes stand behind a sample (`cell.py`). What a process says of all its variants is computed at once
-(`harness/stats/against_anchor.py`); `comparisons.py` subtracts two variants.
+(`harness/stats/against_baseline.py`); `comparisons.py` subtracts two variants.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from modbench.harness.machine.roofline.table import Table
 from modbench.harness.planning.comparisons import first_processes
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
-from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.against_baseline import Process
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Cell
 

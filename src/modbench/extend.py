@@ -46,28 +46,26 @@ if TYPE_CHECKING:
     from modbench.commands.cost.costs import as_text as costs_as_text
     from modbench.commands.plan.forecast import as_text as forecast_as_text
     from modbench.commands.plan.forecast import forecast, took_in_words
-    from modbench.harness.call.memory.rss_mark import MALLOC
-    from modbench.harness.call.memory.step_peak import StorageTracker
-    from modbench.harness.call.profiling.machine_peak import measure_peak
+    from modbench.harness.call.machine_peak import measure_peak
+    from modbench.harness.call.step_memory import StorageTracker
     from modbench.harness.call.subject import (
-        after_timing,
         build,
-        causality,
-        decode_guard,
-        output_caching_guard,
+        check_caching,
+        check_causality,
+        check_decoding,
+        check_skipping,
+        check_timed_calls,
         process_settings,
-        skip_claims,
     )
     from modbench.harness.call.subject.build import evaluating
+    from modbench.harness.call.subject.check_caching import same_draws
+    from modbench.harness.call.subject.check_counts import escapes
     from modbench.harness.call.subject.generation import Generation, set_missing
-    from modbench.harness.call.subject.output_caching_guard import same_draws
     from modbench.harness.call.subject.rewinding import COPIED, held_bytes, rewinder, tensors_of
-    from modbench.harness.call.subject.rows import RowWatch, factors
     from modbench.harness.call.subject.subject import Subject
-    from modbench.harness.call.subject.uncounted_work import escapes
-    from modbench.harness.call.timing import turns
+    from modbench.harness.call.subject.weight_rows import RowWatch, factors
+    from modbench.harness.call.timing import interleave
     from modbench.harness.call.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
-    from modbench.harness.call.timing.threads import at_threads, crowded, working_threads
     from modbench.harness.core import (
         atomic_files,
         labels,
@@ -181,8 +179,8 @@ if TYPE_CHECKING:
     from modbench.harness.machine.roofline.work import Work
     from modbench.harness.measure.metrics.latency import generation
     from modbench.harness.measure.metrics.loss import causal
-    from modbench.harness.measure.passes._training import Trained, rates_job, runs, train
-    from modbench.harness.measure.passes.train import notes_of
+    from modbench.harness.measure.passes.rss import MALLOC
+    from modbench.harness.measure.passes.train import notes_of, rates_job, runs
     from modbench.harness.planning import plan
     from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
@@ -215,8 +213,8 @@ if TYPE_CHECKING:
     from modbench.harness.results.run_folder import FINISHED, RunFolder, read
     from modbench.harness.results.user_files import sha256_of
     from modbench.harness.results.workspace import artifact
+    from modbench.harness.stats import contrast as contrasts
     from modbench.harness.stats import (
-        block_effects,
         effects,
         exact_two_proportions,
         interim,
@@ -225,9 +223,7 @@ if TYPE_CHECKING:
         power,
         solved,
     )
-    from modbench.harness.stats import contrast as contrasts
-    from modbench.harness.stats.against_anchor import Process, ticked
-    from modbench.harness.stats.block_effects import Columns
+    from modbench.harness.stats.against_baseline import Process, ticked
     from modbench.harness.stats.contrast import (
         APART,
         BETTER,
@@ -263,6 +259,7 @@ if TYPE_CHECKING:
     from modbench.harness.stats.fieller import Line
     from modbench.harness.stats.interim import FEWEST, ONE, Analysis, fractions_of, schedule
     from modbench.harness.stats.interim import LEVEL as ERROR_LEVEL
+    from modbench.harness.stats.noise import Columns
     from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
     from modbench.harness.stats.power import MOST, above_0, fewest
     from modbench.harness.stats.reason import Reason, both
@@ -271,6 +268,7 @@ if TYPE_CHECKING:
     from modbench.harness.training.held_out import autocast_of, why_not_causal
     from modbench.harness.training.task_eval import Answered
     from modbench.harness.training.trainer import Progress, Trainer
+    from modbench.harness.training.training_run import Trained, train
     from modbench.models import dense
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision

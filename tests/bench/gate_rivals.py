@@ -39,7 +39,7 @@ from typing import Any
 import load
 from pydantic import TypeAdapter
 
-from modbench.harness.call.timing import turns
+from modbench.harness.call.timing import interleave
 from modbench.harness.machine import environment
 from modbench.harness.stats import contrast, interim
 from modbench.plugins.ab import question as ab
@@ -106,12 +106,12 @@ def process(ask: int, granted: int) -> None:
     """Measure all works in turns with other processes, and print the times."""
     from planted_block import call_of
 
-    turns.between(ask, granted)
-    assert turns.take is not None
+    interleave.take_turns(ask, granted)
+    assert interleave.its_turn is not None
     calls = {times: call_of(times) for times in HEADS.values()}
     made: Times = {clock: {times: [] for times in calls} for clock in CLOCKS}
     for round_ in range(-1, ROUNDS):
-        turns.take()
+        interleave.its_turn()
         for times in random.sample([*calls], len(calls)):
             for _ in range(WARM_UP_CALLS if round_ < 0 else 1):
                 wall, cpu = time.perf_counter(), time.thread_time()

@@ -20,7 +20,7 @@ import torch
 
 from modbench.harness.call.timing.interleave import Call, Clock, Effort, Session
 from modbench.harness.machine import environment
-from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.against_baseline import Process
 from modbench.harness.stats.effects import over_processes
 from modbench.reports.reasons import in_words
 

@@ -171,7 +171,7 @@ FAULTS = (
         "An honest model whose gates flip between steps is accused of stored answers.",
         "tests/models/test_guards.py::test_a_gate_that_hovers_at_its_threshold_is_not_accused",
         (
-            "harness/call/subject/after_timing.py",
+            "harness/call/subject/check_timed_calls.py",
             "        self.before = None if trains else attempt(self._look)\n",
             "        self.before = attempt(self._look)\n",
         ),

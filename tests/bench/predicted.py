@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from modbench.harness.call.profiling.measured_table import clock_of, measure
-from modbench.harness.call.profiling.operators_of_a_call import of_real_tensors
+from modbench.harness.call.operator_peaks import clock_of, measure
+from modbench.harness.call.operators import of_real_tensors
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, GridPoint

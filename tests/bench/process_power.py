@@ -22,10 +22,10 @@ import numpy as np
 from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, TwoStage
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats import effects, power
-from modbench.harness.stats.against_anchor import Process
-from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.against_baseline import Process
 from modbench.harness.stats.contrast import INCONCLUSIVE, WORSE, Rule, estimated
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.noise import Columns
 
 MARGIN, TRUTH = 0.02, 0.03
 RULE = Rule("time", MARGIN)

@@ -39,7 +39,7 @@ from test_exchange_rates import losses, step_flops
 from test_exchange_rates import planned as planted_exchange
 from test_trend import followed, planted_losses
 
-from modbench.harness.call.profiling.operators_of_a_call import of_shapes
+from modbench.harness.call.operators import of_shapes
 from modbench.harness.core import atomic_files
 from modbench.harness.core.contracts import Text
 from modbench.harness.domain.case import Case, Job

@@ -16,10 +16,10 @@ from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.case import Case
-from modbench.harness.measure.passes._training import train_on_task
 from modbench.harness.registry import catalogue
 from modbench.harness.training.batches import batch_of, pieces
 from modbench.harness.training.task_eval import answer, one_question_each
+from modbench.harness.training.training_run import train_on_task
 
 # Tokens: 0 pads, 1 asks, 2 to 5 are answers. The answer to a question is the token before the asking one, plus one, in a circle.
 WORDS = ("pad", "?", "a", "b", "c", "d")

@@ -13,7 +13,7 @@ from cuda_jobs import case, timed
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
-from modbench.harness.call.memory.step_peak import of_training
+from modbench.harness.call.step_memory import of_training
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.call.timing import cuda_events, host_sync
 from modbench.harness.core.config import ModelConfig
@@ -30,7 +30,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan, predicted_seconds
 from modbench.harness.registry import catalogue
 from modbench.harness.results.measured_or_missing import attempt
-from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.against_baseline import Process
 
 DOUBTS = {name: catalogue.load("warnings", name) for name in catalogue.entries("warnings")}
 

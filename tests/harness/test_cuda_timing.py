@@ -12,7 +12,7 @@ import torch
 from cuda_jobs import job_of
 from fake_cuda import FakeCuda
 
-from modbench.harness.call.profiling import machine_peak
+from modbench.harness.call import machine_peak
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.call.timing import cuda_events
 from modbench.harness.call.timing.interleave import Clock, Effort, Measured, Session

@@ -19,7 +19,7 @@ from simulate import MARGIN, World, covered, pairs, words
 from modbench.harness.core.group_by import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.measure.passes.time import number_of_inputs
-from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.against_baseline import Process
 from modbench.harness.stats.contrast import Contrast, Estimates, Rule, Seen, together
 from modbench.harness.stats.effects import Effect, over_processes
 from modbench.reports.page import render

@@ -11,12 +11,12 @@ import pytest
 from planted import Trouble, fake_record
 
 from modbench import api
-from modbench.harness.call.profiling.run_time import RunTime
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration, parse_duration
 from modbench.harness.domain.records import Death
 from modbench.harness.execution import limits
 from modbench.harness.execution.limits import Limits, allowance, in_words
+from modbench.harness.execution.run_time import RunTime
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan

@@ -18,13 +18,13 @@ from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.execution import worker
-from modbench.harness.measure.passes import _training
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
 from modbench.harness.results.workspace import Workspace
 from modbench.harness.training import trainer as training
+from modbench.harness.training import training_run
 from modbench.harness.training.logger_feed import FOLDER, LoggerFeed
 
 STEPS = 25
@@ -237,7 +237,7 @@ def test_only_the_first_rank_sends(tmp_path: Path, kept: Kept) -> None:
     job = next(job for job in plan_of(log_to="kept").jobs if job.made_in == "train")
     for rank in (0, 1):
         with workspace.at(Workspace(tmp_path, job.name, Ranks(rank=rank, world=2))):
-            _training.logger_feed(job).look(some(12), {}, 0)
+            training_run.logger_feed(job).look(some(12), {}, 0)
     assert len(kept.opened) == 1
-    assert _training.logger_feed(job).logger is None  # outside a run folder
+    assert training_run.logger_feed(job).logger is None  # outside a run folder
     assert json.loads((tmp_path / FOLDER / f"{job.name}.json").read_text()) == {"sent": 10}

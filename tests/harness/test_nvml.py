@@ -19,7 +19,7 @@ from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import noise
-from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.against_baseline import Process
 
 MIG = "MIG-1"
 

@@ -11,13 +11,13 @@ from planted_peaks import planted
 from modbench.commands.doctor import aa_comparisons, checkup
 from modbench.commands.doctor.aa_comparisons import AAControl
 from modbench.commands.plan.forecast import as_text, forecast
-from modbench.harness.call.profiling import run_time
-from modbench.harness.call.profiling.run_time import RunTime
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Job
+from modbench.harness.execution import run_time
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.progress_and_time_left import Tracker
+from modbench.harness.execution.run_time import RunTime
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine.roofline import stored
 from modbench.harness.machine.roofline.stored import USUAL, Load, Pace

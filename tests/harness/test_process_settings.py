@@ -14,7 +14,7 @@ from test_faults import outcomes, planned, run_jobs
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from modbench.harness.call.subject import after_timing, process_settings
+from modbench.harness.call.subject import check_timed_calls, process_settings
 from modbench.harness.execution import worker
 from modbench.harness.machine.process.graceful_stop import ProcessChangedError
 from modbench.harness.registry import catalogue
@@ -180,10 +180,10 @@ def test_inputs_and_targets_share_no_memory() -> None:
 
 
 def test_what_no_counter_sees_could_not_be_checked() -> None:
-    assert after_timing.why_unseen(compiled=False) is None
-    assert after_timing.why_unseen(compiled=False, timer="parts") is None
-    assert "compiled code" in str(after_timing.why_unseen(compiled=True))
-    assert "timed as 'device'" in str(after_timing.why_unseen(compiled=False, timer="device"))
+    assert check_timed_calls.why_unseen(compiled=False) is None
+    assert check_timed_calls.why_unseen(compiled=False, timer="parts") is None
+    assert "compiled code" in str(check_timed_calls.why_unseen(compiled=True))
+    assert "timed as 'device'" in str(check_timed_calls.why_unseen(compiled=False, timer="device"))
 
 
 def test_every_label_is_unlike_every_other() -> None:

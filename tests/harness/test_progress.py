@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from present import of_type, present
 
-from modbench.harness.call.profiling.operators_of_a_call import of_real_tensors
-from modbench.harness.call.profiling.run_time import RunTime
+from modbench.harness.call.operators import of_real_tensors
 from modbench.harness.call.timing.interleave import Session
 from modbench.harness.domain.case import COUNTS, Case, Job
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.execution.progress_and_time_left import Tracker
+from modbench.harness.execution.run_time import RunTime
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine.process.torchrun import Ranks
 from modbench.harness.measure.passes import count, time

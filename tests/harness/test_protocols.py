@@ -14,14 +14,14 @@ from protocol_cases import EXAMPLES, case, example, protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.call.subject import skip_claims
+from modbench.harness.call.subject import check_skipping
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.model_methods import METHODS, parts_of
 from modbench.harness.machine.process.torchrun import Ranks
-from modbench.harness.measure.passes import _training
 from modbench.harness.measure.passes.train import notes_of
 from modbench.harness.registry import catalogue, user_models
+from modbench.harness.training import training_run
 from modbench.harness.training.trainer import Trainer
 from modbench.models.dense import Dense
 
@@ -66,9 +66,9 @@ def test_models_of_the_catalogue_have_every_part_but_losses_of_their_own() -> No
 @pytest.mark.slow
 def test_what_is_skipped_is_claimed_checked_and_watched(tmp_path: Path) -> None:
     made = Subject(example("routing"), 0)
-    found = skip_claims.claims(made.module, made.inputs(0, 1)[0])
+    found = check_skipping.claims(made.module, made.inputs(0, 1)[0])
     assert [(claim.stated, claim.rows, claim.masked) for claim in found] == [(8, 8.0, False)] * 2
-    trained = _training.train(example("routing"), protocol(tmp_path / "t.txt", watch=True))
+    trained = training_run.train(example("routing"), protocol(tmp_path / "t.txt", watch=True))
     assert present(trained.routing)["participation"] == 0.25
     assert trained.routing_reason == ""
     assert METRICS["router/participation"].measure(trained) == 0.25
@@ -77,7 +77,7 @@ def test_what_is_skipped_is_claimed_checked_and_watched(tmp_path: Path) -> None:
 
 
 def test_a_model_that_does_not_report_its_decisions_is_not_watched(tmp_path: Path) -> None:
-    trained = _training.train(example("decoding"), protocol(tmp_path / "t.txt", watch=True))
+    trained = training_run.train(example("decoding"), protocol(tmp_path / "t.txt", watch=True))
     with pytest.raises(Unmeasured, match=r"^not reported: .*decoding\.py:build .*observe"):
         METRICS["router/participation"].measure(trained)
 
@@ -162,7 +162,7 @@ def test_a_loss_is_a_scalar() -> None:
 def test_a_router_that_decides_without_the_future_is_evaluated_so(tmp_path: Path) -> None:
     """The top-k of the example sees later tokens; with its threshold it does not, and its loss has no label."""
     given = protocol(tmp_path / "t.txt", steps=6)
-    trained = _training.train(example("loss"), given)
+    trained = training_run.train(example("loss"), given)
     held_out = trained.held_out
     assert held_out.causality.reads_future
     assert present(held_out.causal_causality).reads_future is False
@@ -204,7 +204,7 @@ def test_progress_is_told_and_a_router_that_claims_to_be_causal_is_tested(
         return made[-1]  # type: ignore[no-any-return]
 
     monkeypatch.setattr(user_models, "load_user_model", lambda *_: build)
-    trained = _training.train(case("mine.py:build"), protocol(tmp_path / "t.txt"))
+    trained = training_run.train(case("mine.py:build"), protocol(tmp_path / "t.txt"))
     assert made[-1].seen == [0.0, 0.25, 0.5, 0.75, 1.0, (4, None)]
     assert trained.held_out.causality.reads_future is False
     assert trained.held_out.causal is None

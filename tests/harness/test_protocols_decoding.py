@@ -12,7 +12,7 @@ from protocol_cases import decodes, example, subject
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.call.subject import after_timing, decode_guard
+from modbench.harness.call.subject import check_decoding, check_timed_calls
 from modbench.harness.call.subject.generation import Generation
 from modbench.harness.call.subject.rewinding import held_bytes, rewinder
 from modbench.harness.call.subject.subject import Subject
@@ -43,9 +43,9 @@ def test_a_part_of_what_was_timed_is_counted(metric: str, monkeypatch: pytest.Mo
         return own(tokens_B, cache)
 
     monkeypatch.setattr(made.module, "decode", decode)
-    watched = after_timing.Watched(made, call, made.inputs(0, 1), 0, trains=False)
+    watched = check_timed_calls.Watched(made, call, made.inputs(0, 1), 0, trains=False)
     assert watched.found() == {}
-    assert len(steps) == 2 * after_timing.COUNTED_STEPS
+    assert len(steps) == 2 * check_timed_calls.COUNTED_STEPS
     assert made.steps == 20
 
 
@@ -62,12 +62,12 @@ def test_bytes_of_a_cache_are_its_own_word_if_that_is_not_too_small() -> None:
     assert METRICS["memory/kv_cache"].measure(weighed) == wanted
     cache: Any = [torch.zeros(3000)]
     with pytest.raises(Unmeasured, match=r"mine\.py:build .*no number nbytes"):
-        decode_guard.kept_bytes(subject(decodes()), cache)
+        check_decoding.kept_bytes(subject(decodes()), cache)
     held = SimpleNamespace(tensors={"k": torch.zeros(2, 1500)[:1]}, nbytes=6000)
     with pytest.raises(ValueError, match=r"6000 B, .* 12000 B.*contiguous\(\)"):
-        decode_guard.kept_bytes(subject(decodes()), held)
+        check_decoding.kept_bytes(subject(decodes()), held)
     held.nbytes = 12_000
-    assert decode_guard.kept_bytes(subject(decodes()), held) == 12_000
+    assert check_decoding.kept_bytes(subject(decodes()), held) == 12_000
 
 
 def test_what_belongs_to_the_model_is_no_part_of_the_cache() -> None:
@@ -97,7 +97,7 @@ def test_a_step_that_goes_wrong_later_is_refused() -> None:
 
     def forgets_late(self: Any, tokens_B: Tensor, cache: Any) -> Tensor:
         steps.append(tokens_B)
-        if len(steps) > decode_guard.LEAST_STEPS + 2:
+        if len(steps) > check_decoding.LEAST_STEPS + 2:
             cache[:] = [kv[:, 1:] for kv in cache]
         logits: Tensor = self.run(tokens_B[:, None], cache)[:, -1]
         return logits
@@ -195,7 +195,7 @@ def test_marks_of_its_own_are_preferred_and_a_cache_that_moves_on_is_not_reporte
         return F.one_hot(tokens_B, 5).float() * state
 
     with pytest.raises(Unmeasured, match=r"mine .*mark\(\) and rewind\(mark\)"):
-        decode_guard.check_rewind("mine", step, rewinder([state]), torch.zeros(2, 4, dtype=torch.int64), 3)
+        check_decoding.check_rewind("mine", step, rewinder([state]), torch.zeros(2, 4, dtype=torch.int64), 3)
 
 
 def test_only_a_model_that_says_so_is_captured_as_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ from planted_peaks import planted
 from present import of_type, present
 from protocol_cases import decodes, subject
 
-from modbench.harness.call.profiling.run_time import RunTime
 from modbench.harness.call.subject.generation import Generation
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.suite import Suite
+from modbench.harness.execution.run_time import RunTime
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan

@@ -15,8 +15,8 @@ from cases import case_of
 from planted_peaks import planted
 from present import present
 
-from modbench.harness.call.profiling import measured_table
-from modbench.harness.call.profiling.operators_of_a_call import of_real_tensors, why_not
+from modbench.harness.call import operator_peaks
+from modbench.harness.call.operators import of_real_tensors, why_not
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.machine.roofline import stored
@@ -97,14 +97,14 @@ def test_a_training_step_is_recorded_with_its_backward_pass_and_its_optimizer() 
 
 def test_every_kind_of_work_has_probes() -> None:
     with torch.no_grad():
-        kinds = {probe.kind for probe in measured_table.every(measured_table.Numbers(torch.float32))}
+        kinds = {probe.kind for probe in operator_peaks.every(operator_peaks.Numbers(torch.float32))}
     assert kinds | {"view"} == set(typing.get_args(Kind))
 
 
 def test_the_grid_of_every_kind_is_complete() -> None:
     """The rate between points needs all corners around it."""
     with torch.no_grad():
-        every = list(measured_table.every(measured_table.Numbers(torch.float32)))
+        every = list(operator_peaks.every(operator_peaks.Numbers(torch.float32)))
     points = tuple(Point(kind=probe.kind, size=probe.size, seconds=1.0) for probe in every)
     for grid in planted().model_copy(update={"points": points}).grids.values():
         combinations = 1

@@ -11,9 +11,9 @@ from planted_peaks import planted
 from present import present
 
 from modbench.commands.doctor import checkup
-from modbench.harness.call.profiling.run_time import DRAW_S, FIRST_CALLS, VARIANT_S, RunTime, operators
 from modbench.harness.call.timing.interleave import SHORTEST_SAMPLE_S
 from modbench.harness.domain.case import Job
+from modbench.harness.execution.run_time import DRAW_S, FIRST_CALLS, VARIANT_S, RunTime, operators
 from modbench.harness.machine.roofline.table import Table
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, predicted_seconds
@@ -127,7 +127,7 @@ def test_what_depends_on_data_costs_its_share_of_the_anchor() -> None:
 
 def test_the_list_from_shapes_is_that_of_the_real_call() -> None:
     """Below the lengths at which attention is computed in pieces, which only a CPU does, they agree."""
-    from modbench.harness.call.profiling.operators_of_a_call import of_real_tensors, of_shapes
+    from modbench.harness.call.operators import of_real_tensors, of_shapes
 
     table = planted()
     for case in timed(plan_of(), "forward").comparison.variants:
@@ -142,7 +142,7 @@ def test_the_list_from_shapes_is_that_of_the_real_call() -> None:
 
 
 def test_what_is_made_by_shape_alone_and_built_once_is_what_torch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    from modbench.harness.call.profiling import operators_of_a_call as calls
+    from modbench.harness.call import operators as calls
 
     models = [{"model": name} for name in ("dense", "mod", "mode_staged", "moe")]
     cases = plan_of(variants=models, grid={"seq_len": [32, 64]}, metrics=["latency/train_step"]).cases

@@ -16,8 +16,7 @@ from scipy import stats as scipy_stats
 
 from modbench.harness.call.timing.interleave import deal
 from modbench.harness.stats import paired
-from modbench.harness.stats.against_anchor import Process
-from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.against_baseline import Process
 from modbench.harness.stats.contrast import Rule, counted, verdict
 from modbench.harness.stats.effects import (
     Effect,
@@ -29,6 +28,7 @@ from modbench.harness.stats.effects import (
     over_processes,
     share_interval,
 )
+from modbench.harness.stats.noise import Columns
 from modbench.harness.stats.paired import ProcessSamples
 from modbench.harness.stats.reason import Reason
 

@@ -15,11 +15,11 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.case import Case, Protocol
-from modbench.harness.measure.passes._training import train
 from modbench.harness.planning.text.corpus import from_file
 from modbench.harness.planning.text.tokens import encode
 from modbench.harness.registry import catalogue
 from modbench.harness.training.batches import Windows
+from modbench.harness.training.training_run import train
 
 MODELS = sorted(catalogue.entries("models"))
 PLAN = TrainRun(seq_len=16, batch_size=4, steps=40, lr=5e-3, val_tokens=512)

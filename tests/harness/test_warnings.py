@@ -14,8 +14,8 @@ from modbench.harness.domain.evidence import Evidence, ProcessCount, TimingProce
 from modbench.harness.domain.notes import CountNotes, MemoryNotes, Notes, TimeNotes, TrainNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.registry import catalogue
-from modbench.harness.stats.against_anchor import Process
-from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.against_baseline import Process
+from modbench.harness.stats.noise import Columns
 
 DOUBTS = sorted(name for name, entry in catalogue.entries("warnings").items() if entry.plugin is None)
 CASE, ANCHOR = aa_comparisons.jobs(1, "cpu", 1)[0].comparison.variants

@@ -185,7 +185,7 @@ DOORS = {
             "harness/execution/worker.py": "ends whatever threads a model left",
             "harness/execution/one_job.py": "ends with the code of the process that it waited for",
             "harness/machine/process/child.py": "runs without modbench, as a script",
-            "harness/call/timing/turns.py": "nobody is left who could read a line",
+            "harness/call/timing/interleave.py": "nobody is left who could read a line",
         },
         "import sys\nsys.exit(2)",
     ),
@@ -236,12 +236,12 @@ DOORS = {
         "from modbench.harness.core.plain_text import escaped_json",
     ),
     "a model is checked before its times are believed": Door(
-        uses("output_caching_guard.kept", "output_caching_guard.reused", "skip_claims.claims", "skip_claims.masked"),
+        uses("check_caching.kept", "check_caching.reused", "check_skipping.claims", "check_skipping.masked"),
         {
             "plugins/python/checks.py": "",
             "harness/measure/passes/count.py": "before anything is timed: what a case says of itself is counted and stored",
         },
-        "from modbench.harness.call.subject import skip_claims\nskip_claims.claims(model, tokens)",
+        "from modbench.harness.call.subject import check_skipping\ncheck_skipping.claims(model, tokens)",
         count=2,  # each of the two guards of calls once
     ),
     "a call must leave the settings of the process as they were": Door(

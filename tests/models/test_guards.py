@@ -19,8 +19,8 @@ from toolbox import tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.call.subject import causality, output_caching_guard, rows, skip_claims
-from modbench.harness.call.subject.after_timing import Watched
+from modbench.harness.call.subject import check_caching, check_causality, check_skipping, weight_rows
+from modbench.harness.call.subject.check_timed_calls import Watched
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.measure.passes.count import Counted, count
@@ -68,14 +68,14 @@ class Model(nn.Module):
 
 
 def test_a_module_that_masks_what_it_computed_is_found_at_any_depth() -> None:
-    (claim,) = skip_claims.claims(Model(Skipping(masks=True)), tokens())
+    (claim,) = check_skipping.claims(Model(Skipping(masks=True)), tokens())
     assert (claim.module, claim.capacity, claim.stated, claim.tokens) == ("layers.0.inner", 0.25, 18, 72)
     assert claim.rows == 72
     assert claim.masked
 
 
 def test_a_model_without_claims_is_not_reported() -> None:
-    assert skip_claims.claims(Model(Skipping(masks=True, states=False)), tokens()) == []
+    assert check_skipping.claims(Model(Skipping(masks=True, states=False)), tokens()) == []
 
 
 def test_factors_come_after_a_bias_and_before_offsets() -> None:
@@ -86,7 +86,7 @@ def test_factors_come_after_a_bias_and_before_offsets() -> None:
         (aten.addmm.default, (other, left, right)),
         (aten._grouped_mm.default, (left, right, other)),
     ):
-        found = rows.factors(func, args)
+        found = weight_rows.factors(func, args)
         assert found[0] is left
         assert found[1] is right
 
@@ -121,7 +121,7 @@ class CopiesFirst(Skipping):
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("masks", [True, False])
 def test_copies_of_weights_are_followed_and_a_capacity_alone_is_held(how: str, masks: bool) -> None:
-    (claim,) = skip_claims.claims(Model(CopiesFirst(how, masks=masks)), tokens())
+    (claim,) = check_skipping.claims(Model(CopiesFirst(how, masks=masks)), tokens())
     assert claim.rows == (72 if masks else 18)
     assert claim.stated == 18
     assert claim.masked is masks
@@ -138,7 +138,7 @@ def test_a_weight_that_is_added_to_activations_is_not_multiplied() -> None:
         def forward(self, x_BTD: Tensor) -> Tensor:
             return super().forward(x_BTD + self.table)
 
-    (claim,) = skip_claims.claims(Model(Positions()), tokens(1, 40))
+    (claim,) = check_skipping.claims(Model(Positions()), tokens(1, 40))
     assert claim.rows == 10
     assert not claim.masked
 
@@ -147,14 +147,14 @@ def test_a_capacity_is_a_claim_only_where_it_is_a_share_and_stands_alone() -> No
     outer, slots = Model(CopiesFirst("scaled", masks=False)), nn.Linear(2, 2)
     outer.capacity, slots.capacity = 0.25, 64  # type: ignore[assignment]  # the protocol, by hand
     outer.slots = slots
-    assert list(skip_claims.stating(outer)) == ["layers.0.inner"]
+    assert list(check_skipping.stating(outer)) == ["layers.0.inner"]
 
 
 def test_a_claim_that_could_not_be_checked_says_so() -> None:
     """A module without a weight in any product: nothing was seen, which is not the same as nothing wrong."""
     part = nn.Identity()
     part.capacity, part.executed_tokens = 0.25, 18  # type: ignore[assignment]  # the protocol, by hand
-    (claim,) = skip_claims.claims(Model(part), tokens())
+    (claim,) = check_skipping.claims(Model(part), tokens())
     assert (claim.rows, claim.masked) == (None, False)
     assert "could not be checked" in plain(claimed(CountNotes(claims=(claim,))))
     doubted = evidence(counted={"claims": [claim.model_dump()]})
@@ -163,7 +163,7 @@ def test_a_claim_that_could_not_be_checked_says_so() -> None:
 
 def test_a_model_whose_logits_are_not_finite_is_not_called_causal() -> None:
     """No difference to NaN is ever above a tolerance."""
-    found = causality.guard(lambda x_BT: torch.full((*x_BT.shape, V), torch.nan), tokens(), V)
+    found = check_causality.guard(lambda x_BT: torch.full((*x_BT.shape, V), torch.nan), tokens(), V)
     assert found.reads_future is None
     assert "not numbers" in str(found.reason)
 
@@ -190,7 +190,9 @@ class Leaking(nn.Module):
 
 @pytest.mark.parametrize("how", ["a forbidden token", "an impossible token", "seeded noise", "every fourth place"])
 def test_a_leak_cannot_hide_behind_scale_noise_or_place(how: str) -> None:
-    found = causality.guard(Leaking(how), torch.randint(V, (2, 128), generator=torch.Generator().manual_seed(1)), V)
+    found = check_causality.guard(
+        Leaking(how), torch.randint(V, (2, 128), generator=torch.Generator().manual_seed(1)), V
+    )
     assert found.reads_future
     assert present(found.change) > 1
 
@@ -203,14 +205,14 @@ def test_noise_that_no_seed_controls_leaves_causality_open() -> None:
         noise = torch.randn((*tokens_BT.shape, V), generator=torch.Generator().manual_seed(next(draws)))
         return 0.1 * noise
 
-    found = causality.guard(forward, tokens(), V)
+    found = check_causality.guard(forward, tokens(), V)
     assert found.reads_future is None
     assert found.tried
     assert "differ by up to" in str(found.reason)
 
 
 def test_a_single_token_cannot_be_tested() -> None:
-    found = causality.guard(Leaking("openly"), tokens(2, 1), V)
+    found = check_causality.guard(Leaking("openly"), tokens(2, 1), V)
     assert found.reads_future is None
     assert found.reason is not None
     assert not found.tried
@@ -301,7 +303,7 @@ class Again(Skipping):
 )
 def test_weights_may_be_used_again_on_the_chosen_tokens_and_on_no_others(how: str, masked: bool, states: bool) -> None:
     torch.manual_seed(0)
-    (claim,) = skip_claims.claims(Model(Again(how, states=states)), tokens(2, 36))
+    (claim,) = check_skipping.claims(Model(Again(how, states=states)), tokens(2, 36))
     assert (claim.stated, claim.rows, claim.masked) == (18, 72 if "pieces" in how else 36, masked)
 
 
@@ -314,7 +316,7 @@ def test_weights_that_are_used_outside_of_their_module_count() -> None:
             x_BTD = self.embedding(tokens_BT)
             return self.head(part(x_BTD) + 0 * part.mlp(x_BTD))  # type: ignore[no-any-return]  # a module's
 
-    (claim,) = skip_claims.claims(Beside(Again("twice")), tokens(2, 36))
+    (claim,) = check_skipping.claims(Beside(Again("twice")), tokens(2, 36))
     assert claim.masked
 
 
@@ -394,10 +396,10 @@ def test_a_call_draws_the_same_numbers_each_time_and_leaves_the_state_of_all_sou
         by_numpy = float(np.random.rand())  # noqa: NPY002  # what models use
         return [random.random(), by_numpy, float(torch.rand(1))]
 
-    with output_caching_guard.same_draws(tokens()):
+    with check_caching.same_draws(tokens()):
         first = draws()
     state = random.getstate()
-    with output_caching_guard.same_draws(tokens()):
+    with check_caching.same_draws(tokens()):
         assert draws() == first
     assert random.getstate() == state
     assert draws() != first

@@ -17,11 +17,11 @@ from present import present
 from test_flops import MODELS, case, fewest
 from torch import nn
 
-from modbench.harness.call.memory.rss_mark import MALLOC
-from modbench.harness.call.memory.step_peak import StorageTracker, by_profiler, of_fake_tensors, of_training
+from modbench.harness.call.step_memory import StorageTracker, by_profiler, of_fake_tensors, of_training
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import ELEMENT_BYTES, Case
+from modbench.harness.measure.passes.rss import MALLOC
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue
 
@@ -198,8 +198,8 @@ def test_a_compiled_step_is_seen_by_the_profiler(monkeypatch: pytest.MonkeyPatch
 RSS = """
 import json, sys
 from modbench.harness.domain.case import Case
-from modbench.harness.call.memory.step_peak import of_training
-from modbench.harness.call.memory.rss_mark import high_water
+from modbench.harness.call.step_memory import of_training
+from modbench.harness.measure.passes.rss import high_water
 from modbench.harness.call.subject.subject import Subject
 import torch
 torch.set_num_threads(1)
@@ -222,7 +222,7 @@ def test_rss_counts_tensors_within_two_percent(model: str) -> None:
 
 
 def test_rss_without_the_settings_is_null() -> None:
-    from modbench.harness.call.memory.rss_mark import high_water
+    from modbench.harness.measure.passes.rss import high_water
 
     with pytest.raises(Unmeasured, match="malloc was set"):
         high_water(Subject(case("dense"), 0))
@@ -242,7 +242,7 @@ def test_the_parts_add_up_to_what_is_resident() -> None:
 
 
 def test_tied_weights_are_counted_once() -> None:
-    from modbench.harness.call.memory.step_peak import bytes_of
+    from modbench.harness.call.step_memory import bytes_of
 
     weight = nn.Parameter(torch.zeros(100))
     assert bytes_of([weight, weight, weight.view(10, 10)]) == 400

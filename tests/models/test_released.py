@@ -16,7 +16,7 @@ from present import of_type
 from toolbox import trains_and_reads_future
 from torch import Tensor, nn
 
-from modbench.harness.call.subject import decode_guard
+from modbench.harness.call.subject import check_decoding
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.domain.case import Case
@@ -119,10 +119,10 @@ def test_decoding_computes_what_forward_does_or_it_does_not(name: str) -> None:
     if name not in DECODES:
         assert module.why_no_decode()
     elif DECODES[name]:
-        decode_guard.check(subject, lambda prompt_BT, _: module.prefill(prompt_BT))
+        check_decoding.check(subject, lambda prompt_BT, _: module.prefill(prompt_BT))
     else:
         with pytest.raises(ValueError, match="do not compute what one"):
-            decode_guard.check(subject, lambda prompt_BT, _: module.prefill(prompt_BT))
+            check_decoding.check(subject, lambda prompt_BT, _: module.prefill(prompt_BT))
 
 
 def choices(module: Any, tokens_BT: Tensor) -> int:

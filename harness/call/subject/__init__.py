@@ -1,1 +1,1 @@
-"""The model under test, its inputs, and the validity checks of what it claims."""
+"""The model under test and its inputs (`subject.py`), and a `check_….py` for each validity check of what it claims."""

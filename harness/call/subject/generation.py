@@ -9,7 +9,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.call.subject import decode_guard
+from modbench.harness.call.subject import check_decoding
 from modbench.harness.call.subject.rewinding import rewinder
 from modbench.harness.call.timing.cuda_events import capture
 from modbench.harness.call.timing.interleave import Laps, Stopwatch
@@ -51,7 +51,7 @@ class Generation:
         if not subject.case.is_user_model:
             set_missing(subject.module, lambda: subject.inputs(0, 1)[0])
         if subject.case.is_user_model and not subject.decodes_as_forward:
-            decode_guard.check(subject, self.read)
+            check_decoding.check(subject, self.read)
             subject.decodes_as_forward = True
 
     def read(self, tokens_BT: Tensor, max_len: int) -> tuple[Tensor, Any]:
@@ -137,7 +137,7 @@ class Generation:
         rewind = rewinder(cache)
         if subject.case.is_user_model:
             with torch.no_grad():
-                decode_guard.check_rewind(subject.case.model, step, rewind, feed_BT, subject.steps)
+                check_decoding.check_rewind(subject.case.model, step, rewind, feed_BT, subject.steps)
         return step, rewind, feed_BT
 
     def decode(self) -> Callable[[Tensor], None]:

@@ -7,8 +7,10 @@ the calls are arguments, so that a test can plant an effect and a fake clock.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from modbench.harness.domain.case import VARIANTS_PER_BLOCK
 from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.machine.process import clocks
 from modbench.harness.stats import trend_test
-from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.against_baseline import Process
 
 # Long enough that reading the clocks costs under 0.1 % of a sample.
 SHORTEST_SAMPLE_S = 2e-3
@@ -326,3 +328,35 @@ class Stopwatch:
             for name, share in wanted.items():
                 found[f"{name}/{column}"] = ordered[max(0, math.ceil(share * len(ordered)) - 1)]
         return found
+
+
+# Waits for this process's turn; None: it is timed by itself.
+its_turn: Callable[[], None] | None = None
+
+
+def take_turns(ask: int, granted: int) -> None:
+    """Let this process take turns with others that are alive beside it and compute one after the other, round by round.
+
+    Processes that follow one another lie ten seconds apart, in which a shared machine's speed changes by more than the effect
+    that is looked for. Rounds that alternate lie less than a second apart. A process asks for its turn by a byte into one pipe,
+    and has it once it can read one from the other; its next question, or its end, hands the turn back.
+
+    Args:
+        ask: file descriptor that takes the questions.
+        granted: file descriptor that holds one byte for each turn.
+    """
+    global its_turn  # noqa: PLW0603  # set once, by what starts the process
+
+    def wait() -> None:
+        os.write(ask, b"?")
+        if not os.read(granted, 1):
+            raise SystemExit("the process that grants turns is gone")
+
+    def leave() -> None:
+        for each in (ask, granted):
+            with contextlib.suppress(OSError):
+                os.close(each)
+
+    # A process that a model forks must not hold the pipes open after this one has ended.
+    os.register_at_fork(after_in_child=leave)
+    its_turn = wait

@@ -1,6 +1,7 @@
 """Latency: wall time per call, with the device synchronised before and after; CPU time of the thread as well.
 
-Calls are forward passes and training steps, and of generation: reading a prompt, and decode steps with cached keys and values.
+Calls are forward passes and training steps, and of generation: reading a prompt, decode steps with cached keys and values, and
+whole requests.
 """
 
 from __future__ import annotations
@@ -197,6 +198,13 @@ GENERATED: tuple[Metric[Subject, Call], ...] = (
         about="Time per output token after the first: greedy generation in which the host reads every token before the next step",
         measure=lambda subject: generation(subject).generate(),
         per="step",
+    ),
+    timed(
+        key="latency/request",
+        workload="request",
+        no_theoretical=NOT_KNOWN,
+        about="End-to-end wall time of a request P+N: a prompt of P tokens and N decode steps, each token read by the host",
+        measure=lambda subject: generation(subject).request(),
     ),
 )
 

@@ -11,7 +11,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.units import Range
 
 if TYPE_CHECKING:
-    from modbench.harness.measure.passes._training import Trained
+    from modbench.harness.training.training_run import Trained
 
 
 _loss = partial(Metric[Any, Any], better="lower", measured_by="train", workload="train", scored_as="difference")

@@ -32,14 +32,14 @@ def _activations(weighed: Weighed) -> float:
 
 
 def _rss(subject: Subject) -> float:
-    from modbench.harness.call.memory.rss_mark import high_water
+    from modbench.harness.measure.passes.rss import high_water
 
     return high_water(subject)
 
 
 def _kv_cache(weighed: Weighed) -> float:
     """Bytes allocated for keys and values after the context, with room for the tokens to come."""
-    from modbench.harness.call.subject.decode_guard import kept_bytes
+    from modbench.harness.call.subject.check_decoding import kept_bytes
 
     _, cache = generation(weighed.subject).prefilled(weighed.subject.inputs(0, 1)[0])
     return kept_bytes(weighed.subject, cache)

@@ -10,7 +10,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.units import SHARE
 
 if TYPE_CHECKING:
-    from modbench.harness.measure.passes._training import Trained
+    from modbench.harness.training.training_run import Trained
 
 # Capacity and data decide how many tokens pass, and a constant answer reaches the base rate: neither direction is better.
 NO_DIRECTION = {"participation", "participation_causal", "real_share", "base_rate"}

@@ -34,7 +34,7 @@ from modbench.harness.results.measured_or_missing import attempt, missing, singl
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from modbench.harness.call.profiling.operators_of_a_call import Found
+    from modbench.harness.call.operators import Found
     from modbench.harness.call.subject.subject import Subject
     from modbench.harness.domain.suite import Suite
     from modbench.harness.planning.flops import user_router
@@ -282,8 +282,8 @@ def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
 
 def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) -> Counted:
     """Count a user's model by torch's counter on real tensors, backward as twice forward; or by its source's closed form."""
-    from modbench.harness.call.subject import training
-    from modbench.harness.call.subject.uncounted_work import escapes
+    from modbench.harness.call.subject import check_counts
+    from modbench.harness.call.subject.check_counts import escapes
     from modbench.harness.planning.flops import counter
 
     say("its contract, and FLOPs by torch's counter")
@@ -320,7 +320,7 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
     trained: tuple[float, float] | Missing = Missing(status="skipped", reason=NO_TRAINING)
     if "training" in parts:
         say("training mode against evaluation mode")
-        trained = attempt(partial(training.shares, partial(subject_of, case, seed, TRAINED_INPUTS)))
+        trained = attempt(partial(check_counts.shares, partial(subject_of, case, seed, TRAINED_INPUTS)))
     notes = CountNotes(
         operators=Operators(unknown=out_of_sight),
         trained_share=None if isinstance(trained, Missing) else trained[0],
@@ -417,9 +417,9 @@ def executed(
     case: Case, seed: int, known: CountNotes, *, hardware: bool, parts: Sequence[Counts], say: Say
 ) -> tuple[dict[str, float], CountNotes]:
     """FLOPs that kernels executed on real tensors, and the known notes extended by what the validity checks found."""
-    from modbench.harness.call.profiling.operators_of_a_call import Recorder
-    from modbench.harness.call.subject import output_caching_guard, skip_claims
-    from modbench.harness.call.subject.precision import Precision
+    from modbench.harness.call.operators import Recorder
+    from modbench.harness.call.subject import check_caching, check_skipping
+    from modbench.harness.call.subject.check_counts import Precision
     from modbench.harness.planning.flops import counter
 
     say("weights, and its contract")
@@ -433,7 +433,7 @@ def executed(
     found = {"forward_executed": float(seen.total)}
     out_of_sight = known.operators.unknown if known.operators else {}
     say("whether it skips what it claims")
-    stated = tuple(skip_claims.claims(module, second_BT))
+    stated = tuple(check_skipping.claims(module, second_BT))
     few, other = subject.inputs(seed + 1, 2)
     most = guarded(case, sum(p.numel() for p in module.parameters()))
     if most is not None:
@@ -441,7 +441,7 @@ def executed(
         few, other = (batch[:rows, :tokens] for batch in (few, other))
     say("whether every call is computed")
     with precision:  # also calls on tokens seen before, which may compute something else
-        reused = attempt(partial(output_caching_guard.reused, module, few, other))
+        reused = attempt(partial(check_caching.reused, module, few, other))
     guard = _reads_future(case, module, few, seed, say)
     if hardware:
         say("FLOPs of a training step's kernels")
@@ -466,7 +466,7 @@ def executed(
 
 def _reads_future(case: Case, module: nn.Module, tokens_BT: Tensor, seed: int, say: Say) -> Causality | Missing:
     """Whether logits depend on later tokens."""
-    from modbench.harness.call.subject import causality
+    from modbench.harness.call.subject import check_causality
 
     if case.config.bidirectional:
         reason = "a bidirectional model reads all tokens: there is no future to hide"
@@ -476,11 +476,11 @@ def _reads_future(case: Case, module: nn.Module, tokens_BT: Tensor, seed: int, s
     def forward(x_BT: Tensor) -> Tensor:
         nonlocal calls
         calls += 1
-        say(f"whether it reads later tokens, call {calls} of {causality.CUTS + 2}")
+        say(f"whether it reads later tokens, call {calls} of {check_causality.CUTS + 2}")
         logits_BTV: Tensor = module(x_BT)
         return logits_BTV
 
-    return attempt(partial(causality.guard, forward, tokens_BT, case.config.vocab_size, seed))
+    return attempt(partial(check_causality.guard, forward, tokens_BT, case.config.vocab_size, seed))
 
 
 def _operators(case: Case, seed: int, forward: Sequence[Found], parts: Sequence[Counts], say: Say) -> dict[str, object]:
@@ -493,7 +493,7 @@ def _operators(case: Case, seed: int, forward: Sequence[Found], parts: Sequence[
         parts: which of the two are wanted.
         say: called with each step.
     """
-    from modbench.harness.call.profiling.operators_of_a_call import of_real_tensors, why_not
+    from modbench.harness.call.operators import of_real_tensors, why_not
 
     reason = why_not(case)
     if reason is not None:

@@ -18,7 +18,7 @@ WORK = 60e9
 
 def run(job: Job, _metrics: list[AnyMetric]) -> Iterator[PeakFinding]:
     """Measure the peak; yields a finding, no outcome."""
-    from modbench.harness.call.profiling.machine_peak import measure_peak
+    from modbench.harness.call.machine_peak import measure_peak
 
     grid_point = job.comparison.grid_point
     with clocks.busy():

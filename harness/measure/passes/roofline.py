@@ -20,7 +20,7 @@ def run(job: Job, _metrics: list[AnyMetric]) -> Iterator[RooflineFinding]:
     """Measure the table and keep it, or take the one that was measured here today; yields a finding, no outcome."""
     import torch
 
-    from modbench.harness.call.profiling.measured_table import measure
+    from modbench.harness.call.operator_peaks import measure
     from modbench.harness.machine import certificate, environment
     from modbench.harness.machine.roofline import stored
 

@@ -9,7 +9,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modbench.harness.call.timing import interleave, turns
+from modbench.harness.call.timing import interleave
 from modbench.harness.call.timing.interleave import Clock, Effort, Measured, Samples, Session
 from modbench.harness.core.contracts import GENERATION, AnyMetric, Metric
 from modbench.harness.domain.case import Case, Comparison, Job, Protocol
@@ -29,7 +29,7 @@ from modbench.harness.results.measured_or_missing import SURVIVABLE, attempt, me
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modbench.harness.call.subject.after_timing import Watched
+    from modbench.harness.call.subject.check_timed_calls import Watched
     from modbench.harness.call.subject.subject import Subject
 
     # What a metric's `measure` returns: it is called with a batch of tokens.
@@ -84,7 +84,7 @@ def run(job: Job, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome | Bl
         of_blocks=of_blocks,
         tidy=partial(process_settings.check, settings, "its call"),
         settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
-        wait_for_turn=turns.take,
+        wait_for_turn=interleave.its_turn,
         column=f"{metrics[0].lap}/wall_s" if metrics[0].timer == "device" else "wall_s",
         inputs=inputs,
     )
@@ -145,7 +145,7 @@ def _prepare_all(
 
 
 def _prepare(case: Case, job: Job, metric: Metric[Subject, Call], clock: Clock, inputs: int) -> Timed:
-    from modbench.harness.call.subject import after_timing
+    from modbench.harness.call.subject import check_timed_calls
     from modbench.harness.call.subject.subject import Subject
 
     subject = Subject(case, job.protocol.seed, decode=job.protocol.decode, clock=clock)
@@ -160,9 +160,9 @@ def _prepare(case: Case, job: Job, metric: Metric[Subject, Call], clock: Clock, 
     watched = unchecked = None
     if case.is_user_model:
         timer = job.workload.partition("-")[2]
-        unchecked = after_timing.why_unseen(compiled=case.grid_point.compile, timer=timer)
+        unchecked = check_timed_calls.why_unseen(compiled=case.grid_point.compile, timer=timer)
         if unchecked is None:
-            watched = after_timing.Watched(subject, call, batches, job.protocol.seed, trains=trains)
+            watched = check_timed_calls.Watched(subject, call, batches, job.protocol.seed, trains=trains)
     clock.synchronize()  # attribute errors on the device to this variant, not to the next
     return Timed(call, batches, watched, unchecked)
 

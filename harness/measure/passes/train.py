@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.domain.case import Comparison, Job, Protocol
+from modbench.harness.core.variant_titles import slug
+from modbench.harness.domain.case import Case, Comparison, Job, Protocol
 from modbench.harness.domain.notes import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.machine.process import clocks
-from modbench.harness.measure.passes._training import Trained, logger_feed, runs, train, train_on_task
-from modbench.harness.planning.jobs import JobMaker
+from modbench.harness.planning.jobs import JobMaker, run_flops, train_run, tries_rates
 from modbench.harness.results.measured_or_missing import attempt, missing, single
+from modbench.harness.training.training_run import Trained, logger_feed, train, train_on_task
 
 if TYPE_CHECKING:
     from modbench.harness.training.task_eval import Answered
@@ -65,6 +66,28 @@ def _outcomes(
             notes = notes.model_copy(update=dict.fromkeys(LONG))
         kept = True
         yield single(case, metric, value, notes)
+
+
+def rates_job(case: Case) -> str:
+    """Name of the job that finds the learning rate of a variant, for all its sizes and budgets."""
+    return slug(f"rates-{case.family}-{case.grid_point.label}")
+
+
+def runs(
+    maker: JobMaker, comparison: Comparison, case: Case, made_in: str, seeds: Iterable[int], **changes: object
+) -> Iterator[Job]:
+    """One training run of a case for each seed, as the suite has it but for some changes.
+
+    Raises:
+        UsageError: if its budget cannot be met.
+    """
+    if tries_rates(maker.suite):
+        changes["rate_from"] = rates_job(case)
+    plan, one = train_run(maker.suite, comparison, case), comparison.model_copy(update={"variants": (case,)})
+    plan = plan.model_copy(update=changes)
+    for seed in seeds:
+        name = f"{made_in}-{case.id}-seed{seed}"
+        yield maker.job(name, one, made_in, run_flops(plan, case), run=plan, seed=seed, workload="train")
 
 
 def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:

@@ -14,7 +14,7 @@ from modbench.harness.domain.evidence import Evidence, warning
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import effects, noise, paired
-from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.noise import Columns
 
 # Below this share of noisy blocks the median is not affected.
 MOST_NOISY = 0.2

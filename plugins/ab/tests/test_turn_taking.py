@@ -11,11 +11,11 @@ from modbench.plugins.ab.turn_taking import Start
 
 CHILD = """
 import sys
-from modbench.harness.call.timing import turns
+from modbench.harness.call.timing import interleave
 name, file, rounds, code = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-turns.between(int(sys.argv[-2]), int(sys.argv[-1]))
+interleave.take_turns(int(sys.argv[-2]), int(sys.argv[-1]))
 for _ in range(rounds):
-    turns.take()
+    interleave.its_turn()
     with open(file, "a") as out:
         out.write(name + "<")
         out.flush()

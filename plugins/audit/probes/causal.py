@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modbench.extend import Causality, Label, causality
+from modbench.extend import Causality, Label, check_causality
 from modbench.plugins.audit.model import TOLERANCE, Audited
 from modbench.plugins.audit.probe import Probe
 from modbench.plugins.audit.report import Finding, Number, deviates, holds, unseen
@@ -47,7 +47,7 @@ def _guarded(audited: Audited, *, causal: bool = False) -> Causality:
 
     def found(module: nn.Module | None) -> Causality:
         logits = partial(audited.logits, module=module, **how)
-        return causality.guard(logits, audited.tokens(), audited.vocab_size, audited.seed)
+        return check_causality.guard(logits, audited.tokens(), audited.vocab_size, audited.seed)
 
     own = found(None)
     rounds = own.reads_future and (own.change or 0.0) < ROUNDS and audited.exact is not None

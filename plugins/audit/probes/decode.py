@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from modbench.extend import Generation, decode_guard
+from modbench.extend import Generation, check_decoding
 from modbench.plugins.audit.decoding import why_not
 from modbench.plugins.audit.model import Audited
 from modbench.plugins.audit.probe import Probe
@@ -21,7 +21,7 @@ def check(audited: Audited) -> Finding:
     if audited.draws_unheld:
         return unseen(DRAWS)
     with torch.no_grad(), audited.held_draws():
-        found = decode_guard.compare(subject, Generation(subject).read)
+        found = check_decoding.compare(subject, Generation(subject).read)
     change = Number(value=found.nats, unit="nat")
     facts = {"tokens": found.steps}
     if found.within:

@@ -15,11 +15,11 @@ from modbench.commands.plan.forecast import forecast as made_forecast
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.measure.passes._training import train
 from modbench.harness.planning import plan as planning
 from modbench.harness.planning.jobs import reads_text
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.training.training_run import train
 from modbench.reports.tables import load
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")

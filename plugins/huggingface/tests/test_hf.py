@@ -15,7 +15,7 @@ from hf_folders import SHAPE, text, tokenizer, write_llama
 from present import present
 from torch import Tensor
 
-from modbench.harness.call.memory.step_peak import of_fake_tensors, of_training
+from modbench.harness.call.step_memory import of_fake_tensors, of_training
 from modbench.harness.call.subject.build import build_module
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import UsageError
@@ -23,7 +23,6 @@ from modbench.harness.core.model_methods import parts_of
 from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.train_plan import TrainPlan
 from modbench.harness.domain.case import Case, Dtype
-from modbench.harness.measure.passes._training import train
 from modbench.harness.measure.passes.count import count
 from modbench.harness.measure.passes.memory import forecasts
 from modbench.harness.planning.flops import counter
@@ -32,6 +31,7 @@ from modbench.harness.planning.jobs import tokenizer_of
 from modbench.harness.planning.text.corpus import from_file
 from modbench.harness.planning.variants import decided_by
 from modbench.harness.registry import catalogue
+from modbench.harness.training.training_run import train
 
 transformers = pytest.importorskip("transformers", minversion="5.0")
 

@@ -23,12 +23,12 @@ from modbench.harness.core.model_methods import parts_of
 from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.train_plan import TrainPlan
 from modbench.harness.domain.case import Case, Dtype
-from modbench.harness.measure.passes._training import train
 from modbench.harness.measure.passes.memory import forecasts
 from modbench.harness.planning.flops import counter
 from modbench.harness.planning.jobs import tokenizer_of
 from modbench.harness.planning.variants import decided_by
 from modbench.harness.registry.case_facts import with_facts
+from modbench.harness.training.training_run import train
 from modbench.plugins.huggingface.mod import Logits, MoDForCausalLM, MoDOptions, convert
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]

@@ -12,7 +12,7 @@ from planted import left, planted_suite
 from planted_peaks import planted
 from sections_of import drawn, shown
 
-from modbench.harness.call.profiling.operators_of_a_call import of_shapes
+from modbench.harness.call.operators import of_shapes
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes, TimeNotes
 from modbench.harness.machine.roofline.table import Point, Table

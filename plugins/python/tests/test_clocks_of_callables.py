@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from test_two_clocks import MARGIN, columns
 
-from modbench.harness.call.timing.threads import at_threads
 from modbench.harness.stats import noise, paired
 from modbench.harness.stats.contrast import NOT_RECORDED
 from modbench.harness.stats.reason import Reason
 from modbench.plugins.python.callable_contrasts import CPU_MARGIN, beside_baseline
 from modbench.plugins.python.callables import TimingProcess, time_callables
+from modbench.plugins.python.threads import at_threads
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 import modbench as mb
 from modbench.harness.call.timing.interleave import Clock
-from modbench.harness.call.timing.threads import at_threads
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.labels import Label
 from modbench.plugins.python import callables, timing_processes
@@ -38,6 +37,7 @@ from modbench.plugins.python.callables import TimingProcess
 from modbench.plugins.python.inputs import Inputs
 from modbench.plugins.python.job import Job, on_device
 from modbench.plugins.python.measure import measure_job
+from modbench.plugins.python.threads import at_threads
 
 X = torch.ones(2, 8)
 LONG = "a model of a very long name"

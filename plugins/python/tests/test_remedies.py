@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from modbench.harness.call.timing.threads import at_threads, crowded
 from modbench.harness.stats.contrast import Contrast, Estimates, Rule, Seen
 from modbench.harness.stats.effects import Effect
 from modbench.plugins.python.callable_contrasts import CORES, Beside, remedy
+from modbench.plugins.python.threads import at_threads, crowded
 
 
 def test_the_remedy_is_named_where_threads_wait_for_a_core(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def install() -> None:
 def _shrink() -> None:
     """Make what is sized for a card small enough for a CPU."""
     from modbench.commands.doctor import aa_comparisons
-    from modbench.harness.call.profiling import machine_peak
+    from modbench.harness.call import machine_peak
 
     aa_comparisons.AA_CONTROLS["cuda"] = aa_comparisons.AA_CONTROLS["cpu"]
     machine_peak.SHAPES["cuda"] = ((128, 256, 1024),)

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import elided
-from modbench.harness.call.profiling.run_time import RunTime
 from modbench.harness.core.group_by import grouped
 from modbench.harness.core.plain_text import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration, human_span
 from modbench.harness.domain.case import ELEMENT_BYTES
 from modbench.harness.domain.user_model_cost import UserModelCost
+from modbench.harness.execution.run_time import RunTime
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.machine.roofline.stored import USUAL

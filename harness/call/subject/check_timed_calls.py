@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from modbench.harness.call.subject import causality, output_caching_guard
+from modbench.harness.call.subject import check_caching, check_causality
 from modbench.harness.call.subject.build import evaluating
-from modbench.harness.call.subject.output_caching_guard import same_draws
+from modbench.harness.call.subject.check_caching import same_draws
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.records import Missing
 from modbench.harness.results.measured_or_missing import attempt
@@ -98,7 +98,7 @@ class Watched:
         tokens_BT, module, steps = self.batches[0], self.subject.module, self.subject.steps
         self.subject.steps = min(steps, COUNTED_STEPS)
         try:
-            flops = output_caching_guard.flops_of(self.call, tokens_BT)
+            flops = check_caching.flops_of(self.call, tokens_BT)
         finally:
             self.subject.steps = steps
         with evaluating(module), torch.no_grad(), same_draws(tokens_BT):
@@ -115,9 +115,9 @@ def differs(before: Seen, after: Seen) -> dict[str, Any]:
     written = [name for name, writes in after.writes.items() if writes != before.writes.get(name)]
     if written:
         return {"unchecked": f"{COMPUTED}: they changed weights ({written[0]})"}
-    one, other = (seen.logits.float().log_softmax(-1).clamp(min=causality.LEAST) for seen in (before, after))
+    one, other = (seen.logits.float().log_softmax(-1).clamp(min=check_causality.LEAST) for seen in (before, after))
     nats = float((one - other).abs().max())
-    if nats > causality.TOLERANCE.get(before.logits.dtype, causality.TOLERANCE[torch.float32]):
+    if nats > check_causality.TOLERANCE.get(before.logits.dtype, check_causality.TOLERANCE[torch.float32]):
         return {
             "unchecked": f"{COMPUTED}: log-probabilities of the same tokens moved by up to {nats:.2g} nats meanwhile"
         }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from modbench.harness.call.subject.causality import LEAST
+from modbench.harness.call.subject.check_causality import LEAST
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.model_methods import PAGE
 

@@ -11,8 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from modbench.harness.core.errors import UsageError, shown
-from modbench.harness.core.units import MOST_THREADS
+from modbench.extend import UsageError, shown, units
 
 
 def working_threads() -> int:
@@ -51,8 +50,8 @@ def checked(number: object) -> None:
         UsageError: if it is no whole number from 1 on, or more than anybody has.
     """
     whole = isinstance(number, int) and not isinstance(number, bool)
-    if number is not None and not (whole and 1 <= number <= MOST_THREADS):  # type: ignore[operator]  # it is whole
-        raise UsageError(f"threads = {shown(number)}: give a whole number from 1 to {MOST_THREADS:,}.")
+    if number is not None and not (whole and 1 <= number <= units.MOST_THREADS):  # type: ignore[operator]  # it is whole
+        raise UsageError(f"threads = {shown(number)}: give a whole number from 1 to {units.MOST_THREADS:,}.")
 
 
 def crowded() -> str:

@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from modbench.harness.call.timing.threads import at_threads, working_threads
 from modbench.harness.core.errors import UsageError
+from modbench.plugins.python.threads import at_threads, working_threads
 
 
 def test_threads_are_as_before_also_after_an_error() -> None:

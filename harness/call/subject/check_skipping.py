@@ -34,8 +34,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.call.subject.output_caching_guard import same_draws
-from modbench.harness.call.subject.rows import RowWatch
+from modbench.harness.call.subject.check_caching import same_draws
+from modbench.harness.call.subject.weight_rows import RowWatch
 from modbench.harness.domain.notes import Claim
 from modbench.harness.results.measured_or_missing import attempt
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import OF_THE_LOGGER, TrainRun
-from modbench.harness.core.variant_titles import slug
-from modbench.harness.domain.case import Case, Comparison, Job, Protocol
+from modbench.harness.domain.case import Case, Job, Protocol
 from modbench.harness.machine.process import clocks
 from modbench.harness.machine.process.torchrun import ALONE, Ranks
-from modbench.harness.planning.jobs import JobMaker, reads_text, run_flops, train_run, tries_rates
+from modbench.harness.planning.jobs import reads_text
 from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
 from modbench.harness.results.json_files import read_sealed
@@ -32,37 +31,12 @@ if TYPE_CHECKING:
 LOOK_TOKENS = 2048
 
 
-def rates_job(case: Case) -> str:
-    """Name of the job that finds the learning rate of a variant, for all its sizes and budgets."""
-    return slug(f"rates-{case.family}-{case.grid_point.label}")
-
-
-def runs(
-    maker: JobMaker, comparison: Comparison, case: Case, made_in: str, seeds: Iterable[int], **changes: object
-) -> Iterator[Job]:
-    """One training run of a case for each seed, as the suite has it but for some changes.
-
-    Raises:
-        UsageError: if its budget cannot be met.
-    """
-    if tries_rates(maker.suite):
-        changes["rate_from"] = rates_job(case)
-    plan, one = train_run(maker.suite, comparison, case), comparison.model_copy(update={"variants": (case,)})
-    plan = plan.model_copy(update=changes)
-    for seed in seeds:
-        name = f"{made_in}-{case.id}-seed{seed}"
-        yield maker.job(name, one, made_in, run_flops(plan, case), run=plan, seed=seed, workload="train")
-
-
 class RoutingWatch(typing.Protocol):
-    """Watches the routers of one training run.
-
-    Attributes:
-        carried: lists of numbers and tensors that a checkpoint keeps.
-    """
+    """Watches the routers of one training run."""
 
     @property
-    def carried(self) -> dict[str, list[Any]]: ...
+    def carried(self) -> dict[str, list[Any]]:
+        """Lists of numbers and tensors that a checkpoint keeps."""
 
     def look(self, step: int) -> None:
         """Look at the routers after so many steps."""

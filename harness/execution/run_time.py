@@ -192,7 +192,7 @@ def predicted_s(case: Case) -> float:
 @functools.cache
 def operators(case: Case, workload: str) -> Listed | None:
     """The operators of a call on the meta device; None if shapes alone do not tell."""
-    from modbench.harness.call.profiling.operators_of_a_call import of_decoding, of_shapes, why_not
+    from modbench.harness.call.operators import of_decoding, of_shapes, why_not
 
     if why_not(case) is not None or case.facts.runs_user_code:  # a user's code runs in no process but its job's
         return None

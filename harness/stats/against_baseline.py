@@ -31,8 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from modbench.harness.stats import noise
-from modbench.harness.stats.block_effects import Columns
-from modbench.harness.stats.noise import Bools, Floats, Ints
+from modbench.harness.stats.noise import Bools, Columns, Floats, Ints
 
 
 class Waits(NamedTuple):

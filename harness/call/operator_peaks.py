@@ -252,7 +252,7 @@ def _processes(dtype: Dtype, table: Table) -> dict[str, float]:
 
 def _tiny(model: str, dtype: Dtype, threads: int) -> Iterator[tuple[Call, Listed]]:
     """A forward pass and a training step of a tiny model, with their operators."""
-    from modbench.harness.call.profiling.operators_of_a_call import record
+    from modbench.harness.call.operators import record
     from modbench.harness.call.subject.subject import Subject
     from modbench.harness.registry import catalogue
 

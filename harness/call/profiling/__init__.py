@@ -1,1 +1,0 @@
-"""Profiles of one call, and the machine's measured peak."""
