@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.titles import short_name
+from modbench.harness.core.variant_titles import short_name
 from modbench.harness.domain.case import Case
 from modbench.harness.stats.verdicts import BETTER, BETTER_OPEN, EQUIVALENT, INCONCLUSIVE, WORSE, WORSE_OPEN
 

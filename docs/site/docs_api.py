@@ -22,7 +22,7 @@ MODULES = (
     ("modbench.plugins.audit.report", "What a probe returns, and the card of a model."),
     ("modbench.harness.domain.passes", "What a file in `passes/` exports."),
     ("modbench.harness.core.loggers", "What a file in `loggers/` exports."),
-    ("modbench.harness.execution.launching", "What a file in `launchers/` exports."),
+    ("modbench.harness.execution.launcher", "What a file in `launchers/` exports."),
     ("modbench.reports.section", "What a file in `sections/` exports."),
     ("modbench.reports.output_format", "What a file in `formats/` exports."),
 )

@@ -1,6 +1,6 @@
 """The interface of catalogue models: one protocol that the harness calls and every `models/*.py` is checked against.
 
-A user's own model may have any part of it (`protocols.py`). Importing this file does not load torch.
+A user's own model may have any part of it (`model_methods.py`). Importing this file does not load torch.
 
 Shapes: B batch, T tokens, V vocabulary, C classes, E experts, L layers.
 """

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from modbench.harness.core.config import MOST_TOKENS
 from modbench.harness.core.contracts import TOKENIZERS
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.frozen import Frozen, Margin
+from modbench.harness.core.immutable import Frozen, Margin
 
 # The baseline of the sweep; its best other variant, and the next best; the same routing by noise.
 Role = Literal["baseline", "best", "runner_up", "control"]

@@ -12,16 +12,16 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from modbench.harness.core import titles
+from modbench.harness.core import variant_titles
 from modbench.harness.core.config import Key, ModelConfig
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.core.model_specs import Options, is_user_model
-from modbench.harness.core.titles import short_name
 from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.core.variant_titles import short_name
 from modbench.harness.domain.phases import WALL, Phase
 
 # No title steers a terminal.
-Title = Annotated[str, AfterValidator(lambda text: text and titles.checked(text))]
+Title = Annotated[str, AfterValidator(lambda text: text and variant_titles.checked(text))]
 Dtype = Literal["fp32", "bf16", "fp16"]
 Device = Literal["cpu", "cuda"]
 Size: TypeAlias = Annotated[int, Field(ge=1)]
@@ -226,7 +226,7 @@ class Case(Frozen):
 
     @functools.cached_property
     def facts(self) -> CaseFacts:
-        """Facts of its model and router, which whoever plans the case looks up (`lookup.py`); `Comparison` stores them."""
+        """Facts of its model and router, which whoever plans the case looks up (`case_facts.py`); `Comparison` stores them."""
         raise AssertionError(f"no facts of {self.model} are known")
 
     def with_facts(self, facts: CaseFacts) -> Case:

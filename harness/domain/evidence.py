@@ -9,7 +9,7 @@ from typing import TypeAlias
 from pydantic import model_validator
 
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes, SomeNotes

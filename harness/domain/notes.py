@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 from pydantic import Field, model_validator
 
 from modbench.harness.core.contracts import SOLVED
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.machine.roofline.table import Table
 from modbench.harness.machine.roofline.work import Listed
 

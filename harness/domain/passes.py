@@ -10,7 +10,7 @@ from modbench.harness.domain.phases import WALL, Phase
 
 if TYPE_CHECKING:
     from modbench.harness.core.contracts import AnyMetric
-    from modbench.harness.core.frozen import Frozen
+    from modbench.harness.core.immutable import Frozen
     from modbench.harness.core.labels import Label
     from modbench.harness.domain.case import Case, Comparison, Job
     from modbench.harness.domain.notes import Notes

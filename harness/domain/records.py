@@ -17,8 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.printable import masked
+from modbench.harness.core.immutable import Frozen
+from modbench.harness.core.masking import masked
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import Notes, SomeNotes
 from modbench.harness.machine.certificate import Certificate

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from modbench.harness.core.config import check_sizes
-from modbench.harness.core.frozen import Frozen, Margin
-from modbench.harness.core.titles import slug
+from modbench.harness.core.immutable import Frozen, Margin
 from modbench.harness.core.train_plan import ConfirmPlan, IsoflopPlan, TaskPlan, TrainPlan, TrendPlan
 from modbench.harness.core.units import MOST_THREADS, check_seed, plain_share
+from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import DecodePlan, Device, Dtype, Protocol
 from modbench.harness.domain.variant_tables import Quantity, Variant
 

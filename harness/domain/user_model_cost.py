@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.machine.roofline.work import Listed
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]

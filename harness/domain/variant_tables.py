@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from modbench.harness.core import model_specs
 from modbench.harness.core.config import ModelConfig, with_shares
 from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.domain.case import Title
 
 # What a dense model can have in common with the variant that it is solved for.

@@ -15,11 +15,11 @@ from typing import Any, NoReturn
 
 from modbench.harness.domain.case import Case
 from modbench.harness.execution import worker
-from modbench.harness.execution.launch.local import variables
+from modbench.harness.execution.launchers.local import variables
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine.process import child
 from modbench.harness.machine.process.child import Child
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 
 # Files by which a function that is called and its caller talk: the cases, and a line of JSON for each answer.
 CASES, ANSWERS = "asked.json", "answered.jsonl"

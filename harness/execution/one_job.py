@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.foreign import refuse_links
 from modbench.harness.domain.case import Job
 from modbench.harness.machine.process import exit_codes
 from modbench.harness.results import user_files
-from modbench.harness.results.layout import run_file
+from modbench.harness.results.layout import refuse_links, run_file
 from modbench.harness.results.run_file import plan_of, read_run_file
 from modbench.harness.results.run_folder import RunFolder
 
@@ -63,7 +62,7 @@ def run(job: Job, folder: Path, limit_s: float | None) -> int:
 
     A job that was killed by a signal ends this process with the same signal.
     """
-    from modbench.harness.execution.launch.local import LocalLauncher
+    from modbench.harness.execution.launchers.local import LocalLauncher
 
     grid_point = job.comparison.grid_point
     launcher = LocalLauncher(cold=True, threads=grid_point.threads, device=grid_point.device)

@@ -7,18 +7,18 @@ import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from modbench.harness.core import printable
+from modbench.harness.core import masking
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.domain.case import Job
-from modbench.harness.execution.launching import is_remote_launcher
+from modbench.harness.execution.launcher import is_remote_launcher
 from modbench.harness.machine import certificate, environment
 from modbench.harness.registry import catalogue
-from modbench.harness.results import decisions, user_files
-from modbench.harness.results.decisions import Decided
+from modbench.harness.results import rule_decisions, user_files
+from modbench.harness.results.record_files import read_record
+from modbench.harness.results.rule_decisions import Decided
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.results.run_folder import RunFolder, read
-from modbench.harness.results.sealed_records import read_record
 from modbench.harness.results.workspace import Workspace
 
 # Files that are named in a message.
@@ -30,7 +30,7 @@ def without_old_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun
     again = {job.group for job in remaining(stored, retry_failed=retry_failed)} & stored.decisions.keys()
     old = [each for each in (stored.decisions[group] for group in again) if not _stands(each)]
     for decided in old:
-        decisions.file_of(stored.path, decided.group).unlink(missing_ok=True)
+        rule_decisions.file_of(stored.path, decided.group).unlink(missing_ok=True)
     return read(str(stored.path)) if old else stored
 
 
@@ -59,7 +59,7 @@ def check_options(stored: StoredRun, given: Sequence[str] | None) -> None:
     Raises:
         UsageError: if a value among them was masked.
     """
-    if given is None and any(printable.MASK in option for option in stored.options):
+    if given is None and any(masking.MASK in option for option in stored.options):
         raise UsageError(
             f"{stored.path}: a value among the launcher's options was masked ({shown(' '.join(stored.options))}). Give the "
             "options again, behind --."

@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.files import now
+from modbench.harness.core.atomic_files import now
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Record
-from modbench.harness.execution.launching import Launcher, MakeLauncher, Started, is_remote_launcher
+from modbench.harness.execution.launcher import Launcher, MakeLauncher, Started, is_remote_launcher
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.phase import Asker, Progress, Run, Slots
-from modbench.harness.execution.progress_tracker import Display, Tracker
+from modbench.harness.execution.progress_and_time_left import Display, Tracker
+from modbench.harness.execution.run_phase import Asker, Progress, Run, Slots
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results.lock import Lock
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.sealed_records import read_record
 from modbench.harness.results.workspace import remove_empty
 
 

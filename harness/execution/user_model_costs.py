@@ -16,8 +16,8 @@ from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution import command
 from modbench.harness.machine import certificate, environment
 from modbench.harness.machine.roofline import stored
-from modbench.harness.registry.lookup import with_facts
-from modbench.harness.results.outcomes import SURVIVABLE
+from modbench.harness.registry.case_facts import with_facts
+from modbench.harness.results.measured_or_missing import SURVIVABLE
 
 if TYPE_CHECKING:
     from modbench.harness.machine.roofline.work import Listed

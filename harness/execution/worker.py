@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from modbench.harness.core.files import now
+from modbench.harness.core.atomic_files import now
 from modbench.harness.domain.case import GridPoint, Job
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Blocks, Environment, Outcome, Record

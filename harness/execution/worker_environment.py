@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from modbench.harness.core.printable import SECRET
+from modbench.harness.core.masking import SECRET
 
 MORE = "MODBENCH_PASS_ENV"
 # Whole names.

@@ -1,6 +1,6 @@
 """A machine's certificate: how often it called two identical models different, and how much processes differ; of all checks.
 
-Each check is a file under the user's state folder (`core/files.py`), by a fingerprint of the machine, device and
+Each check is a file under the user's state folder (`core/atomic_files.py`), by a fingerprint of the machine, device and
 threads. A verdict needs 100 comparisons: at 20, a machine that calls 5 % different would not be fit 7.5 % of the time, and one
 that calls 20 % different would be 21 %; at 100 that is 1.1 and 0.6 %. docs/method-verdicts.md has the chances of each word.
 """
@@ -22,8 +22,8 @@ from uuid import uuid4
 
 from pydantic import Field
 
+from modbench.harness.core.atomic_files import NoHomeError, now, state_folder, write_atomically
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import NoHomeError, now, state_folder, write_atomically
 from modbench.harness.core.units import per_cent, percent
 from modbench.harness.machine import cuda_driver
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import Job

@@ -19,7 +19,7 @@ from modbench.harness.planning.matching import Costs, Matcher, case_of, placeles
 from modbench.harness.planning.suite_tables import SuiteTable
 from modbench.harness.planning.variants import ResolvedVariant, resolve_variants
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 
 # Abbreviations of a size's keys in ids.
 SHORT = {"d_model": "d", "n_layers": "L", "n_heads": "H"}

@@ -12,9 +12,9 @@ from typing import get_args
 from modbench.harness.core.contracts import AnyMetric, Text, Workload
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import Pairs
-from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, TrainPlan, TrainRun
 from modbench.harness.core.units import percent
+from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import VARIANTS_PER_BLOCK, Case, Comparison, GridPoint, Job, Protocol
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.suite import TWO_STAGE, Suite

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, in_words, near_path, nearest, unknown
-from modbench.harness.core.titles import slug
 from modbench.harness.core.units import human
+from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
 from modbench.harness.domain.suite import OF_PLUGINS, READ_BY, TABLES, Grid, Suite
 from modbench.harness.domain.variant_tables import look_beside

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.titles import slug
+from modbench.harness.core.immutable import Frozen
+from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import Case, Comparison, Device, Job, MatchedBaseline
 from modbench.harness.domain.suite import TWO_STAGE, Suite
 from modbench.harness.domain.variant_tables import VariantsFrom

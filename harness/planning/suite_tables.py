@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from pydantic import ValidationError
 
 from modbench.harness.core.errors import UsageError, in_words, unknown
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.domain.suite import TABLES, Suite, TablePlan
 from modbench.harness.registry import catalogue, plugins
 

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from modbench.harness.core import model_specs, titles
+from modbench.harness.core import model_specs, variant_titles
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.model_specs import Pairs, label
-from modbench.harness.core.titles import short_name
 from modbench.harness.core.units import check_capacity
+from modbench.harness.core.variant_titles import short_name
 from modbench.harness.domain.suite import MATCHES, Suite
 from modbench.harness.domain.variant_tables import Match, Quantity, Variant
 from modbench.harness.planning.matched_baselines import QUANTITIES
@@ -230,7 +230,7 @@ def _title(variant: Variant, point: Mapping[str, Any]) -> str:
         if isinstance(tried, list) and len(tried) > 1
     ]
     values = (f"{point[key]}" if key == "capacity" else f"{key} {point[key]}" for key in several)
-    return titles.checked(" ".join([variant.title, *values])) if variant.title else ""
+    return variant_titles.checked(" ".join([variant.title, *values])) if variant.title else ""
 
 
 def check_titles(variants: Iterable[tuple[str, str]]) -> None:

@@ -37,7 +37,7 @@ KINDS = {
     "metrics": ("modbench.harness.measure.metrics", "METRICS"),
     "passes": ("modbench.harness.measure.passes", "PASS"),
     "adaptive_rules": ("modbench.harness.measure.adaptive_rules", "RULE"),
-    "launchers": ("modbench.harness.execution.launch", "LAUNCHER"),
+    "launchers": ("modbench.harness.execution.launchers", "LAUNCHER"),
     "warnings": ("modbench.harness.measure.warnings", "WARNING"),
     "probes": ("", "PROBE"),
     "corpora": ("modbench.suites.corpora", "CORPUS"),

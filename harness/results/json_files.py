@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from modbench.harness.core.atomic_files import write_atomically
 from modbench.harness.core.errors import UnreadableError, in_short
-from modbench.harness.core.files import write_atomically
-from modbench.harness.core.printable import escaped_json
+from modbench.harness.core.plain_text import escaped_json
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 # How a file with a digest begins.

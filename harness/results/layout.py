@@ -7,15 +7,17 @@ Few file systems like folders of ten thousand files. A run that is spread says s
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import itertools
 import json
+import os
 from pathlib import Path
 
+from modbench.harness.core.atomic_files import write_atomically
 from modbench.harness.core.errors import UnreadableError, UsageError, near_path, shown
-from modbench.harness.core.files import write_atomically
-from modbench.harness.core.foreign import problem_of_name
+from modbench.harness.core.plain_text import is_printable
 
 # Where runs are written unless `--out` says otherwise, and the file that makes a folder a run.
 RUNS, RUN_FILE = "runs", "run.json"
@@ -25,6 +27,8 @@ TOGETHER, SPREAD = "together", "spread"
 MARK = "layout.json"
 # Folders with a file for every job, which are made before the first job runs.
 EVERY_JOB = ("jobs", "logs")
+# A file system's limit is 255 bytes; endings such as `.died.log` and those of unfinished files take some of them.
+MOST_NAME_BYTES = 230
 
 
 def is_run(folder: Path) -> bool:
@@ -111,3 +115,40 @@ def file_of(run: Path, folder: str, name: str, ending: str) -> Path:
     if of(run) == SPREAD:
         place /= hashlib.sha256(name.encode()).hexdigest()[:2]
     return place / f"{name}{ending}"
+
+
+def problem_of_name(name: str) -> str | None:
+    """Why a name is not that of a plain file, in words; None if it is one."""
+    if not name:
+        return "is empty"
+    if name.startswith("."):
+        return "begins with a dot"
+    if "/" in name or "\\" in name:
+        return "holds a slash"
+    if not is_printable(name):
+        return "holds control characters"
+    if len(name.encode(errors="surrogatepass")) > MOST_NAME_BYTES:
+        return f"is longer than {MOST_NAME_BYTES} bytes"
+    return None
+
+
+def refuse_links(folder: Path) -> None:
+    """Check that all that lies in a folder are files and folders of its own. What vanishes meanwhile is passed over.
+
+    A link that stays inside is allowed: loggers of training runs make such links. The folder itself may be reached through one.
+
+    Raises:
+        UsageError: if a link leads out of the folder, or a pipe or device, which may never answer, stands in the place of a file.
+    """
+    root, waiting = os.path.realpath(folder), [str(folder)]
+    while waiting:
+        with contextlib.suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    if not os.path.realpath(entry.path).startswith(root + os.sep):
+                        said = "a symbolic link out of the run folder: nothing outside is read or written"
+                        raise UsageError(f"{entry.path} is {said}. Remove it, or put a copy in its place.")
+                elif entry.is_dir():
+                    waiting.append(entry.path)
+                elif not entry.is_file() and os.path.lexists(entry.path):
+                    raise UsageError(f"{entry.path} is a pipe or a device: a run folder holds files. Remove it.")

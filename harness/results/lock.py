@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modbench.harness.core.atomic_files import now
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
-from modbench.harness.core.files import now
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 
 if sys.platform != "win32":
     import fcntl

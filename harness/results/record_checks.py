@@ -16,7 +16,7 @@ from modbench.harness.domain.notes import Notes, WithoutUserCodeFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.registry import catalogue
-from modbench.harness.results.sealed_records import as_record
+from modbench.harness.results.record_files import as_record
 
 # Columns of samples, and what their values can be.
 COLUMNS: dict[str, Range] = {

@@ -16,14 +16,14 @@ from pydantic import BaseModel, ValidationError
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UnreadableError
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, CaseFacts, Comparison, Job, JobFacts, Protocol
 from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results.decisions import Decided, Result
 from modbench.harness.results.json_files import DIGEST, DamagedError, first_problem, load, parse, read_sealed
-from modbench.harness.results.sealed_records import Damaged
+from modbench.harness.results.record_files import Damaged
+from modbench.harness.results.rule_decisions import Decided, Result
 from modbench.harness.results.user_files import Origin
 
 
@@ -172,7 +172,7 @@ def plan_of(stored: dict[str, Any], file: Path, only: str | None = None) -> Plan
 
 
 class SeedSet(NamedTuple):
-    """Seeds of a run whose records are pooled with those of others (`results/pooling.py`).
+    """Seeds of a run whose records are pooled with those of others (`results/pooled_seeds.py`).
 
     Attributes:
         run: the folder.

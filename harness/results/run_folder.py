@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import printable
+from modbench.harness.core import masking
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.foreign import refuse_links
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import decisions, layout, lock, user_files
+from modbench.harness.results import layout, lock, rule_decisions, user_files
 from modbench.harness.results.json_files import DamagedError, write_sealed
-from modbench.harness.results.layout import run_file
+from modbench.harness.results.layout import refuse_links, run_file
+from modbench.harness.results.record_files import Damaged, read_record, stand_in, write_record
 from modbench.harness.results.run_file import StoredRun, plan_of, read_finished, read_run_file, stored_plan
-from modbench.harness.results.sealed_records import Damaged, read_record, stand_in, write_record
 
 FINISHED = "finished.json"
 
@@ -78,20 +77,20 @@ class RunFolder:
         options: Sequence[str] = (),
     ) -> None:
         """Write run.json: the resolved plan, the environment in which it runs, and the user's own files that it uses."""
-        shown = printable.masked_command(list(options))
+        shown = masking.masked_command(list(options))
         chosen = layout.chosen(len(plan.jobs))
         layout.make(self.path, chosen)
         body = {
             "schema_version": SCHEMA,
             "layout": chosen,
             "started": started,
-            "started_in": printable.masked(str(Path.cwd())),
-            "command": printable.masked_command(command),
+            "started_in": masking.masked(str(Path.cwd())),
+            "command": masking.masked_command(command),
             "launcher": launcher,
             "launcher_options": shown,
             "code": user_files.loaded(plan.jobs, texts=True),
             "included": [each.model_dump() for each in user_files.sources()],
-            "environment": printable.masked_data(environment),
+            "environment": masking.masked_data(environment),
             "plan": stored_plan(plan),
         }
         write_sealed(self.path / "run.json", json.dumps(body, indent=1))
@@ -189,8 +188,8 @@ def read(folder: str, *, include: bool = False) -> StoredRun:
         user_files.check_known(whole, file, told.included)
     else:
         whole, absent = user_files.readable(whole, file, told.included)
-    decided = decisions.read(path, whole)
-    needed, undecided = decisions.required_jobs(whole, decided, lambda job: RunFolder(path).record(job).is_file())
+    decided = rule_decisions.read(path, whole)
+    needed, undecided = rule_decisions.required_jobs(whole, decided, lambda job: RunFolder(path).record(job).is_file())
     plan = whole.model_copy(update={"jobs": needed})
     records, missing, damaged = [], [], []
     for job in plan.jobs:

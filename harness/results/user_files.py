@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from modbench.harness.core.errors import UsageError, shown
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.core.model_specs import Pairs
 from modbench.harness.domain.case import Comparison, Job
 from modbench.harness.planning.plan import Plan

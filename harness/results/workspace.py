@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.files import unfinished, write_atomically
+from modbench.harness.core.atomic_files import unfinished, write_atomically
 from modbench.harness.machine.process.torchrun import ALONE, Ranks
 from modbench.harness.results import layout
 from modbench.harness.results.json_files import DamagedError, read_sealed, write_sealed

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from modbench.harness.core.files import replacing, unfinished
+from modbench.harness.core.atomic_files import replacing, unfinished
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.machine.process import graceful_stop
 from modbench.harness.registry import user_code

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from modbench.harness.core.atomic_files import write_atomically
 from modbench.harness.core.errors import in_short
-from modbench.harness.core.files import write_atomically
 from modbench.harness.core.loggers import Logger, Opening, Writer
 from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.machine.process import exit_codes

@@ -38,13 +38,13 @@ from modbench.extend import (
     limits,
     local,
     lock,
+    masked_command,
     parse_duration,
-    phase,
-    printable,
-    progress,
+    progress_file,
     read_record,
     run_folder,
     run_layout,
+    run_phase,
     shown,
     start_command,
 )
@@ -175,7 +175,7 @@ def _opened(
         "typed": list(typed),
         "code": [each.identity() for each in both],
         "suite": file.read_text(encoding="utf-8") if file.is_file() else suite,
-        "flags": printable.masked_command(words(flags)),
+        "flags": masked_command(words(flags)),
         "machine": certificate.fingerprint(environment.collect(), plan.device, plan.suite.threads),
     }
     sides = ab_folder.Sides(kind="builds" if builds else "revisions", words=(both[0].label, both[1].label))
@@ -323,7 +323,7 @@ class Suites:
 def _copied(prepared: Prepared, out: Path) -> Process:
     """Copy the run folder of a side, but for the records that a process is to make, and what is made of records."""
     try:
-        shutil.copytree(prepared.run, out, ignore=shutil.ignore_patterns(progress.NAME, "*.html", "*.csv"))
+        shutil.copytree(prepared.run, out, ignore=shutil.ignore_patterns(progress_file.NAME, "*.html", "*.csv"))
     except OSError as error:  # of several files: a list of what each of them said
         why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
         raise ModbenchError(f"{out} cannot be written: {why}. Finished blocks are kept.") from error
@@ -359,9 +359,9 @@ def _keep_record(name: str, prepared: Prepared, run: RunFolder, exitcode: int | 
     if run.record(job).exists():
         return False
     if exitcode == CannotWrite.exit_code:
-        raise phase.cannot_write(run, job)
+        raise run_phase.cannot_write(run, job)
     limit = limits.in_words(prepared.limits, name)
-    why = phase.death(exitcode, timed_out=exitcode is None, log=log, limit=limit)
-    phase.keep_log(log)
-    phase.write_failure(job, run, why)
+    why = run_phase.death(exitcode, timed_out=exitcode is None, log=log, limit=limit)
+    run_phase.keep_log(log)
+    run_phase.write_failure(job, run, why)
     return True

@@ -16,8 +16,8 @@ from modbench.extend import (
     layout,
     markdown,
     masked,
+    masked_command,
     plain,
-    printable,
 )
 from modbench.plugins.audit import question
 from modbench.plugins.audit.report import AuditReport
@@ -44,7 +44,7 @@ class Audit(Frozen):
 
 def as_data(cards: Sequence[AuditReport], command: Sequence[str]) -> Audit:
     """Return what audit.json holds."""
-    shown = tuple(printable.masked_command(list(command)))
+    shown = tuple(masked_command(list(command)))
     return Audit(schema_version=1, modbench=__version__, command=shown, models=tuple(map(as_model, cards)))
 
 

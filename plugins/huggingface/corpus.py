@@ -17,8 +17,8 @@ from modbench.extend import (
     as_document,
     column,
     disk_cache,
-    extras,
     from_documents,
+    optional_packages,
     split,
 )
 
@@ -85,7 +85,7 @@ def _bytes(megabytes: str) -> float:
 
 def _documents(spec: str, name: str, options: dict[str, str], limit: float) -> Iterator[bytes]:
     """Documents from the start of the set until they reach `limit` bytes."""
-    library = extras.load("datasets", "hf", f"corpus 'hf:{spec}'")
+    library = optional_packages.load("datasets", "hf", f"corpus 'hf:{spec}'")
     total = 0
     try:
         with _without_bars(library):

@@ -21,8 +21,8 @@ from modbench.extend import (
     catalogue,
     corpus_entry,
     estimate,
-    extras,
     naming,
+    optional_packages,
     share,
     shown,
 )
@@ -167,7 +167,7 @@ def to_mod(request: Request) -> Converted:
     source = dense_source(request.source)  # importing transformers takes seconds: what is wrong is found before
     name, path = corpus_entry(request.corpus)
     text = catalogue.load("corpora", name).read(path)
-    extras.load("transformers", "hf", "convert")
+    optional_packages.load("transformers", "hf", "convert")
     encoder = source.tokenizer_json()
     from modbench.extend import StepProgress, Windows, encode
     from modbench.plugins.huggingface import mod as hf_mod

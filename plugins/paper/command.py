@@ -22,8 +22,8 @@ from modbench.extend import (
     say,
     say_json,
     slug,
-    titles,
     unknown,
+    variant_titles,
 )
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def figure(
     if width is not None and width not in canvas.WIDTHS:
         raise unknown("width", width, canvas.WIDTHS)
     kinds, stem = _target(formats, out, canvas.FORMATS)
-    loaded = load(run_folder, baseline, title=titles.listed(title or ()))
+    loaded = load(run_folder, baseline, title=variant_titles.listed(title or ()))
     if name is None:
         listed = {drawing.name: drawing.label for _, drawing in page_render.drawn(loaded)}
         if as_json:

@@ -52,9 +52,9 @@ from modbench.extend import (
     short,
     subsample_evenly,
     summary,
-    titles,
     to_svg,
     value_tables,
+    variant_titles,
     verdict_words,
 )
 from modbench.extend import (
@@ -254,7 +254,7 @@ def load(
     Raises:
         UsageError: if it is not a run folder, is damaged, or has no such variant.
     """
-    return Results(read(run_folder, baseline, all_pairs=all_pairs, title=titles.of(title or {}, "title")))
+    return Results(read(run_folder, baseline, all_pairs=all_pairs, title=variant_titles.of(title or {}, "title")))
 
 
 def _samples(record: Record) -> Iterator[pd.DataFrame]:

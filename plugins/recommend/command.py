@@ -73,8 +73,8 @@ def recommend(
         parse_bytes,
         parse_duration,
         parse_share,
-        titles,
         unknown,
+        variant_titles,
     )
 
     check_sizes(size for size in (seq_len, batch_size) if size is not None)
@@ -95,7 +95,7 @@ def recommend(
         None if max_memory is None else parse_bytes(max_memory, "--max-memory"),
         None if max_loss_increase is None else float(parse_share(max_loss_increase, "--max-loss-increase")),
     )
-    loaded = load(folder, title=titles.listed(title or ()))
+    loaded = load(folder, title=variant_titles.listed(title or ()))
     if not loaded.measured:
         raise UsageError(nothing_measured(loaded))
     if loaded.run.plan.suite.isoflop is not None:

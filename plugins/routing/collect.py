@@ -27,7 +27,7 @@ CHECKED, TOLERANCE = (2, 256), {torch.float32: 1e-4, torch.float64: 1e-8, torch.
 
 
 def observe(module: nn.Module, tokens_BT: Tensor, **how: Tensor | bool) -> Observation:
-    """One forward pass of a module that has `observe` (`harness/core/protocols.py`).
+    """One forward pass of a module that has `observe` (`harness/core/model_methods.py`).
 
     Args:
         module: with `observe(tokens_BT, ...)`.

@@ -23,8 +23,9 @@ from modbench.extend import (
     RunFolder,
     UnreadableError,
     UsageError,
-    extras,
-    printable,
+    masked,
+    masked_command,
+    optional_packages,
     write_atomically,
 )
 from modbench.plugins.slurm.job import Task, blocked
@@ -230,7 +231,7 @@ def send(
 def refusal(options: Options, said: str, folder: Path) -> ModbenchError:
     """The error for an sbatch that failed: the user's, unless it says that Slurm does not answer."""
     words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.sbatch.items()]
-    asked = " ".join(printable.masked_command(words)) or "the Slurm job"
+    asked = " ".join(masked_command(words)) or "the Slurm job"
     resume = f"modbench resume {shlex.quote(str(folder))}"
     if CLUSTER.search(said):
         return QueueError(f"sbatch failed: {in_a_line(said)}; the run folder is kept, and `{resume}` goes on.")
@@ -241,7 +242,7 @@ def refusal(options: Options, said: str, folder: Path) -> ModbenchError:
 
 def in_a_line(said: str) -> str:
     """The output of a command of Slurm, on one line, with secrets masked."""
-    lines = [printable.masked(line.strip()) for line in said.splitlines() if not line.startswith('Try "')]
+    lines = [masked(line.strip()) for line in said.splitlines() if not line.startswith('Try "')]
     return "; ".join(dict.fromkeys(filter(None, lines)))[:400] or "it does not say why"
 
 
@@ -251,4 +252,4 @@ def load_submitit() -> Any:  # noqa: ANN401  # an optional package
     Raises:
         UsageError: if it is not installed.
     """
-    return extras.load("submitit", "slurm", "--launcher slurm")
+    return optional_packages.load("submitit", "slurm", "--launcher slurm")

@@ -22,11 +22,11 @@ from modbench.extend import (
     UserModelCosts,
     aligned,
     api,
+    atomic_files,
     certificate,
     environment,
     estimate,
     exit_codes,
-    files,
     graceful_stop,
     grouped,
     human_duration,
@@ -156,7 +156,12 @@ def _how_to_continue(resolved: Plan, folder: RunFolder) -> str:
 
 def _finish(folder: RunFolder, start: float) -> api.Finished:
     """Write the end of the run and its views."""
-    finished = {"ended": files.now(), "wall_s": time.monotonic() - start, "timed_wall_s": 0.0, "parent_cpu_s": 0.0}
+    finished = {
+        "ended": atomic_files.now(),
+        "wall_s": time.monotonic() - start,
+        "timed_wall_s": 0.0,
+        "parent_cpu_s": 0.0,
+    }
     folder.write_finished(finished)
     rendered = api.report(str(folder.path))
     return replace(rendered, wall_s=time.monotonic() - start)
@@ -223,7 +228,7 @@ def _open_folder(resolved: Plan, out: str | None, command: list[str]) -> RunFold
     where = environment.collect()
     where |= {"machine": certificate.fingerprint(where, resolved.device, resolved.suite.threads), "certificate": None}
     folder = run_folder.create(out, resolved.suite.name)
-    folder.write_run(resolved, where, command, files.now())
+    folder.write_run(resolved, where, command, atomic_files.now())
     return folder
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field, create_model
 
-from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.printable import masked
+from modbench.harness.core.immutable import Frozen
+from modbench.harness.core.masking import masked
 from modbench.harness.domain.case import Case
 from modbench.reports.markup.data import rows, sentences
 from modbench.reports.markup.number_format import plain

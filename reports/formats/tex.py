@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from modbench.harness.core.printable import escaped, masked
+from modbench.harness.core.masking import masked
+from modbench.harness.core.plain_text import escaped
 from modbench.reports.blocks import Sentence, Table
 from modbench.reports.markup import latex
 from modbench.reports.markup.data import sentences

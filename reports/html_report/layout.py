@@ -9,9 +9,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from modbench.harness.core.atomic_files import refuse_inside, write_atomically
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import refuse_inside, write_atomically
-from modbench.harness.core.printable import escaped, masked, masked_command
+from modbench.harness.core.masking import masked, masked_command
+from modbench.harness.core.plain_text import escaped
 from modbench.reports.blocks import Block, Value
 from modbench.reports.markup.html import fill, inline, written
 from modbench.reports.tables.load import Loaded

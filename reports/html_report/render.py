@@ -9,9 +9,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from modbench.harness.core.atomic_files import write_atomically
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, unknown
-from modbench.harness.core.files import write_atomically
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.registry import catalogue
 from modbench.reports.blocks import Alert, Block, Estimate, Figure, Sentence, Value
 from modbench.reports.figures import style

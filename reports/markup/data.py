@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modbench.harness.core.foreign import cell
-from modbench.harness.core.printable import masked
+from modbench.harness.core.masking import masked
+from modbench.harness.core.plain_text import escaped
 from modbench.reports.blocks import Listed, Sentence, Value
 from modbench.reports.markup.number_format import plain
+
+# What a spreadsheet takes for the beginning of a formula.
+FORMULA = ("=", "+", "-", "@")
 
 
 def value(cell: object) -> object:
@@ -45,5 +48,19 @@ def csv(frame: pd.DataFrame) -> str:
 
 def _cells(column: pd.Series) -> pd.Series:
     """The cells of a column with text; most texts stand in many rows."""
-    texts = {each: cell(each) for each in {*column} if isinstance(each, str)}
+    texts = {each: text_cell(each) for each in {*column} if isinstance(each, str)}
     return pd.Series([texts[each] if isinstance(each, str) else each for each in column], dtype="object")
+
+
+def text_cell(text: str) -> str:
+    """A text as a cell of a CSV file: on one line, with an apostrophe before what a spreadsheet would compute."""
+    line = escaped(text, lines=False)
+    return f"'{line}" if line.startswith(FORMULA) and not _is_number(line) else line
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

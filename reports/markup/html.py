@@ -15,7 +15,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.domain.case import Case
 from modbench.reports.blocks import Alert, Block, Figure, Note, Sentence, Table, Value
 from modbench.reports.figures.style import look, to_svg

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.plain_text import escaped
 from modbench.reports.blocks import Finding, Table, Value
 from modbench.reports.markup.number_format import Inline, plain
 from modbench.reports.markup.short import Short, cells, explained

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modbench.harness.core.errors import brief
-from modbench.harness.core.printable import escaped, masked
+from modbench.harness.core.masking import masked
+from modbench.harness.core.plain_text import escaped
 from modbench.reports import blocks
 from modbench.reports.markup.number_format import Inline, plain
 

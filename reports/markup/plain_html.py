@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from modbench.harness.core.printable import escaped, masked
+from modbench.harness.core.masking import masked
+from modbench.harness.core.plain_text import escaped
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TypeVar
 
-from modbench.harness.core.grouped import grouped
-from modbench.harness.core.printable import aligned, escaped
+from modbench.harness.core.group_by import grouped
+from modbench.harness.core.plain_text import aligned, escaped
 from modbench.reports.blocks import Alert, Block, Estimate, Figure, Finding, Note, Sentence, Table, Value
 from modbench.reports.markup.number_format import plain
 from modbench.reports.markup.short import Short, cells

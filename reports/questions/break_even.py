@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from modbench.harness.core.contracts import Estimand
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.domain.case import Case
 from modbench.harness.planning.adaptive import LEFT_OUT

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.planning.select import compile_expression

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.core.units import human
 from modbench.harness.stats.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.blocks import Block, Code, Estimate, Finding, Listed, Note, Sentence, Table, Value, where_it_ran

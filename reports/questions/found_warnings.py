@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.reports.blocks import Code, Listed, Sentence
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import name

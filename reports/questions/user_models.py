@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.domain.case import Case, MatchedBaseline
 from modbench.reports.blocks import Estimate, Listed, Sentence, Value
 from modbench.reports.questions import win_rate

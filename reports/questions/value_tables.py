@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from modbench.harness.core.contracts import GENERATION
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.domain.case import Case, GridPoint
 from modbench.reports.blocks import Estimate, Finding, Listed, Sentence, Table, Value, pivot, where_it_ran
 from modbench.reports.questions import win_rate

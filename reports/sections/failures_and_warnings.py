@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
+from modbench.harness.core.immutable import Frozen
 from modbench.reports.blocks import Block, Code, Listed, Note, Sentence
 from modbench.reports.questions.found_warnings import doubts
 from modbench.reports.section import Section

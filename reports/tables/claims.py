@@ -11,7 +11,7 @@ from collections.abc import Sequence, Sized
 from typing import Any, TypeAlias
 
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.domain.case import Case
 from modbench.harness.results.run_file import StoredRun

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import cache, cached_property
 from pathlib import Path
 
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.domain.case import Job
 from modbench.harness.results import layout
 from modbench.harness.results.run_file import StoredRun

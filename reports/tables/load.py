@@ -15,7 +15,7 @@ import pandas as pd
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.domain.case import Case, GridPoint, Job, MatchedBaseline
 from modbench.harness.domain.records import Record
 from modbench.harness.domain.suite import Suite
@@ -23,7 +23,7 @@ from modbench.harness.machine.certificate import VERDICTS, Certificate
 from modbench.harness.machine.process.clocks import union_s
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
-from modbench.harness.results.pooling import pooled
+from modbench.harness.results.pooled_seeds import pooled
 from modbench.harness.results.run_file import StoredRun
 from modbench.reports.tables import cases, comparisons, provenance
 from modbench.reports.tables.claims import AAControls, has_evidence

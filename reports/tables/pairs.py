@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.domain.case import Case
 from modbench.harness.stats.verdicts import MIRRORED

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.machine.certificate import Certificate, from_dict
 from modbench.harness.registry import catalogue

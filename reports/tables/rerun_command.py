@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from getopt import GetoptError, gnu_getopt
 from itertools import takewhile
 
-from modbench.harness.core.printable import MASK
+from modbench.harness.core.masking import MASK
 from modbench.harness.domain.case import Case
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.results.run_file import StoredRun

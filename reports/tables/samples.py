@@ -13,7 +13,7 @@ from itertools import chain
 from statistics import median
 
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, GridPoint, Job
 from modbench.harness.domain.evidence import TimingProcess

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.stats import noise, trend_test

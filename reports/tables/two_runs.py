@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from modbench.harness.core import model_specs
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_PRECISION, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import FitNotes, TimeNotes, TrainNotes

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from modbench.harness.core.config import GENERATION_KEYS
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import Unmeasured, UsageError
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.evidence import CellWarning, Evidence, ProcessCount

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import chain, repeat
 from typing import Any
 
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.plain_text import escaped
 from modbench.reports.blocks import Sentence
 from modbench.reports.markup import data, text
 from modbench.reports.markup.number_format import plain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.plain_text import escaped
 from modbench.harness.stats.verdicts import FAIL, INCONCLUSIVE
 from modbench.reports.blocks import Code, Sentence
 from modbench.reports.markup import markdown, text

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution import resuming, runner, stopping
-from modbench.harness.execution.launcher_profile import read_profile
-from modbench.harness.execution.launching import is_remote_launcher
+from modbench.harness.execution.launcher import is_remote_launcher, read_profile
 from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.machine.process import torchrun
@@ -251,7 +250,7 @@ def run(
     known = certificate.pooled(machine, EFFORTS["standard"][0])
     where |= {"machine": machine, "certificate": known.as_dict() if known else None}
     with lock.hold(folder.path) as held:
-        folder.write_run(resolved, where, command, files.now(), launcher, options)
+        folder.write_run(resolved, where, command, atomic_files.now(), launcher, options)
         return _run(
             resolved, folder, progress, start, launcher=launcher, options=options, held=held, timeout_s=timeout_s
         )

@@ -65,7 +65,15 @@ if TYPE_CHECKING:
     from modbench.harness.call.subject.weight_rows import RowWatch, factors
     from modbench.harness.call.timing import interleave
     from modbench.harness.call.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
-    from modbench.harness.core import extras, files, labels, model_specs, printable, titles, units
+    from modbench.harness.core import (
+        atomic_files,
+        labels,
+        model_specs,
+        optional_packages,
+        units,
+        variant_titles,
+    )
+    from modbench.harness.core.atomic_files import naming, now, refuse_inside, write_atomically
     from modbench.harness.core.config import ROUTING_KEYS, ModelConfig, check_sizes, kept
     from modbench.harness.core.contracts import (
         UNASKED,
@@ -94,17 +102,16 @@ if TYPE_CHECKING:
         shown,
         unknown,
     )
-    from modbench.harness.core.files import naming, now, refuse_inside, write_atomically
-    from modbench.harness.core.frozen import Frozen
-    from modbench.harness.core.grouped import grouped
+    from modbench.harness.core.group_by import grouped
+    from modbench.harness.core.immutable import Frozen
     from modbench.harness.core.labels import ESCAPED, LOOKED_AHEAD, OF_WORK, Label, of_cell
     from modbench.harness.core.language_model import Decision, Observation
     from modbench.harness.core.loggers import Logger, Opening, Writer
+    from modbench.harness.core.masking import masked, masked_command
+    from modbench.harness.core.model_methods import PAGE, Parts, parts_of
     from modbench.harness.core.model_specs import is_user_model, parse_spec
-    from modbench.harness.core.printable import SCREEN, WIDTH, aligned, escaped, masked, masked_command
-    from modbench.harness.core.protocols import PAGE, Parts, parts_of
-    from modbench.harness.core.public import public
-    from modbench.harness.core.titles import checked, short_name, slug
+    from modbench.harness.core.plain_text import SCREEN, WIDTH, aligned, escaped
+    from modbench.harness.core.python_calls import public
     from modbench.harness.core.train_plan import MOST_MORE, ConfirmPlan, Role, TrainRun, TrendPlan
     from modbench.harness.core.units import (
         SHARE,
@@ -120,6 +127,7 @@ if TYPE_CHECKING:
         percent,
         scale_of,
     )
+    from modbench.harness.core.variant_titles import checked, short_name, slug
     from modbench.harness.domain.case import (
         ELEMENT_BYTES,
         VARIANTS_PER_BLOCK,
@@ -137,19 +145,19 @@ if TYPE_CHECKING:
     from modbench.harness.domain.phases import Phase
     from modbench.harness.domain.records import Death, Missing, Outcome, Record
     from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, Suite, TablePlan
-    from modbench.harness.execution import limits, phase, ranks, stopping, worker
+    from modbench.harness.execution import limits, ranks, run_phase, stopping, worker
     from modbench.harness.execution.command import answering, answers, call_in_process, call_on_cases, given_cases
     from modbench.harness.execution.command import started as start_command
-    from modbench.harness.execution.launch import local
-    from modbench.harness.execution.launch.local import LAUNCHER as LOCAL_LAUNCHER
-    from modbench.harness.execution.launch.local import LocalLauncher
-    from modbench.harness.execution.launching import Launcher, MakeLauncher
+    from modbench.harness.execution.launcher import Launcher, MakeLauncher
+    from modbench.harness.execution.launchers import local
+    from modbench.harness.execution.launchers.local import LAUNCHER as LOCAL_LAUNCHER
+    from modbench.harness.execution.launchers.local import LocalLauncher
     from modbench.harness.execution.limits import Limits
     from modbench.harness.execution.one_job import ENDLESS_S
     from modbench.harness.execution.one_job import planned as planned_job
-    from modbench.harness.execution.phase import Progress as PhaseProgress
-    from modbench.harness.execution.phase import Run, Slots, death, write_failure
-    from modbench.harness.execution.progress_tracker import Tracker
+    from modbench.harness.execution.progress_and_time_left import Tracker
+    from modbench.harness.execution.run_phase import Progress as PhaseProgress
+    from modbench.harness.execution.run_phase import Run, Slots, death, write_failure
     from modbench.harness.execution.stopping import Stop, interrupt_on_end
     from modbench.harness.execution.user_model_costs import UserModelCosts
     from modbench.harness.execution.worker import NODE, run_job
@@ -193,15 +201,15 @@ if TYPE_CHECKING:
     from modbench.harness.registry.model_loaders import adopted, from_loader
     from modbench.harness.registry.user_models import no_python_file
     from modbench.harness.results import layout as run_layout
-    from modbench.harness.results import lock, progress, run_folder, workspace
+    from modbench.harness.results import lock, progress_file, run_folder, workspace
     from modbench.harness.results.json_files import DamagedError, unsealed, write_sealed
     from modbench.harness.results.json_files import load as load_json
     from modbench.harness.results.json_files import parse as parse_stored
-    from modbench.harness.results.outcomes import attempt, measured, missing, missing_after, single
+    from modbench.harness.results.measured_or_missing import attempt, measured, missing, missing_after, single
     from modbench.harness.results.process_effects import effect_in_process
+    from modbench.harness.results.record_files import read_record
     from modbench.harness.results.run_file import StoredRun
     from modbench.harness.results.run_folder import FINISHED, RunFolder, read
-    from modbench.harness.results.sealed_records import read_record
     from modbench.harness.results.user_files import sha256_of
     from modbench.harness.results.workspace import artifact
     from modbench.harness.stats import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from modbench.commands._flags import LISTS, listed, not_of_kind
-from modbench.harness.core import model_specs, titles
+from modbench.harness.core import model_specs, variant_titles
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.planning.overrides import Overrides
@@ -55,7 +55,7 @@ def _typed(name: str, value: object) -> object:
     if name == "option":
         return _options(value)
     if name == "title":
-        return titles.of(value, name)  # type: ignore[arg-type]  # it checks that it is a dict
+        return variant_titles.of(value, name)  # type: ignore[arg-type]  # it checks that it is a dict
     if name not in LISTS:
         return str(value if isinstance(value, Path) else _plain(name, value))
     return several(name, value, LISTS[name])

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TextIO
 
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.plain_text import escaped
 from modbench.harness.core.units import human_duration
 from modbench.harness.results.workspace import Workspace
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from modbench.harness.domain.case import Job
-    from modbench.harness.results.progress import RunProgress
+    from modbench.harness.results.progress_file import RunProgress
     from modbench.harness.training.trainer import Progress
 
 

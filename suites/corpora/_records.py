@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from modbench.harness.core import extras
+from modbench.harness.core import optional_packages
 from modbench.harness.core.errors import UnreadableError, UsageError, unknown
 from modbench.harness.planning.text.corpus import unreadable
 
@@ -142,8 +142,8 @@ def _kind(value: object) -> str:
 
 
 def _parquet(path: Path, asked: str | None) -> Iterator[str | None]:
-    pyarrow = extras.load("pyarrow", "parquet", f"corpus: {path}")
-    parquet = extras.load("pyarrow.parquet", "parquet", f"corpus: {path}")
+    pyarrow = optional_packages.load("pyarrow", "parquet", f"corpus: {path}")
+    parquet = optional_packages.load("pyarrow.parquet", "parquet", f"corpus: {path}")
     try:
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow

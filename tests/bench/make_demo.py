@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import printable
+from modbench.harness.core import masking
 from modbench.harness.domain.records import Record
 from modbench.harness.results.run_folder import read
 from modbench.reports import demo
@@ -53,7 +53,7 @@ def packed(run: Path) -> bytes:
     if head["layout"] != "together":
         raise ValueError(f"{run} has too many units to ship")
     head.pop("started_in", None)
-    head["command"] = ["modbench", *_without_out(printable.masked_command(head["command"])[1:])]
+    head["command"] = ["modbench", *_without_out(masking.masked_command(head["command"])[1:])]
     head["environment"] |= {"shipped": True, "system": "-".join(head["environment"]["system"].split("-")[:1])}
     for name, content in files.items():
         if name.startswith("jobs/") and content["environment"] is not None:

@@ -327,7 +327,7 @@ FAULTS = (
         "A newer set of seeds replaces an older one.",
         "tests/reports/test_pooled_seeds.py::test_the_newest_set_does_not_replace_the_older_one",
         (
-            "harness/results/pooling.py",
+            "harness/results/pooled_seeds.py",
             "for record in each.records if record.job.name in names)],\n",
             "for record in each.records if False)],\n",
         ),

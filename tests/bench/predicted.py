@@ -28,7 +28,7 @@ from modbench.harness.machine import environment
 from modbench.harness.machine.roofline.table import Table
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 
 WIDTHS, LENGTHS = (64, 128, 256, 512), (128, 256, 512, 1024, 2048)
 QUICK_WIDTHS, QUICK_LENGTHS = (64, 128, 256), (128, 256, 512)

@@ -25,11 +25,11 @@ from modbench import api
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Record
-from modbench.harness.execution.launch.local import PRELOAD, LocalLauncher
-from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.launchers.local import PRELOAD, LocalLauncher
+from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.planning.overrides import Overrides, setting_of
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.sealed_records import read_record
 
 PARTS = ("building", "contract check", "warm-up", "measuring", "rest")
 Seconds = dict[str, tuple[float, float]]

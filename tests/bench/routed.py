@@ -19,7 +19,7 @@ from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, DecodePlan, GridPoint
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 
 # Small models: one sample is several calls in a row. After the first, weights are cached, as when one model runs alone.
 LOOP, SMALL = 3, 200_000

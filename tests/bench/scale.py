@@ -47,14 +47,14 @@ def plant(cases: int, shape: str, folder: Path) -> None:
     """Write a planted run without its report."""
     import planted
 
-    from modbench.harness.core import files
+    from modbench.harness.core import atomic_files
     from modbench.harness.results import run_folder
 
     changes = suite(cases, shape)
     made = planted.planted_suite("draft", **changes)
     planted.PLANTED |= {case.variant: 1.0 - 0.5 * (case.config.capacity or 0.0) for case in made.cases}
     where = run_folder.create(str(folder), "planted")
-    where.write_run(made, planted.ENVIRONMENT | {"certificate": planted.FIT}, ["modbench"], files.now())
+    where.write_run(made, planted.ENVIRONMENT | {"certificate": planted.FIT}, ["modbench"], atomic_files.now())
     for job in made.jobs:
         where.write_record(planted.fake_record(job, planted.Trouble()))
 

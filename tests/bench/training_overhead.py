@@ -32,7 +32,7 @@ from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.planning.text.tokens import encode
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.training.batches import Windows
 from modbench.harness.training.trainer import Trainer
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from planted import ENVIRONMENT
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.labels import Label
 from modbench.harness.execution import worker
 from modbench.harness.planning.load_suite import parse_suite
@@ -73,7 +73,7 @@ def measured(file: str, dtype: str, out: Path, monkeypatch: pytest.MonkeyPatch, 
     }
     plan = make_plan(override(parse_suite(data, "museum"), Overrides()), device="cpu", text=None)
     folder = run_folder.create(str(out / "run"), "museum")
-    folder.write_run(plan, ENVIRONMENT, [], files.now())
+    folder.write_run(plan, ENVIRONMENT, [], atomic_files.now())
     for job in plan.jobs:
         user_code._MODULES.clear()  # each has a process of its own
         torch.manual_seed(0)

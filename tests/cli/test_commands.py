@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import modbench
-from modbench.harness.core.printable import SCREEN, WIDTH
+from modbench.harness.core.plain_text import SCREEN, WIDTH
 from modbench.harness.registry import catalogue
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.comparisons import COMPARISONS

@@ -12,7 +12,7 @@ from in_process import succeeded
 
 from modbench.commands.cost.costs import Request, as_text, costs
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.printable import SCREEN, WIDTH
+from modbench.harness.core.plain_text import SCREEN, WIDTH
 
 SEVENTY_B = (
     *("--set", "d_model=8192", "--set", "n_layers=80", "--set", "n_heads=64", "--set", "n_kv_heads=8"),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from in_process import command_line
 
+from modbench.harness.core.atomic_files import write_atomically
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import write_atomically
 from modbench.harness.machine import environment
 
 

@@ -10,7 +10,7 @@ import typer.main
 
 from modbench.cli import app
 from modbench.commands._app import GROUPS
-from modbench.harness.core.printable import WIDTH
+from modbench.harness.core.plain_text import WIDTH
 
 GROUP: Any = typer.main.get_command(app)
 # Of commands with commands of their own, such as `ab`: both names.

@@ -16,10 +16,10 @@ from markupsafe import escape
 from planted import left, planted_suite
 from resealed import reseal
 
-from modbench.harness.core import printable
-from modbench.harness.core.foreign import cell
-from modbench.harness.core.printable import escaped, escaped_json, is_printable
+from modbench.harness.core import masking
+from modbench.harness.core.plain_text import escaped, escaped_json, is_printable
 from modbench.reports.markup import data
+from modbench.reports.markup.data import text_cell
 from modbench.reports.questions.gate.gate import Gate, GateFinding
 from modbench.reports.terminal import gate as gate_text
 
@@ -48,7 +48,7 @@ def test_text_is_left_alone() -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-2+3", "@SUM(A1)", "=cmd|' /C calc'!A0"])
 def test_a_cell_is_no_formula(text: str) -> None:
-    assert cell(text) == f"'{text}"
+    assert text_cell(text) == f"'{text}"
 
 
 def test_a_strangers_reason_makes_no_line_of_its_own_in_a_gate() -> None:
@@ -63,14 +63,14 @@ def test_a_strangers_reason_makes_no_line_of_its_own_in_a_gate() -> None:
     assert all(line.isprintable() and not line.startswith("modbench:") for line in lines)
 
 
-@pytest.mark.parametrize("value", ["mod[c0.125]", "-0.5", "+1e-3", "a=b", -0.5, 1, None, True, ""])
-def test_other_cells_are_left_alone(value: object) -> None:
-    assert cell(value) == value
+@pytest.mark.parametrize("value", ["mod[c0.125]", "-0.5", "+1e-3", "a=b", ""])
+def test_other_cells_are_left_alone(value: str) -> None:
+    assert text_cell(value) == value
 
 
 @pytest.mark.parametrize("text", ["\t=1", "\r=1", "\n=1"])
 def test_a_cell_has_one_line(text: str) -> None:
-    assert str(cell(text)).startswith("\\")
+    assert text_cell(text).startswith("\\")
 
 
 def test_csv_keeps_numbers_and_gaps() -> None:
@@ -175,7 +175,7 @@ def test_control_characters_in_a_suite_steer_no_terminal(tmp_path: Path, modbenc
     ],
 )
 def test_secrets_in_flags_are_masked(words: list[str], recorded: list[str]) -> None:
-    assert printable.masked_command(["modbench", *words]) == ["modbench", *recorded]
+    assert masking.masked_command(["modbench", *words]) == ["modbench", *recorded]
 
 
 @pytest.mark.slow

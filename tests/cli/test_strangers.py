@@ -16,13 +16,13 @@ from own_plugin import write
 from planted import ENVIRONMENT, left, planted_suite
 from resealed import reseal_with
 
+from modbench.harness.core.atomic_files import unfinished
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import unfinished
-from modbench.harness.core.foreign import problem_of_name
 from modbench.harness.execution.one_job import planned
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue, plugins
 from modbench.harness.results.json_files import DamagedError
+from modbench.harness.results.layout import problem_of_name
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.training import checkpoint
 
@@ -65,7 +65,7 @@ class Stranger:
     def plans(self) -> None:
         """Write run.json of a run that was interrupted before its first unit."""
         from modbench import api
-        from modbench.harness.core.files import now
+        from modbench.harness.core.atomic_files import now
         from modbench.harness.machine import certificate, environment
         from modbench.harness.planning.overrides import Overrides
 

@@ -19,8 +19,8 @@ from own_plugin import write
 from present import of_type
 
 from modbench import api
+from modbench.harness.core.atomic_files import now
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import now
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Missing, Record
@@ -29,9 +29,9 @@ from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import plugins, user_code, user_models
 from modbench.harness.results import user_files
-from modbench.harness.results.outcomes import attempt
+from modbench.harness.results.measured_or_missing import attempt
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read
-from modbench.harness.results.sealed_records import read_record
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.machine_check import warnings
 from modbench.reports.tables.load import load

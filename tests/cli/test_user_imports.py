@@ -23,8 +23,8 @@ from modbench.harness.execution import resuming
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import user_code
 from modbench.harness.registry.user_models import load_user_model
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read
-from modbench.harness.results.sealed_records import read_record
 
 # What it registers for its process cannot be registered again, and each time that it runs leaves a line beside it.
 BUILD = """

@@ -22,17 +22,17 @@ from test_progress import tracking
 
 from modbench.commands.watch import _live, snapshot
 from modbench.commands.watch.snapshot import take
+from modbench.harness.core.atomic_files import now
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import now
-from modbench.harness.core.printable import SCREEN
+from modbench.harness.core.plain_text import SCREEN
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Missing
-from modbench.harness.execution.progress_tracker import SELDOM_S
+from modbench.harness.execution.progress_and_time_left import SELDOM_S
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
-from modbench.harness.results import lock, progress
-from modbench.harness.results.outcomes import missing
-from modbench.harness.results.progress import Failure, Group, Running, RunProgress
+from modbench.harness.results import lock, progress_file
+from modbench.harness.results.measured_or_missing import missing
+from modbench.harness.results.progress_file import Failure, Group, Running, RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace
 
@@ -58,7 +58,9 @@ def begun(path: Path, plan: Plan) -> RunFolder:
 
 def written(folder: RunFolder, **fields: Any) -> Path:
     """A folder in which a runner wrote this before it was killed."""
-    progress.write(folder.path, RunProgress(**{"title": "small, draft, cpu", "left_s": 60.0, "most_s": 60.0, **fields}))
+    progress_file.write(
+        folder.path, RunProgress(**{"title": "small, draft, cpu", "left_s": 60.0, "most_s": 60.0, **fields})
+    )
     return folder.path
 
 
@@ -156,11 +158,11 @@ def test_how_a_runner_ended_is_written(
 
 def test_a_runner_that_lost_its_folder_writes_no_more(folder: RunFolder, plan: Plan) -> None:
     with lock.hold(folder.path) as held, tracking(plan, folder.path, lock=held) as tracker:
-        before = (folder.path / progress.NAME).read_bytes()
+        before = (folder.path / progress_file.NAME).read_bytes()
         other = held.holder.model_copy(update={"token": "another"})
         (folder.path / lock.NAME).write_text(other.model_dump_json())
         tracker.started(plan.jobs[0])
-    assert (folder.path / progress.NAME).read_bytes() == before
+    assert (folder.path / progress_file.NAME).read_bytes() == before
 
 
 def test_beside_a_timed_job_the_progress_is_written_seldom(folder: RunFolder, plan: Plan) -> None:
@@ -173,9 +175,9 @@ def test_beside_a_timed_job_the_progress_is_written_seldom(folder: RunFolder, pl
         number = 0
         for _ in range(seconds):
             moment[0] += 1
-            (folder.path / progress.NAME).unlink(missing_ok=True)
+            (folder.path / progress_file.NAME).unlink(missing_ok=True)
             tracker.tick()
-            number += (folder.path / progress.NAME).exists()
+            number += (folder.path / progress_file.NAME).exists()
         keep(folder, job)
         tracker.ended(job)
         return number
@@ -202,7 +204,7 @@ def test_without_locks_a_runner_lives_while_it_writes(folder: RunFolder, monkeyp
     monkeypatch.setattr(lock, "_state", lambda *_, **__: "unknown")
     (folder.path / lock.NAME).write_text("")
     assert take(str(folder.path)).state == "running"
-    os.utime(folder.path / progress.NAME, (time.time() - 7200, time.time() - 7200))
+    os.utime(folder.path / progress_file.NAME, (time.time() - 7200, time.time() - 7200))
     assert (take(str(folder.path)).next_step or "").endswith("--take-over")
 
 
@@ -210,7 +212,7 @@ def test_a_runner_that_hangs_shows_in_the_age_of_what_it_wrote(folder: RunFolder
     written(folder)
     with lock.hold(folder.path):
         assert "written" not in lines(folder)[0]
-        os.utime(folder.path / progress.NAME, (time.time() - 7200, time.time() - 7200))
+        os.utime(folder.path / progress_file.NAME, (time.time() - 7200, time.time() - 7200))
         assert "running for 2 h 00 min" in lines(folder)[0]
         assert lines(folder)[0].endswith("written 2 h 00 min ago")
 
@@ -242,11 +244,11 @@ def test_jobs_that_are_submitted_at_once_are_written_together(folder: RunFolder,
     tracker = tracking(plan, folder.path, remote=True, clock=lambda: moment[0])
     for job in plan.jobs:
         tracker.started(job)
-    seen = present(progress.read(folder.path))
+    seen = present(progress_file.read(folder.path))
     assert sum(each.running for each in seen.groups) == 1
     moment[0] = 1.0
     tracker.tick()
-    seen = present(progress.read(folder.path))
+    seen = present(progress_file.read(folder.path))
     assert sum(each.running for each in seen.groups) == len(plan.jobs)
     keep(folder, plan.jobs[0])
     moment[0] = 3.0
@@ -287,10 +289,10 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_strangers_progress_is_refused_in_a_line(damage: str, folder: RunFolder) -> None:
-    DAMAGE[damage](folder.path / progress.NAME)
+    DAMAGE[damage](folder.path / progress_file.NAME)
     for option in ("--once", "--json"):
         done = watching(folder.path, option)
-        assert (done.returncode, progress.NAME in done.stderr) == (2, True)
+        assert (done.returncode, progress_file.NAME in done.stderr) == (2, True)
         assert len(done.stderr.splitlines()) <= 2
         assert len(done.stderr) < 500
 
@@ -324,8 +326,8 @@ def test_a_record_that_is_damaged_counts_as_failed(folder: RunFolder, plan: Plan
 
 
 def test_a_cluster_of_failures_and_jobs_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "MOST_FAILURES", 3)
-    monkeypatch.setattr(progress, "MOST_RUNNING", 2)
+    monkeypatch.setattr(progress_file, "MOST_FAILURES", 3)
+    monkeypatch.setattr(progress_file, "MOST_RUNNING", 2)
     plan = plan_of(grid={"seq_len": [16, 32, 64]})
     folder = begun(tmp_path / "run", plan)
     tracker = tracking(plan, folder.path)
@@ -337,7 +339,7 @@ def test_a_cluster_of_failures_and_jobs_is_cut(tmp_path: Path, monkeypatch: pyte
         keep(folder, job, Missing(status="failed", kind="error", reason="no " * 1000))
         tracker.ended(job)
     assert (len(tracker.now.failures), tracker.now.failures_left_out) == (3, 5)
-    assert len(tracker.now.failures[0].reason) == progress.MOST_TEXT
+    assert len(tracker.now.failures[0].reason) == progress_file.MOST_TEXT
     assert any("5 more" in line for line in lines(folder))
 
 

@@ -31,7 +31,7 @@ from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution import user_model_costs
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.text.tokens import byte_characters
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 from modbench.plugins.pytest.format import statistics_of
 from modbench.reports.tables import load as loading
 from modbench.reports.tables.load import Loaded

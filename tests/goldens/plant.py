@@ -22,7 +22,7 @@ from unittest import mock
 from planted import left, planted_suite
 from planted_compare import compared_run
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import make_plan
@@ -127,7 +127,7 @@ def main() -> None:
         if not options.replace and (there := sorted(here.glob("*.json.xz"))):
             print(f"{name}: {', '.join(each.name for each in there)} kept")
             continue
-        with tempfile.TemporaryDirectory() as temporary, mock.patch.object(files, "now", return_value=DATE):
+        with tempfile.TemporaryDirectory() as temporary, mock.patch.object(atomic_files, "now", return_value=DATE):
             make(Path(temporary))
             here.mkdir(parents=True, exist_ok=True)
             for run in sorted(each.parent for each in Path(temporary).glob("*/run.json")):

@@ -19,7 +19,7 @@ from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.planning.flops.closed_form import closed_form
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.results import run_folder
 
 GIB = 2**30

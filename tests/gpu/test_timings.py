@@ -15,7 +15,7 @@ from modbench.harness.call.timing.cuda_events import DeviceTimer, GraphTimer, de
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.measure.warnings.gpu import LEAST_BUSY
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 
 # A model that keeps any card busy, and one that does not.
 LARGE: dict[str, int] = {"d_model": 2048, "n_layers": 4, "seq_len": 8192}

@@ -9,7 +9,7 @@ from typing import Any
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, GridPoint, Protocol
 from modbench.harness.planning.text.corpus import from_file
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 
 
 def case_of(

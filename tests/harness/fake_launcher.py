@@ -9,11 +9,11 @@ from typing import Any
 
 from planted import ENVIRONMENT, Trouble, fake_record, unsynced
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.domain.case import Job
 from modbench.harness.execution import resuming
-from modbench.harness.execution.phase import Asker, Run, Slots
-from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.progress_and_time_left import Tracker
+from modbench.harness.execution.run_phase import Asker, Run, Slots
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
@@ -71,7 +71,7 @@ class Planting(FakeLauncher):
 @unsynced()
 def new_folder(made: Plan, path: Path) -> RunFolder:
     folder = run_folder.create(str(path), "planted")
-    folder.write_run(made, ENVIRONMENT, ["modbench"], files.now())
+    folder.write_run(made, ENVIRONMENT, ["modbench"], atomic_files.now())
     return folder
 
 

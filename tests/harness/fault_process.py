@@ -21,7 +21,7 @@ from typing import Any
 
 from modbench import cli
 from modbench.harness.execution import runner  # noqa: F401  # loaded before the first fork
-from modbench.harness.execution.launch import local
+from modbench.harness.execution.launchers import local
 from modbench.reports.html_report import render  # noqa: F401  # as runner
 
 PATIENCE_S = 1500.0  # against hanging, on a busy machine too

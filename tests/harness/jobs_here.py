@@ -8,11 +8,11 @@ from typing import Any
 
 from fake_launcher import FakeLauncher
 
-from modbench.harness.core.files import new_text
+from modbench.harness.core.atomic_files import new_text
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution import user_model_costs, worker
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.results import workspace
 from modbench.harness.results.run_folder import RunFolder
 

@@ -18,7 +18,7 @@ import pytest
 from resealed import reseal_with
 
 from modbench.harness.call.timing.interleave import Clock, Effort, Session
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.contracts import Text
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.notes import (
@@ -33,7 +33,7 @@ from modbench.harness.domain.notes import (
     WithoutUserCodeFinding,
 )
 from modbench.harness.domain.records import Outcome, Record
-from modbench.harness.execution.phase import Asker
+from modbench.harness.execution.run_phase import Asker
 from modbench.harness.machine import environment
 from modbench.harness.machine.certificate import Certificate, fingerprint
 from modbench.harness.planning import plan
@@ -239,7 +239,7 @@ def fake_record(job: Job, trouble: Trouble) -> Record:
         samples = {outcome.case: outcome.samples for outcome in told["outcomes"]}
         found = WithoutUserCodeFinding(samples={f"latency/{job.workload}": samples}, blocks={})
         told = {"outcomes": (), "findings": found}
-    return Record(job=job, started=files.now(), wall_s=1.0, **told)
+    return Record(job=job, started=atomic_files.now(), wall_s=1.0, **told)
 
 
 def _timed(job: Job, trouble: Trouble) -> list[Outcome]:
@@ -382,7 +382,7 @@ def left(
         trouble: what goes wrong.
     """
     folder = run_folder.create(str(tmp_path / "run"), "planted")
-    folder.write_run(made, ENVIRONMENT | {"certificate": certificate}, ["modbench"], files.now())
+    folder.write_run(made, ENVIRONMENT | {"certificate": certificate}, ["modbench"], atomic_files.now())
     asker = Asker(made, folder)
 
     def leave(job: Job) -> None:

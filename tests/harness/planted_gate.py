@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, unsynced
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import decisions, run_folder
-from modbench.harness.results.decisions import Decided
+from modbench.harness.results import rule_decisions, run_folder
+from modbench.harness.results.rule_decisions import Decided
 from modbench.reports.blocks import Estimate, Kind
 from modbench.reports.questions.gate.gate import GateFinding
 from modbench.reports.tables.load import Loaded, load
@@ -72,7 +72,7 @@ def timed(job: Job, truth: Truth) -> Record:
         tokens = case.grid_point.batch_size * case.grid_point.seq_len
         result: dict[str, Any] = {"status": "ok", "samples": samples, "notes": TimeNotes(tokens=tokens)}
         outcomes.append(Outcome(case=case.id, metric=f"latency/{job.workload}", unit="s", **result))
-    return Record(job=job, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
+    return Record(job=job, started=atomic_files.now(), wall_s=1.0, outcomes=tuple(outcomes))
 
 
 def planted_run(
@@ -118,13 +118,13 @@ def written(
 ) -> Loaded:
     """Write a run folder without a page, and read it."""
     run = run_folder.create(str(folder), "planted")
-    run.write_run(made, ENVIRONMENT | dict(environment), ["modbench"], files.now())
+    run.write_run(made, ENVIRONMENT | dict(environment), ["modbench"], atomic_files.now())
     for job in made.jobs:
         if not leave_out or not job.name.startswith(leave_out):
             run.write_record(record(job))
     for group in made.groups:  # every process was asked for
         asked = {job.name: 0 for job in made.jobs if job.group == group.name and job.rule}
-        decisions.write(run.path, Decided(rule=group.rule, group=group.name, asked=asked, ended=True))
+        rule_decisions.write(run.path, Decided(rule=group.rule, group=group.name, asked=asked, ended=True))
     return load(folder)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from planted import ENVIRONMENT, unsynced
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.planning import plan
@@ -40,7 +40,7 @@ def planted(
     )
     made = plan.make_plan(suite, device="cpu", select="copy" if filtered else None)
     run = run_folder.create(str(folder), "tasks")
-    run.write_run(made, ENVIRONMENT, ["modbench"], files.now())
+    run.write_run(made, ENVIRONMENT, ["modbench"], atomic_files.now())
     for job in made.jobs:
         outcomes = []
         for case in job.comparison.variants:
@@ -63,6 +63,6 @@ def planted(
             }
             notes = TrainNotes(seed=job.protocol.seed, answers=TaskAnswers.model_validate(answers))
             outcomes.append(Outcome(**common, status="ok", samples={"value": [right / 1000]}, notes=notes))
-        record = Record(job=job, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
+        record = Record(job=job, started=atomic_files.now(), wall_s=1.0, outcomes=tuple(outcomes))
         run.write_record(record)
     return load(folder)

@@ -202,7 +202,7 @@ def jobs_here(monkeypatch: pytest.MonkeyPatch) -> None:
     import jobs_here
 
     from modbench.harness.execution import user_model_costs
-    from modbench.harness.execution.launch import local
+    from modbench.harness.execution.launchers import local
 
     monkeypatch.setattr(local, "LAUNCHER", jobs_here.Here)
     monkeypatch.setattr(user_model_costs, "_in_processes", jobs_here.counted)

@@ -13,12 +13,12 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from modbench.harness.core.atomic_files import write_atomically
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.files import write_atomically
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.records import Outcome
 from modbench.harness.results import workspace
-from modbench.harness.results.outcomes import measured
+from modbench.harness.results.measured_or_missing import measured
 
 STEPS = 5
 

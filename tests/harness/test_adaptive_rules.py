@@ -21,7 +21,7 @@ TICK = '''"""Notes the length of its input; is interrupted where a file says so.
 from modbench.harness.domain.passes import Pass
 from modbench.harness.results import workspace
 from modbench.harness.domain.notes import Notes
-from modbench.harness.results.outcomes import measured
+from modbench.harness.results.measured_or_missing import measured
 
 
 def run(job, metrics):

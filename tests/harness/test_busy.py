@@ -17,8 +17,8 @@ from quiet import Quiet, folder_at
 
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Record
-from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.launchers.local import LocalLauncher
+from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.machine.process.clocks import union_s
 from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.tables.load import load

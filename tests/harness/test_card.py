@@ -16,28 +16,28 @@ from modbench.commands.doctor import aa_comparisons, checkup
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.domain.notes import PeakFinding
 from modbench.harness.domain.records import Death, Environment, Record
-from modbench.harness.machine import card_clocks
-from modbench.harness.machine.card_clocks import Clocks
+from modbench.harness.machine import gpu_clocks
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.machine.data_sheets import sheet_of
+from modbench.harness.machine.gpu_clocks import Clocks
+from modbench.harness.machine.gpu_data_sheets import sheet_of
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.verdicts import Rule, estimated
 
 
 def watched(seen: Callable[[dict[str, Clocks]], bool]) -> dict[str, Clocks]:
     """Clocks as read in the background until enough was seen."""
-    with card_clocks.watching() as clocks:
+    with gpu_clocks.watching() as clocks:
         while not seen(clocks):
             time.sleep(0.01)
     return clocks
 
 
 def enough(clocks: dict[str, Clocks]) -> bool:
-    return len(clocks["GPU-1"].sm_MHz) >= card_clocks.ENOUGH
+    return len(clocks["GPU-1"].sm_MHz) >= gpu_clocks.ENOUGH
 
 
 def test_clocks_are_read_while_another_process_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(card_clocks, "PERIOD_S", 0.001)
+    monkeypatch.setattr(gpu_clocks, "PERIOD_S", 0.001)
     readings = itertools.chain([345], itertools.cycle([1980, 1755]))  # idle, then under load
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetClockInfo=lambda *_: next(readings)))
     (card,) = watched(enough).values()
@@ -51,7 +51,7 @@ def test_clocks_are_read_while_another_process_works(monkeypatch: pytest.MonkeyP
 
 def test_an_idle_card_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readings below a third of the highest clock are those of a card that does nothing."""
-    monkeypatch.setattr(card_clocks, "PERIOD_S", 0.001)
+    monkeypatch.setattr(gpu_clocks, "PERIOD_S", 0.001)
     asked = itertools.count()
     quiet = fake_pynvml(nvmlDeviceGetClockInfo=lambda *_: next(asked) and 345)
     monkeypatch.setitem(sys.modules, "pynvml", quiet)
@@ -77,14 +77,14 @@ def test_what_readings_say_of_a_lock(clocks: list[float], said: str, advice: str
 @pytest.mark.parametrize("change", [{"nvmlInit": refuse}, {"nvmlDeviceGetCount": refuse}])
 def test_without_a_driver_there_are_no_clocks(change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**change))
-    with card_clocks.watching() as clocks:
+    with gpu_clocks.watching() as clocks:
         assert clocks == {}
 
 
 def test_a_query_that_is_refused_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
     changes = dict.fromkeys(("nvmlDeviceGetClockInfo", "nvmlDeviceGetMaxClockInfo", "nvmlDeviceGetPowerUsage"), refuse)
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**changes))
-    with card_clocks.watching() as clocks:
+    with gpu_clocks.watching() as clocks:
         (card,) = clocks.values()
     assert (card.most_MHz, card.power_W) == (None, [])
 

@@ -11,7 +11,7 @@ from torch import nn
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.call.subject.subject import Subject, clock_of
 from modbench.harness.domain.case import Case
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 
 
 def test_a_clock_that_a_test_froze_moves_no_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modbench.harness.core.printable import aligned
+from modbench.harness.core.plain_text import aligned
 
 
 def test_columns_are_aligned_and_lines_end_at_their_text() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from in_process import command_line, succeeded
 
-from modbench.harness.core import extras
+from modbench.harness.core import optional_packages
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.text.corpus import corpus_entry, from_documents, from_file
@@ -43,8 +43,8 @@ def jsonl(file: Path, documents: Sequence[Any] = STORIES, field: str = "text") -
 
 
 def parquet(file: Path, documents: Sequence[Any] = STORIES, field: str = "text", kind: str = "string") -> Path:
-    pa = extras.load("pyarrow", "parquet", "a test")
-    pq = extras.load("pyarrow.parquet", "parquet", "a test")
+    pa = optional_packages.load("pyarrow", "parquet", "a test")
+    pq = optional_packages.load("pyarrow.parquet", "parquet", "a test")
     kinds = {"string": pa.string(), "large": pa.large_string(), "coded": pa.dictionary(pa.int32(), pa.string())}
     columns = {"id": pa.array(range(len(documents))), field: pa.array(documents).cast(kinds[kind])}
     pq.write_table(pa.table(columns), file, row_group_size=7)
@@ -52,7 +52,7 @@ def parquet(file: Path, documents: Sequence[Any] = STORIES, field: str = "text",
 
 
 def saved(folder: Path) -> Path:
-    datasets = extras.load("datasets", "hf", "a test")
+    datasets = optional_packages.load("datasets", "hf", "a test")
     datasets.disable_progress_bars()
     made = datasets.Dataset.from_dict({"id": list(range(60)), "text": STORIES})
     datasets.DatasetDict({"train": made, "test": made.select(range(5))}).save_to_disk(str(folder / "both"))
@@ -233,7 +233,7 @@ class Hub:
         self.rows, self.error, self.calls, self.served = rows, error, list[dict[str, Any]](), 0
 
     def __call__(self, name: str, config: str | None = None, **kwargs: Any) -> Any:
-        datasets = extras.load("datasets", "hf", "a test")
+        datasets = optional_packages.load("datasets", "hf", "a test")
         self.calls.append({"name": name, "config": config, **kwargs})
         if self.error:
             raise self.error
@@ -250,7 +250,7 @@ class Hub:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Hub]:
-    datasets = extras.load("datasets", "hf", "a test")
+    datasets = optional_packages.load("datasets", "hf", "a test")
 
     def plant(rows: Sequence[Any] = (), error: Exception | None = None) -> Hub:
         made = Hub(rows, error)
@@ -300,7 +300,7 @@ def test_how_much_is_read_where_nothing_is_said(
     folder = saved(tmp_path / "mine")
     made = hub([{"text": story} for story in STORIES])
     monkeypatch.setattr(hf, "MEGABYTES", "0.0005")
-    datasets = extras.load("datasets", "hf", "a test")
+    datasets = optional_packages.load("datasets", "hf", "a test")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     assert len(read("hf:some/stories").train) < 600
     assert not made.calls[0]["streaming"]
@@ -322,7 +322,7 @@ def test_how_much_is_read_where_nothing_is_said(
     ],
 )
 def test_what_the_hub_refuses_is_said_in_words(error: str, said: list[str], hub: Callable[..., Hub]) -> None:
-    datasets = extras.load("datasets", "hf", "a test")
+    datasets = optional_packages.load("datasets", "hf", "a test")
     name, _, message = error.partition(":")
     kinds = {"DatasetNotFoundError": datasets.exceptions.DatasetNotFoundError, "ConnectionError": ConnectionError}
     kind = kinds.get(name) or {"ValueError": ValueError, "RuntimeError": RuntimeError, "KeyError": KeyError}[name]

@@ -29,7 +29,7 @@ from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan, predicted_seconds
 from modbench.harness.registry import catalogue
-from modbench.harness.results.outcomes import attempt
+from modbench.harness.results.measured_or_missing import attempt
 from modbench.harness.stats.against_baseline import Process
 
 DOUBTS = {name: catalogue.load("warnings", name) for name in catalogue.entries("warnings")}

@@ -18,12 +18,12 @@ from modbench.harness.call.subject.subject import Subject
 from modbench.harness.call.timing import cuda_events, host_sync
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.records import Missing, Outcome
-from modbench.harness.execution.phase import death
+from modbench.harness.execution.run_phase import death
 from modbench.harness.execution.worker import environment_of
 from modbench.harness.machine.process.graceful_stop import DeviceLost, ProcessChangedError
 from modbench.harness.measure.passes import time as time_pass
 from modbench.harness.registry import catalogue
-from modbench.harness.results.outcomes import attempt
+from modbench.harness.results.measured_or_missing import attempt
 
 Forward = Callable[[Subject, torch.Tensor], object]
 LOST = "CUDA error: device-side assert triggered"

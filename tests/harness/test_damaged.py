@@ -21,11 +21,11 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.records import Record
 from modbench.harness.execution import resuming
 from modbench.harness.registry import catalogue
-from modbench.harness.results import progress, run_folder
+from modbench.harness.results import progress_file, run_folder
 from modbench.harness.results.json_files import ALTERED, DamagedError
 from modbench.harness.results.record_checks import usable
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read
-from modbench.harness.results.sealed_records import read_record
 from modbench.harness.results.workspace import Workspace
 from modbench.reports.html_report import render
 from modbench.reports.output_format import PAGE
@@ -52,7 +52,7 @@ def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = planted_suite("standard", grid={"seq_len": [64]}, variants=VARIANTS, metrics=metrics, rounds=2)
     run = left(here, made)
     ended(run)
-    progress.write(run, progress.RunProgress(title="planted"))
+    progress_file.write(run, progress_file.RunProgress(title="planted"))
     Workspace(run, made.jobs[0].name).keep({"kept": {"a": 1}})
     assert {*map(str, run.iterdir())} >= {str(run / name) for name in ("decisions", "artifacts")}
     return run

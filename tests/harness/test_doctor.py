@@ -24,9 +24,9 @@ from scipy import stats
 
 from modbench.commands.doctor import aa_comparisons, checkup
 from modbench.harness.call.timing.interleave import Effort, Session
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import ModbenchError
-from modbench.harness.core.printable import SCREEN
+from modbench.harness.core.plain_text import SCREEN
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome, Record
@@ -203,18 +203,18 @@ def test_checks_of_one_machine_are_pooled_and_others_are_not() -> None:
 def test_certificates_are_where_users_look_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODBENCH_STATE")
     monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
-    assert files.state_folder() == Path("/somewhere/modbench")
+    assert atomic_files.state_folder() == Path("/somewhere/modbench")
     monkeypatch.delenv("XDG_STATE_HOME")
-    assert files.state_folder() == Path.home() / ".local" / "state" / "modbench"
+    assert atomic_files.state_folder() == Path.home() / ".local" / "state" / "modbench"
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what Python does where there is no home
     with pytest.raises(RuntimeError, match="home"):
-        files.state_folder()
+        atomic_files.state_folder()
 
 
 def test_a_damaged_check_was_no_check() -> None:
     before = checks(1)
     for number, text in enumerate(["{", "[]", "{}", '{"comparisons": 3}', '{"comparisons": [{}], "made": ""}']):
-        (files.state_folder() / "machines" / "m" / f"broken{number}.json").write_text(text)
+        (atomic_files.state_folder() / "machines" / "m" / f"broken{number}.json").write_text(text)
     assert certificate.pooled("m", STANDARD) == before
 
 
@@ -381,7 +381,7 @@ def test_the_command_checks_keeps_and_pools(modbench: Any, monkeypatch: pytest.M
     assert told["comparisons"][0]["start_s"] > 0  # of real processes
     assert told["certificate"]["processes"] == STANDARD
     assert peaks == [1]
-    (folder,) = (files.state_folder() / "machines").iterdir()
+    (folder,) = (atomic_files.state_folder() / "machines").iterdir()
     certificate.keep(
         folder.name,
         [{"hit": i < 40, "detectable": 0.1, "detectable_cpu": 0.1, "width": 0.2, "noisy": 0} for i in range(100)],

@@ -16,7 +16,7 @@ import pytest
 from planted import planted_suite, stored
 from simulate import MARGIN, World, covered, pairs, words
 
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.measure.passes.time import number_of_inputs
 from modbench.harness.stats.against_baseline import Process

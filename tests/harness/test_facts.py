@@ -13,8 +13,8 @@ from modbench.harness.execution.runner import phases
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results.json_files import DamagedError
+from modbench.harness.results.record_files import read_record, write_record
 from modbench.harness.results.run_file import plan_of, stored_plan
-from modbench.harness.results.sealed_records import read_record, write_record
 from modbench.reports.tables import axes
 
 LOOK_UPS = (

@@ -13,20 +13,20 @@ from typing import Any
 import pytest
 import torch
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.execution import runner, worker
-from modbench.harness.execution.launch import local
-from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.phase import Run, Slots, death
-from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.launchers import local
+from modbench.harness.execution.launchers.local import LocalLauncher
+from modbench.harness.execution.progress_and_time_left import Tracker
+from modbench.harness.execution.run_phase import Run, Slots, death
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results import run_folder
-from modbench.harness.results.outcomes import missing_after
-from modbench.harness.results.progress import RunProgress
+from modbench.harness.results.measured_or_missing import missing_after
+from modbench.harness.results.progress_file import RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress_bar import Lines
 
@@ -113,7 +113,7 @@ def run_jobs(
     launcher = LocalLauncher(cold=cold, threads=1)
     limits = {job.name: timeout_s for job in made.jobs}
     slots = Slots(made.jobs, 2)
-    folder.write_run(made, dict(environment or {}), [], files.now())
+    folder.write_run(made, dict(environment or {}), [], atomic_files.now())
     Run(launcher, folder, Tracker(made, [slots], folder)).phase(slots, limits)
     stored = run_folder.read(str(folder.path))
     assert stored.missing == []
@@ -162,7 +162,7 @@ def test_a_stray_thread_does_not_keep_a_job_alive(here: Path, monkeypatch: pytes
     monkeypatch.syspath_prepend(str(here))
     monkeypatch.setattr(local, "work", importlib.import_module("strays").work)
     made, folder = weighed("good"), run_folder.create(str(here / "run"), "faults")
-    folder.write_run(made, {}, [], files.now())
+    folder.write_run(made, {}, [], atomic_files.now())
     launcher = LocalLauncher(cold=True, threads=1)
     handle = launcher.start(made.jobs[0], folder, 300.0)
     while not launcher.wait([handle], 300.0):
@@ -299,7 +299,7 @@ def test_atomic_write_leaves_old_or_new_and_no_litter(tmp_path: Path) -> None:
     """Readers beside a writer see whole files only; a failed write leaves nothing behind."""
     path = tmp_path / "record.json"
     texts = [json.dumps({"n": i, "pad": "x" * 20_000}) for i in range(2)]
-    files.write_atomically(path, texts[0])
+    atomic_files.write_atomically(path, texts[0])
     stop = threading.Event()
     seen: set[str] = set()
 
@@ -310,10 +310,10 @@ def test_atomic_write_leaves_old_or_new_and_no_litter(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     for i in range(40):
-        files.write_atomically(path, texts[i % 2])
+        atomic_files.write_atomically(path, texts[i % 2])
     stop.set()
     reader.join()
     assert seen <= set(texts)
     with pytest.raises(TypeError):
-        files.write_atomically(path, 5)  # type: ignore[arg-type]
+        atomic_files.write_atomically(path, 5)  # type: ignore[arg-type]
     assert [p.name for p in tmp_path.iterdir()] == ["record.json"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from modbench.harness.call.timing.interleave import Call, Clock, Effort, Measured, Session, Stopwatch, deal
 from modbench.harness.domain.case import VARIANTS_PER_BLOCK
 from modbench.harness.machine.counter_sampler import CounterSampler
-from modbench.harness.results.outcomes import SURVIVABLE
+from modbench.harness.results.measured_or_missing import SURVIVABLE
 
 
 class FakeClock(Clock):

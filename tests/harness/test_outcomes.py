@@ -9,7 +9,7 @@ import torch
 from cases import case_of
 
 from modbench.harness.registry import catalogue
-from modbench.harness.results.outcomes import single
+from modbench.harness.results.measured_or_missing import single
 
 CASE, METRIC = case_of("dense", {"d_model": 64}), catalogue.metrics()["memory/peak_allocated"]
 

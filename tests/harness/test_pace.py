@@ -16,7 +16,7 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Job
 from modbench.harness.execution import run_time
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.progress_and_time_left import Tracker
 from modbench.harness.execution.run_time import RunTime
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine.roofline import stored

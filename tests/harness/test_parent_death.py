@@ -59,7 +59,7 @@ import os, signal, sys
 from pathlib import Path
 import without_torch
 from modbench.harness.execution import one_job
-from modbench.harness.execution.launch import local
+from modbench.harness.execution.launchers import local
 from modbench.harness.machine.process import child
 from modbench.harness.results.run_folder import RunFolder
 folder, name, cold, limit_s, stops = sys.argv[1:]

@@ -21,13 +21,13 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.execution import resuming
-from modbench.harness.execution.phase import Asker
-from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.progress_and_time_left import Tracker
+from modbench.harness.execution.run_phase import Asker
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import decisions, run_folder
+from modbench.harness.results import rule_decisions, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress_bar import Lines
 from modbench.reports.html_report import render
@@ -53,7 +53,7 @@ def leave(folder: RunFolder, job: Job, **trouble: Any) -> None:
 
 
 def count(made: Plan, folder: RunFolder, series: str = SERIES) -> ProcessCount:
-    return of_type(ProcessCount, decisions.read(folder.path, made)[series].found)
+    return of_type(ProcessCount, rule_decisions.read(folder.path, made)[series].found)
 
 
 def test_processes_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -> None:
@@ -242,20 +242,20 @@ def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(
     made, folder = timed_plan(detectable=1e-6, most_processes=5), RunFolder(capped)
     measured_here(capped)
     ended(capped)
-    before = decisions.read(folder.path, made)
-    decisions.file_of(folder.path, SERIES).unlink()
+    before = rule_decisions.read(folder.path, made)
+    rule_decisions.file_of(folder.path, SERIES).unlink()
     api.resume(str(folder.path), Lines)
-    assert decisions.read(folder.path, made) == before
+    assert rule_decisions.read(folder.path, made) == before
 
 
 def test_a_run_whose_decision_is_lost_is_incomplete_though_all_jobs_have_records(capped: Path) -> None:
     """Without it the report could not say that processes were capped."""
     run, made = capped, timed_plan(detectable=1e-6, most_processes=5)
     assert run_folder.read(str(run)).incomplete is None
-    decided = decisions.read(run, made)[SERIES]
-    decisions.write(run, decided.model_copy(update={"ended": False}))
+    decided = rule_decisions.read(run, made)[SERIES]
+    rule_decisions.write(run, decided.model_copy(update={"ended": False}))
     assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
-    decisions.file_of(run, SERIES).unlink()
+    rule_decisions.file_of(run, SERIES).unlink()
     assert run_folder.read(str(run)).missing == []
     assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
     done = command_line("report", run, "--format", "csv")

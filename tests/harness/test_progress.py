@@ -16,7 +16,7 @@ from modbench.harness.call.operators import of_real_tensors
 from modbench.harness.call.timing.interleave import Session
 from modbench.harness.domain.case import COUNTS, Case, Job
 from modbench.harness.domain.notes import CountNotes
-from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.progress_and_time_left import Tracker
 from modbench.harness.execution.run_time import RunTime
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine.process.torchrun import Ranks
@@ -24,9 +24,9 @@ from modbench.harness.measure.passes import count, time
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.results import workspace
-from modbench.harness.results.progress import Group, Running, RunProgress
+from modbench.harness.results.progress_file import Group, Running, RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Steps, Workspace
 from modbench.progress_bar import MOST_SHOWN, Cell, Lines, Live, progress_for

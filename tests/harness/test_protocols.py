@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from modbench.harness.call.subject import check_skipping
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.protocols import METHODS, parts_of
+from modbench.harness.core.model_methods import METHODS, parts_of
 from modbench.harness.machine.process.torchrun import Ranks
 from modbench.harness.measure.passes.train import notes_of
 from modbench.harness.registry import catalogue, user_models

@@ -17,7 +17,7 @@ from modbench.harness.call.subject.generation import Generation
 from modbench.harness.call.subject.rewinding import held_bytes, rewinder
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.protocols import parts_of
+from modbench.harness.core.model_methods import parts_of
 from modbench.harness.domain.case import DecodePlan
 from modbench.harness.measure.passes.memory import Weighed
 from modbench.harness.registry import catalogue

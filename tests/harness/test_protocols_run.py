@@ -10,7 +10,7 @@ import torch
 from planted import ENVIRONMENT
 from protocol_cases import EXAMPLES
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.labels import Label
 from modbench.harness.execution import worker
 from modbench.harness.planning.load_suite import parse_suite
@@ -75,7 +75,7 @@ def test_what_decodes_is_reported_and_what_does_not_has_a_reason(
     }
     plan = make_plan(override(parse_suite(data, "own"), Overrides()), device="cpu", text=None)
     folder = run_folder.create(str(tmp_path / "run"), "own")
-    folder.write_run(plan, ENVIRONMENT, [], files.now())
+    folder.write_run(plan, ENVIRONMENT, [], atomic_files.now())
     for job in plan.jobs:
         torch.manual_seed(0)
         folder.write_record(worker.make_record(job))

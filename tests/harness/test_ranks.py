@@ -10,10 +10,10 @@ import psutil
 import pytest
 from present import present
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution import ranks, runner
-from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.execution.limits import Limits
 from modbench.harness.machine.process import graceful_stop
 from modbench.harness.machine.process.torchrun import ALONE, Ranks
@@ -65,7 +65,7 @@ def test_ranks_that_are_asked_end_at_a_checkpoint(here: Path) -> None:
     """When the first rank has written it, however slow its disk is: torchrun ends all ranks with the first that ends."""
     made = planned("own.py:slow", here, ranks=2, steps=100_000, checkpoint_s=600.0)
     folder = run_folder.create(str(here / "run"), "ranks")
-    folder.write_run(made, {}, [], files.now())
+    folder.write_run(made, {}, [], atomic_files.now())
     (job,) = (job for job in made.jobs if job.made_in == "train")
     launcher, progress = LocalLauncher(cold=True, threads=1), Workspace(folder.path, job.name).progress
     handle = launcher.start(job, folder, 3000.0)

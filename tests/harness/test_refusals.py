@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from modbench import api, cli
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.machine import certificate
 from modbench.harness.machine.process import exit_codes, graceful_stop
@@ -116,7 +116,7 @@ def test_a_refused_write_names_the_file_and_leaves_the_old_one(
     module: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "record.json"
-    files.write_atomically(path, "old")
+    atomic_files.write_atomically(path, "old")
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -124,7 +124,7 @@ def test_a_refused_write_names_the_file_and_leaves_the_old_one(
     with monkeypatch.context() as patch:
         patch.setattr(module, name, refuse)
         with pytest.raises(OSError, match="No space") as caught:
-            files.write_atomically(path, "new")
+            atomic_files.write_atomically(path, "new")
     assert caught.value.filename == str(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -137,10 +137,10 @@ def test_a_full_disk_is_recognised_behind_torch(
 ) -> None:
     """torch raises an error of its own about its archive."""
     file = tmp_path / "checkpoint.pt"
-    monkeypatch.setattr(files, "new_file", lambda _: os.open("/dev/full", os.O_WRONLY))
+    monkeypatch.setattr(atomic_files, "new_file", lambda _: os.open("/dev/full", os.O_WRONLY))
     with (
         pytest.raises(OSError, match="No space") as caught,
-        files.replacing(file, files.unfinished(file), sync=False) as stream,
+        atomic_files.replacing(file, atomic_files.unfinished(file), sync=False) as stream,
     ):
         save({"w": torch.zeros(100_000)}, stream)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(file))
@@ -162,10 +162,10 @@ def test_a_file_without_content_is_no_decision_of_the_users(
 
 
 def test_a_full_disk_is_recognised_behind_rust(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No space") as caught, files.naming(tmp_path / "model"):
+    with pytest.raises(OSError, match="No space") as caught, atomic_files.naming(tmp_path / "model"):
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "model"))
-    with pytest.raises(RuntimeError, match="another"), files.naming(tmp_path / "model"):
+    with pytest.raises(RuntimeError, match="another"), atomic_files.naming(tmp_path / "model"):
         raise RuntimeError("another (os error)")
 
 
@@ -186,7 +186,7 @@ def test_without_a_home_a_machine_was_never_checked_and_cannot_be() -> None:
     assert certificate.pooled("m") is None
     with pytest.raises(UsageError, match="set MODBENCH_STATE") as caught:
         certificate.check_folder()
-    assert isinstance(caught.value, files.NoHomeError)
+    assert isinstance(caught.value, atomic_files.NoHomeError)
 
 
 def test_a_check_that_could_not_be_kept_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from resealed import reseal
 from modbench import api
 from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.execution import resuming, runner
-from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.results import lock, progress, run_folder
+from modbench.harness.execution.launchers.local import LocalLauncher
+from modbench.harness.results import lock, progress_file, run_folder
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.results.run_folder import read
 from modbench.progress_bar import Lines
@@ -119,7 +119,7 @@ def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(LocalLauncher, "__init__", never)
     finished = api.resume(str(folder), Lines)
     assert (folder / "finished.json").exists()
-    seen, records = present(progress.read(folder)), finished.loaded.run.records
+    seen, records = present(progress_file.read(folder)), finished.loaded.run.records
     assert (seen.state, seen.ended, seen.all_ended) == ("finished", len(records), True)
     assert {each.job for each in seen.failures} == {
         record.job.name for record in records if any(each.status == "failed" for each in record.outcomes)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from test_workers import MODELS, planned
 
-from modbench.harness.execution.launch import local
-from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.launchers import local
+from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.machine import cuda_driver
 
 GPUS = ("GPU-a", "GPU-b", "GPU-c")

@@ -20,13 +20,13 @@ from modbench import api
 from modbench.harness.core.errors import IncompleteError, ModbenchError
 from modbench.harness.domain.case import Job
 from modbench.harness.execution import runner, stopping
-from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.process import graceful_stop
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
+from modbench.harness.results.record_files import write_record
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.sealed_records import write_record
 from modbench.progress_bar import Lines
 
 QUIET = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None, added=lambda *_: None)

@@ -15,7 +15,7 @@ from present import of_type, present
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.titles import slug
+from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.suite import EFFORTS, Suite
 from modbench.harness.planning.load_suite import load_suite, parse_suite

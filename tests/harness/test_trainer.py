@@ -22,7 +22,7 @@ from present import present
 from torch.nn import functional as F
 
 from modbench.harness.call.subject.subject import Subject
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.contracts import UNASKED, Text
 from modbench.harness.core.errors import NumericsError, UsageError
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan, TrainRun, learning_rate, width_rule
@@ -204,10 +204,10 @@ def test_what_a_kill_left_of_a_checkpoint_is_taken_away(tmp_path: Path) -> None:
     """Killed while it wrote: no handler ran, and the unfinished file is still there when the resumed unit has its record."""
     here = workspace.Workspace(tmp_path, "train-mod_c0.125-seed0")
     here.checkpoint.parent.mkdir()
-    files.unfinished(here.checkpoint).write_bytes(b"half of")
+    atomic_files.unfinished(here.checkpoint).write_bytes(b"half of")
     checkpoint.save(here.checkpoint, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3})
     assert list(here.checkpoint.parent.iterdir()) == [here.checkpoint]
-    files.unfinished(here.checkpoint).write_bytes(b"half of")
+    atomic_files.unfinished(here.checkpoint).write_bytes(b"half of")
     here.tidy()
     assert list(here.checkpoint.parent.iterdir()) == []
 

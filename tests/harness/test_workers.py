@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from present import present
 
-from modbench.harness.core import files, foreign
+from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.execution import one_job, worker
-from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.launchers.local import LocalLauncher
+from modbench.harness.execution.progress_and_time_left import Tracker
+from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.process import child
@@ -29,9 +29,9 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results import run_folder
-from modbench.harness.results.layout import SPREAD, TOGETHER, make
+from modbench.harness.results.layout import SPREAD, TOGETHER, make, refuse_links
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.sealed_records import read_record
 
 MODELS = """
 import os, signal, torch
@@ -88,7 +88,7 @@ def run_all(
 
 def folder_of(made: Plan, here: Path) -> RunFolder:
     folder = run_folder.create(str(here / "run"), "workers")
-    folder.write_run(made, {}, [], files.now())
+    folder.write_run(made, {}, [], atomic_files.now())
     return folder
 
 
@@ -215,7 +215,7 @@ def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
     row: Any = {"case": job.comparison.variants[0].id, "metric": "memory/peak_allocated", "unit": "B"}
     failed = Outcome(status="failed", kind="error", reason="ValueError: no", **row)
     skipped = Outcome(status="skipped", reason="by design", **row | {"metric": "memory/peak_reserved"})
-    record = Record(job=job, started=files.now(), wall_s=0.0, outcomes=(failed, skipped))
+    record = Record(job=job, started=atomic_files.now(), wall_s=0.0, outcomes=(failed, skipped))
     for layout in (TOGETHER, SPREAD):
         folder = RunFolder(here / layout)
         make(folder.path, layout)
@@ -257,11 +257,11 @@ def test_a_folder_is_checked_for_links_while_jobs_remove_files(here: Path, monke
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UsageError, match="symbolic link out of"):
-        foreign.refuse_links(here / "run")
+        refuse_links(here / "run")
     (here / "run" / "c" / "out").unlink()
     if not (here / "run" / "b").exists():
         (here / "run" / "b").mkdir()
-    foreign.refuse_links(here / "run")
+    refuse_links(here / "run")
     assert not (here / "run" / "b").exists()
 
     class Vanished:
@@ -272,7 +272,7 @@ def test_a_folder_is_checked_for_links_while_jobs_remove_files(here: Path, monke
             raise FileNotFoundError
 
     monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext([Vanished()]))
-    foreign.refuse_links(here / "run")
+    refuse_links(here / "run")
 
 
 def test_the_fork_server_frees_what_it_has_loaded_when_it_ends() -> None:
@@ -336,7 +336,7 @@ def test_a_process_leaves_the_script_alone(method: str, cold: bool, tmp_path: Pa
     """As units are started: each in a fresh interpreter, or by the fork server."""
     code = (
         "import multiprocessing, os, pathlib\n"
-        "from modbench.harness.execution.launch import local\n"
+        "from modbench.harness.execution.launchers import local\n"
         "with pathlib.Path('started').open('a') as file:\n    file.write('once ')\n"
         f"context = multiprocessing.get_context({method!r})\n"
         f"process, _ = local.started(lambda server: context.Process(target=os.getpid), cold={cold})\n"

@@ -23,7 +23,7 @@ import dataclasses, json, sys
 from pathlib import Path
 import goldens, jobs_here
 from in_process import command_line
-from modbench.harness.execution.launch import local
+from modbench.harness.execution.launchers import local
 from modbench.reports.markup import html
 local.LAUNCHER = jobs_here.Here
 here = Path(sys.argv[1])

@@ -166,7 +166,7 @@ DOORS = {
         ),
         {
             "harness/machine/process/child.py": "",
-            "harness/execution/launch/local.py": "the forked or spawned process that it gives to the door",
+            "harness/execution/launchers/local.py": "the forked or spawned process that it gives to the door",
             "harness/execution/command.py": "the command that it gives to the door",
             "harness/execution/ranks.py": "torchrun starts the ranks of a unit, inside the process that the door started",
             "harness/machine/process/processes.py": "programs that are asked something and waited for",
@@ -226,14 +226,14 @@ DOORS = {
         "from transformers import AutoModel\nAutoModel.from_pretrained(folder)",
     ),
     "JSON is escaped": Door(
-        uses("printable.escaped_json"),
+        uses("plain_text.escaped_json"),
         {
-            "harness/core/files.py": "",
+            "harness/core/atomic_files.py": "",
             "harness/results/json_files.py": "a file is sealed by the digest of its bytes",
-            "harness/results/progress.py": "the state of a run, which is replaced every second without waiting for the disk",
+            "harness/results/progress_file.py": "the state of a run, which is replaced every second without waiting for the disk",
             "src/modbench/commands/_output.py": "what a command prints is no file",
         },
-        "from modbench.harness.core.printable import escaped_json",
+        "from modbench.harness.core.plain_text import escaped_json",
     ),
     "a model is checked before its times are believed": Door(
         uses("check_caching.kept", "check_caching.reused", "check_skipping.claims", "check_skipping.masked"),
@@ -308,7 +308,7 @@ DOORS = {
     "columns of text are aligned": Door(
         pads,
         {
-            "harness/core/printable.py": "",
+            "harness/core/plain_text.py": "",
             "reports/markup/short.py": "the two parts of a cell, inside a column",
             "reports/markup/text.py": "titles of groups",
             "src/modbench/commands/_app.py": "typer writes the lines of --help",

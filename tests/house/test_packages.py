@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modbench.harness.execution.launch.local import PRELOAD
+from modbench.harness.execution.launchers.local import PRELOAD
 from modbench.harness.machine import environment
 
 ROOT = Path(__file__).parents[2]

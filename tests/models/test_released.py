@@ -21,7 +21,7 @@ from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.case import Case, DecodePlan
 from modbench.harness.domain.records import Missing
 from modbench.harness.planning.flops import counter
-from modbench.harness.results.outcomes import attempt
+from modbench.harness.results.measured_or_missing import attempt
 
 FOLDER = Path(__file__).parents[2] / "examples" / "released"
 REBUILDS = sorted(file.stem for file in FOLDER.glob("*.py"))

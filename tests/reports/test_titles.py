@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from modbench import api, keywords
 from modbench.commands._flags import Flags
-from modbench.harness.core import titles
+from modbench.harness.core import variant_titles
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import CaseFacts
 from modbench.harness.planning.load_suite import parse_suite
@@ -56,7 +56,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 )
 def test_what_is_no_title_is_refused(title: object, said: str) -> None:
     with pytest.raises(UsageError, match=said.replace("61 characters", "too long")):
-        titles.checked(title)
+        variant_titles.checked(title)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: P
 def test_keywords_of_python_have_them_too() -> None:
     given = keywords.overrides({"title": {VARIANT: "a=b"}}, {})
     assert keywords.words(given) == ["--title", f"{VARIANT}=a=b"]
-    assert titles.listed([f"{VARIANT}=a=b"]) == given.title
+    assert variant_titles.listed([f"{VARIANT}=a=b"]) == given.title
 
 
 @pytest.mark.parametrize(

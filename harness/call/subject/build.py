@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.protocols import parts_of
+from modbench.harness.core.model_methods import parts_of
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue, user_code, user_models
-from modbench.harness.results.outcomes import SURVIVABLE
+from modbench.harness.results.measured_or_missing import SURVIVABLE
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

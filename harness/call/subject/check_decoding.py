@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modbench.harness.call.subject.check_causality import LEAST
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.protocols import PAGE
+from modbench.harness.core.model_methods import PAGE
 
 if TYPE_CHECKING:
     from modbench.harness.call.subject.subject import Subject

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from modbench.harness.call.subject.check_caching import same_draws
 from modbench.harness.call.subject.weight_rows import RowWatch
 from modbench.harness.domain.notes import Claim
-from modbench.harness.results.outcomes import attempt
+from modbench.harness.results.measured_or_missing import attempt
 
 # A router may choose another token where two scores are almost equal: other tokens are moved by so many units in the last place,
 # and so often.

@@ -13,7 +13,7 @@ from modbench.harness.call.subject.build import evaluating
 from modbench.harness.call.subject.check_caching import same_draws
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.records import Missing
-from modbench.harness.results.outcomes import attempt
+from modbench.harness.results.measured_or_missing import attempt
 
 # After the timing a call costs what it cost before.
 KEPT_SHARE = 0.95

@@ -24,7 +24,7 @@ class Generation:
     """Makes the calls that are measured. Each takes a batch of tokens [B, T], without gradients.
 
     Args:
-        subject: its model has `prefill` and `decode` (`harness/core/protocols.py`); otherwise there is only a reason.
+        subject: its model has `prefill` and `decode` (`harness/core/model_methods.py`); otherwise there is only a reason.
     """
 
     def __init__(self, subject: Subject) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core.protocols import keyword_names
+from modbench.harness.core.model_methods import keyword_names
 
 # Positions, lengths and masks are of these types; keys and values are not, as one that quantises them uses eight bits.
 COPIED = frozenset({torch.int64, torch.int32, torch.bool})

@@ -14,7 +14,7 @@ from modbench.harness.call.subject.build import DTYPES, build_module, evaluating
 from modbench.harness.call.timing import nvtx
 from modbench.harness.call.timing.interleave import Clock, Laps, Stopwatch
 from modbench.harness.core.errors import NumericsError
-from modbench.harness.core.protocols import PAGE, Parts, parts_of
+from modbench.harness.core.model_methods import PAGE, Parts, parts_of
 from modbench.harness.domain.case import Case, DecodePlan, GridPoint
 
 if TYPE_CHECKING:

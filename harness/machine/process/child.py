@@ -137,7 +137,7 @@ def start(make: Callable[[Connection], Process], log: Path, limit_s: float) -> C
     import subprocess
     from multiprocessing import Pipe, resource_tracker
 
-    from modbench.harness.core.files import new_file
+    from modbench.harness.core.atomic_files import new_file
 
     lifeline_read, lifeline = Pipe(duplex=False)
     printed, prints = Pipe(duplex=False)

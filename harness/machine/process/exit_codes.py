@@ -14,7 +14,8 @@ import traceback
 from typing import NoReturn
 
 from modbench.harness.core.errors import IncompleteError, ModbenchError, brief
-from modbench.harness.core.printable import escaped, masked
+from modbench.harness.core.masking import masked
+from modbench.harness.core.plain_text import escaped
 from modbench.harness.machine.process.graceful_stop import CannotWrite, DeviceLost, ProcessChangedError, Stopped
 
 # Exit code after Ctrl-C where there was nothing to keep, as shells have it.

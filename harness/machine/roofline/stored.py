@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from modbench.harness.core.files import state_folder, write_atomically
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.atomic_files import state_folder, write_atomically
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.machine.roofline.table import Table
 
 DAY_S = 24 * 3600.0

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field, model_validator
 
 from modbench.harness.core.errors import shown
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.machine.roofline.work import EXTENTS, Kind, Listed, Work
 
 # How far a ratio of predicted times lies from the measured one: within this share in 79 of 80 pairs, by

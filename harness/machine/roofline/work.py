@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from modbench.harness.core.errors import shown
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 
 # Kinds whose time is read from a curve over the bytes that they read and write.
 ByBytes = Literal[

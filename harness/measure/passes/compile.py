@@ -16,7 +16,7 @@ from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Outcome
 from modbench.harness.machine.process import clocks
-from modbench.harness.results.outcomes import attempt, single
+from modbench.harness.results.measured_or_missing import attempt, single
 
 if TYPE_CHECKING:
     from modbench.harness.call.subject.subject import Subject

@@ -29,7 +29,7 @@ from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
 from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
-from modbench.harness.results.outcomes import attempt, missing, single
+from modbench.harness.results.measured_or_missing import attempt, missing, single
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -18,7 +18,7 @@ from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.machine.process import clocks
 from modbench.harness.planning.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.results import workspace
-from modbench.harness.results.outcomes import attempt, missing, single
+from modbench.harness.results.measured_or_missing import attempt, missing, single
 
 if TYPE_CHECKING:
     from modbench.harness.call.step_memory import Peak

@@ -23,7 +23,7 @@ from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.machine.process import clocks
 from modbench.harness.measure.passes.memory import Weighed, forecasts
-from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.measured_or_missing import attempt, measured, missing
 
 if TYPE_CHECKING:
     from modbench.harness.call.subject.subject import Subject

@@ -24,7 +24,7 @@ from modbench.harness.machine.process.graceful_stop import end_if_lost
 from modbench.harness.planning import suite_tables
 from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.results import workspace
-from modbench.harness.results.outcomes import SURVIVABLE, attempt, measured, missing, missing_after, release
+from modbench.harness.results.measured_or_missing import SURVIVABLE, attempt, measured, missing, missing_after, release
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.core.titles import slug
+from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import Case, Comparison, Job, Protocol
 from modbench.harness.domain.notes import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.domain.passes import Pass
@@ -17,7 +17,7 @@ from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.machine.process import clocks
 from modbench.harness.planning.jobs import JobMaker, run_flops, train_run, tries_rates
-from modbench.harness.results.outcomes import attempt, missing, single
+from modbench.harness.results.measured_or_missing import attempt, missing, single
 from modbench.harness.training.training_run import Trained, logger_feed, train, train_on_task
 
 if TYPE_CHECKING:

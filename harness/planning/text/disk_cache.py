@@ -1,6 +1,6 @@
 """The cache between runs: sets of files under the user's cache folder, used only if their hashes match.
 
-Anything in the folder (`core/files.py`) may be deleted at any time. Several processes may write one entry at
+Anything in the folder (`core/atomic_files.py`) may be deleted at any time. Several processes may write one entry at
 once: each file is replaced whole, and files of two writers do not match the hashes.
 """
 
@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from modbench.harness.core.files import cache_folder, write_atomically
+from modbench.harness.core.atomic_files import cache_folder, write_atomically
 
 MANIFEST = "manifest.json"
 

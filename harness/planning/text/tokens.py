@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import extras
+from modbench.harness.core import optional_packages
 from modbench.harness.core.contracts import TOKENIZERS, Text
 from modbench.harness.core.errors import ModbenchError, UnreadableError, UsageError, in_short, unknown
 from modbench.harness.planning.text import disk_cache
@@ -119,7 +119,7 @@ def _bytes(text: Text) -> Tokens:
 
 
 def _bpe(text: Text, vocab_size: int) -> Tokens:
-    library = extras.load("tokenizers", "bpe", "tokenizer 'bpe'")
+    library = optional_packages.load("tokenizers", "bpe", "tokenizer 'bpe'")
     key = ("bpe", "1", str(vocab_size), library.__version__, _hash(text.train), _hash(text.val))
     tokens = _read(disk_cache.load("tokens", key), text)
     if tokens is None:
@@ -198,7 +198,7 @@ def _given(text: Text, spec: str, vocab_size: int) -> Tokens:
             f"tokenizer {spec!r} has {len(pieces):,} tokens, which a model of vocab_size {vocab_size:,} cannot hold. Name the "
             f"tokenizer that stored weights were trained with; for other models set vocab_size={len(pieces)}."
         )
-    library = extras.load("tokenizers", "hf", f"tokenizer {spec!r}")
+    library = optional_packages.load("tokenizers", "hf", f"tokenizer {spec!r}")
     key = ("given", "1", library.__version__, *map(_hash, (described, text.train, text.val)))
     sides = _sides(disk_cache.load("tokens", key), len(pieces))
     if sides is None:

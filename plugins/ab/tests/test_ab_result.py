@@ -11,7 +11,7 @@ import pytest
 from cases import case_of
 
 from modbench.harness.core.labels import Label
-from modbench.harness.core.printable import SCREEN, WIDTH
+from modbench.harness.core.plain_text import SCREEN, WIDTH
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import verdicts
 from modbench.harness.stats.reason import Reason

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
+from modbench.harness.core.atomic_files import now
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import now
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Death, Record

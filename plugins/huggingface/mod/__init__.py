@@ -6,9 +6,9 @@
 Importing this package loads transformers (the extra `hf`) and registers the converted models with its Auto classes.
 """
 
-from modbench.extend import extras
+from modbench.extend import optional_packages
 
-extras.load("transformers", "hf", "modbench.plugins.huggingface.mod")
+optional_packages.load("transformers", "hf", "modbench.plugins.huggingface.mod")
 
 from modbench.plugins.huggingface.mod.converting import convert, start_where_layers_do_most  # noqa: E402  # after the check
 from modbench.plugins.huggingface.mod.families import FAMILIES, MoDModel  # noqa: E402  # as above

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from modbench.extend import UnreadableError, UsageError, extras, in_short
+from modbench.extend import UnreadableError, UsageError, in_short, optional_packages
 from modbench.plugins.huggingface.model.spec import FAMILIES, Found
 
 # Our key to the names that configs use for it.
@@ -149,7 +149,7 @@ def check_safetensors(found: Found) -> None:
     Raises:
         UsageError: if one is damaged or cannot be read.
     """
-    library = extras.load("safetensors", "hf", found.said)
+    library = optional_packages.load("safetensors", "hf", found.said)
     for file in found.weights:
         try:
             library.safe_open(file, framework="np")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from modbench.extend import UnreadableError, UsageError, extras, in_short, shown
+from modbench.extend import UnreadableError, UsageError, in_short, optional_packages, shown
 from modbench.plugins.huggingface.model.spec import Found
 
 Part = Literal["config", "model", "tokenizer"]
@@ -36,7 +36,7 @@ def load(said: str, part: Part, source: object, **options: object) -> Any:  # no
     Raises:
         UsageError: if the library cannot load it, would need code of the folder, or weights are missing.
     """
-    made = getattr(extras.load("transformers", "hf", said), AUTO[part])
+    made = getattr(optional_packages.load("transformers", "hf", said), AUTO[part])
     if part == "model":
         options = {"attn_implementation": "sdpa"} | options
     if not isinstance(source, Path):
@@ -45,7 +45,7 @@ def load(said: str, part: Part, source: object, **options: object) -> Any:  # no
     check_type(said, source)
     folder = source
     if source.suffix == ".gguf":
-        extras.load("gguf", "hf", said)
+        optional_packages.load("gguf", "hf", said)
         folder, options = source.parent, options | {"gguf_file": source.name}
     elif part == "model":
         options |= {"use_safetensors": True}
@@ -135,7 +135,7 @@ def check_type(said: str, source: Path) -> None:
     if not config.get("auto_map"):
         return
     kind = config.get("model_type")
-    if kind not in extras.load("transformers", "hf", said).CONFIG_MAPPING:
+    if kind not in optional_packages.load("transformers", "hf", said).CONFIG_MAPPING:
         raise _code(said, "config.json", f"transformers does not know the model_type {shown(kind)}")
 
 
@@ -163,7 +163,7 @@ def _code(said: str, file: str, why: str) -> UsageError:
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
     """Keep the library off the network, whatever it is asked, and without bars and advice; its settings are put back."""
-    hub = extras.load("huggingface_hub.constants", "hf", "loading a model")
+    hub = optional_packages.load("huggingface_hub.constants", "hf", "loading a model")
     from transformers.utils import logging
 
     before, before_env = hub.HF_HUB_OFFLINE, os.environ.get("HF_HUB_OFFLINE")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch._guards import detect_fake_mode
 from torch._subclasses.fake_tensor import FakeTensor
 
-from modbench.extend import ModelConfig, UsageError, extras
+from modbench.extend import ModelConfig, UsageError, optional_packages
 from modbench.plugins.huggingface.model.loading import errors_in_one_line, load
 from modbench.plugins.huggingface.model.spec import FAMILIES, Found, Spec
 
@@ -46,7 +46,7 @@ def build(found: Found, config: ModelConfig) -> nn.Module:
 
 def _family(spec: Spec, config: ModelConfig) -> object:
     """The config of a family in our shape; without dropout, which no other model here has."""
-    library, name = extras.load("transformers", "hf", f"model '{spec}'"), spec.name
+    library, name = optional_packages.load("transformers", "hf", f"model '{spec}'"), spec.name
     if name == "gpt2":
         if config.attention_width != config.d_model:
             raise UsageError(

@@ -30,7 +30,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from modbench.commands.init.starts import commands_for
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.printable import SCREEN
+from modbench.harness.core.plain_text import SCREEN
 from modbench.plugins.huggingface import to_mod
 from modbench.plugins.huggingface.mod import MoDOptions, build
 

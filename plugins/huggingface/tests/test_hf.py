@@ -19,8 +19,8 @@ from modbench.harness.call.step_memory import of_fake_tensors, of_training
 from modbench.harness.call.subject.build import build_module
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.model_methods import parts_of
 from modbench.harness.core.model_specs import parse_spec
-from modbench.harness.core.protocols import parts_of
 from modbench.harness.core.train_plan import TrainPlan
 from modbench.harness.domain.case import Case, Dtype
 from modbench.harness.measure.passes.count import count

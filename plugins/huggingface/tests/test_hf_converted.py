@@ -19,15 +19,15 @@ from modbench.harness.call.subject.generation import Generation
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured, UsageError
+from modbench.harness.core.model_methods import parts_of
 from modbench.harness.core.model_specs import parse_spec
-from modbench.harness.core.protocols import parts_of
 from modbench.harness.core.train_plan import TrainPlan
 from modbench.harness.domain.case import Case, Dtype
 from modbench.harness.measure.passes.memory import forecasts
 from modbench.harness.planning.flops import counter
 from modbench.harness.planning.jobs import tokenizer_of
 from modbench.harness.planning.variants import decided_by
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.training.training_run import train
 from modbench.plugins.huggingface.mod import Logits, MoDForCausalLM, MoDOptions, convert
 

@@ -14,7 +14,7 @@ from hf_tiny import FAMILIES, LAYERS, dense, padded, routed, slow, tokens  # aft
 from transformers import AutoModelForCausalLM
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.protocols import parts_of
+from modbench.harness.core.model_methods import parts_of
 from modbench.plugins.huggingface.mod import Logits, MoDForCausalLM, MoDModel, MoDOptions, build, convert
 
 FAMILY = pytest.mark.parametrize("family", FAMILIES)

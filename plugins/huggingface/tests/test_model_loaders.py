@@ -20,7 +20,7 @@ from present import present
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import parse_spec
-from modbench.harness.core.titles import short_name
+from modbench.harness.core.variant_titles import short_name
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.registry import model_loaders

@@ -14,7 +14,7 @@ from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 from present import present
 
 from modbench.harness.call.subject.subject import Subject
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.records import Missing, Outcome, Record
@@ -105,7 +105,7 @@ def test_what_was_measured_is_believed(cuda: FakeCuda, monkeypatch: pytest.Monke
     monkeypatch.setattr(Subject, "train_step", lambda _self, _tokens: meter.draw(2e-3, 300.0))
     made = job(windows=windows)
     outcomes = tuple(energy.run(made, [catalogue.metrics()["energy/total"]]))
-    record = Record(job=made, started=files.now(), wall_s=100.0, outcomes=outcomes)
+    record = Record(job=made, started=atomic_files.now(), wall_s=100.0, outcomes=outcomes)
     (outcome,) = usable(record).outcomes
     assert outcome.status == "ok", outcome.reason
     assert len(outcome.samples["value"]) == 2 * -(-windows // 2)

@@ -12,7 +12,7 @@ from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import EventList, FunctionEvent
 
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.printable import SCREEN, WIDTH
+from modbench.harness.core.plain_text import SCREEN, WIDTH
 from modbench.plugins.machine.profile import measurement as profile_pass
 from modbench.plugins.machine.profile import result
 from modbench.plugins.machine.profile.measurement import ProfileFinding

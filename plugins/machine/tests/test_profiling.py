@@ -12,7 +12,7 @@ import torch
 from in_process import succeeded
 from torch import Tensor, nn
 
-from modbench.harness.core.printable import SCREEN
+from modbench.harness.core.plain_text import SCREEN
 from modbench.plugins.machine.profile.ranges import MODULE, REST, ROOT, SPANS, by_name, components, tree, typical
 from modbench.plugins.machine.profile.watch import Kept, Traffic
 

@@ -12,7 +12,7 @@ import torch
 from in_process import succeeded
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.printable import SCREEN, WIDTH
+from modbench.harness.core.plain_text import SCREEN, WIDTH
 from modbench.harness.planning.flops.closed_form import closed_form
 from modbench.plugins.published import recompute
 from modbench.plugins.published.forms import Latent

@@ -14,7 +14,7 @@ from planted_sections import dense, flips, routing, run, with_experts
 from scipy import stats
 from sections_of import drawn, shown
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
@@ -122,7 +122,7 @@ def sweep(tmp_path: Path, left: Callable[[Case, float], dict[str, Any]]) -> Load
         isoflop={"train_flops": [1e10], "sizes": sizes, "max_epochs": 1e6},
     )
     folder = run_folder.create(str(tmp_path / "run"), "planted")
-    folder.write_run(plan, ENVIRONMENT, ["modbench"], files.now())
+    folder.write_run(plan, ENVIRONMENT, ["modbench"], atomic_files.now())
     loss = {"d16-L4-H2": 1.4, "d32-L4-H2": 1.5, "d48-L4-H2": 1.2}
     for job in plan.jobs:
         if job.made_in == "train":

@@ -18,14 +18,14 @@ from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Death
-from modbench.harness.execution.phase import Asker, Run, Slots
-from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.progress_and_time_left import Tracker
+from modbench.harness.execution.run_phase import Asker, Run, Slots
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.adaptive import LEFT_OUT
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import progress, run_folder
+from modbench.harness.results import progress_file, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.search import section as search
 from modbench.plugins.search.rule import Reading, bracket, next_cells, rows_of, usual
@@ -181,12 +181,12 @@ def test_a_search_that_was_cut_knows_what_it_lacks_and_goes_on(tmp_path: Path) -
     assert not run.decided
     (said,) = search.render(load(folder.path))
     assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (1, 7, "3.00 s")
-    seen = present(progress.read(folder.path))
+    seen = present(progress_file.read(folder.path))
     assert seen.more
     assert [(each.done, each.jobs) for each in seen.groups if each.name == "time"] == [(4, 6)]
     assert seen.decisions == [f"{ROW}: 2 cells"]
     resume_timed(folder, grid=paying_from(96))
-    seen = present(progress.read(folder.path))
+    seen = present(progress_file.read(folder.path))
     assert not seen.more
     assert [(each.done, each.jobs) for each in seen.groups if each.name == "time"] == [(9, 9)]
     assert seen.decisions == [f"{ROW}: 3 cells"]

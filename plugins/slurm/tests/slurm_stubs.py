@@ -145,7 +145,7 @@ def work(jobs: Sequence[Job], folder: RunFolder, *options: str, grace_s: float =
 
     A Slurm job that is requeued counts as failed for some seconds: who waits for it gives it a longer grace.
     """
-    from modbench.harness.execution.phase import Run, Slots
+    from modbench.harness.execution.run_phase import Run, Slots
     from modbench.plugins.slurm import launcher as slurm
 
     hurried = mock.patch.multiple(slurm, GRACE_S=grace_s, ASK_S=0.4, LOOK_S=0.1)  # this controller serves nobody else

@@ -18,7 +18,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Death
 from modbench.harness.execution import ranks
-from modbench.harness.execution.phase import write_failure
+from modbench.harness.execution.run_phase import write_failure
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.slurm import launcher as slurm
 from modbench.plugins.slurm.job import Shielded

@@ -8,7 +8,7 @@ import pytest
 from slurm_stubs import jobs_of, on_ranks, stub_plan
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.execution.launcher_profile import read_profile
+from modbench.harness.execution.launcher import read_profile
 from modbench.plugins.slurm.options import Options, parse
 from modbench.plugins.slurm.submitting import Group, groups, times
 

@@ -14,14 +14,14 @@ from slurm_stubs import lines, work
 from slurm_watching import beside, died, hurry, starts, tell, until
 from test_ranks import planned as on_ranks
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.domain.records import Record
 from modbench.harness.execution import runner
-from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.launchers.local import LocalLauncher
+from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
-from modbench.harness.results.sealed_records import read_record
+from modbench.harness.results.record_files import read_record
 from modbench.plugins.slurm import launcher as slurm
 from modbench.plugins.slurm.submitting import submissions
 
@@ -35,7 +35,7 @@ def planned(here: Path) -> Plan:
 
 def trained(here: Path, name: str, made: Plan, *options: str) -> Record:
     folder = run_folder.create(str(here / name), "ranks")
-    folder.write_run(made, {}, [], files.now())
+    folder.write_run(made, {}, [], atomic_files.now())
     with mock.patch.object(slurm, "GRACE_S", 1.0):
         runner.run(made, folder, launcher="slurm", options=("--partition=both", "--mem=2000", *options))
     return read_record(folder.record(made.jobs[0]), made.jobs[0])
@@ -56,7 +56,7 @@ def test_ranks_on_two_nodes_find_the_losses_of_one_node(tmp_path: Path, monkeypa
     assert len(submissions(here / "two")) == 1
     assert present(two.environment).ranks == 2
     folder = run_folder.create(str(here / "one"), "ranks")
-    folder.write_run(made, {}, [], files.now())
+    folder.write_run(made, {}, [], atomic_files.now())
     Run(LocalLauncher(cold=True, threads=1), folder, Quiet()).phase(Slots((job,), 1, ranks=2), {job.name: 300.0})
     assert loss(read_record(folder.record(job), job)) == loss(two)
 

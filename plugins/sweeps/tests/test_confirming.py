@@ -20,8 +20,8 @@ from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.execution.phase import Asker, Run, Slots
-from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.progress_and_time_left import Tracker
+from modbench.harness.execution.run_phase import Asker, Run, Slots
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.jobs import run_flops
@@ -29,7 +29,7 @@ from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.planning.text.tokens import Tokens
 from modbench.harness.registry import catalogue
-from modbench.harness.results import decisions, run_folder
+from modbench.harness.results import rule_decisions, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.training.batches import Windows
 from modbench.plugins.sweeps.confirmation.rule import Confirmed, choose, confirmations_of, inflation, seeds_planned
@@ -148,7 +148,7 @@ def test_a_run_that_was_cut_short_asks_for_the_same(planted: Path, tmp_path: Pat
     made = sweep()
     folder = new_folder(made, tmp_path / "cut")
     first = _run(made, folder, most=28)
-    assert not decisions.read(folder.path, made)[NAME].ended
+    assert not rule_decisions.read(folder.path, made)[NAME].ended
     assert run_folder.read(str(folder.path)).undecided
     rest, whole = what_is_left(folder)
     second = _run(rest, folder, whole=whole)

@@ -13,14 +13,14 @@ from planted import left
 from present import present
 from sections_of import drawn
 
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, width_rule
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.domain.suite import Suite
-from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.planning import plan
 from modbench.harness.planning.comparisons import keys_of
 from modbench.harness.planning.flops.closed_form import case_cost
@@ -293,6 +293,6 @@ def test_a_best_rate_at_the_edge_of_those_tried_is_a_doubt(tmp_path: Path, at_ed
             "samples": {"value": [1.0]},
         }
         outcome = Outcome(case=job.comparison.variants[0].id, notes=tried, **known)
-        RunFolder(run).write_record(Record(job=job, started=files.now(), wall_s=1.0, outcomes=(outcome,)))
+        RunFolder(run).write_record(Record(job=job, started=atomic_files.now(), wall_s=1.0, outcomes=(outcome,)))
     said = [plain(each.given["variants"]) for each in isoflop.doubts(load(run))]
     assert said == ["dense, MoD 0.125 learned and MoD 0.125 stochastic"] * at_edge

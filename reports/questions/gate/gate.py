@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.verdicts import FAIL, INCONCLUSIVE, PASS, Limited, limited
 from modbench.reports import reasons

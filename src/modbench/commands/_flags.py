@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from modbench.harness.core import titles
+from modbench.harness.core import variant_titles
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.units import margin, share
 
@@ -305,7 +305,7 @@ class Flags:
             effort=self.effort,
             variants_from=self.variants_from,
             audit=self.audit,
-            title=titles.listed(self.title or ()),
+            title=variant_titles.listed(self.title or ()),
             settings=dict(map(setting_of, self.settings or ())),
         )
 

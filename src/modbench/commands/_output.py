@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from modbench.harness.core.printable import escaped, escaped_json, masked
+from modbench.harness.core.masking import masked
+from modbench.harness.core.plain_text import escaped, escaped_json
 
 if TYPE_CHECKING:
     from modbench.api import Finished
@@ -109,7 +110,7 @@ def chosen_run(named: str | None, *, quiet: bool = False, as_json: bool = False,
     newest, said = layout.newest(), "newest run"
     found = newest
     if with_values:
-        from modbench.harness.results.sealed_records import has_values
+        from modbench.harness.results.record_files import has_values
 
         passed = [*itertools.takewhile(lambda run: not has_values(run), runs := layout.stored())]
         if len(passed) == len(runs):

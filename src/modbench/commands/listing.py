@@ -12,7 +12,7 @@ from modbench.commands._app import command
 from modbench.commands._flags import JsonFlag, VerboseFlag, kinds
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import unknown
-from modbench.harness.core.printable import SCREEN
+from modbench.harness.core.plain_text import SCREEN
 
 if TYPE_CHECKING:
     from modbench.harness.registry.discovery import Entry

@@ -58,7 +58,7 @@ def report(
     Without --format: the HTML report and its tables, and the summary. With it: the paths of the files; -v: the summary too.
     """
     from modbench import api
-    from modbench.harness.core import titles
+    from modbench.harness.core import variant_titles
     from modbench.harness.core.errors import IncompleteError, UsageError
     from modbench.harness.machine.process import exit_codes
     from modbench.harness.registry import catalogue
@@ -81,7 +81,7 @@ def report(
         all_pairs=all_pairs,
         formats=chosen,
         out=out,
-        title=titles.listed(title or ()),
+        title=variant_titles.listed(title or ()),
         pool=pool or (),
     )
     only_files = formats is not None and not verbose

@@ -136,7 +136,7 @@ def resume(
     chosen_run(run_folder)
     from modbench import api
     from modbench.harness.execution import stopping
-    from modbench.harness.execution.launcher_profile import read_profile
+    from modbench.harness.execution.launcher import read_profile
     from modbench.progress_bar import progress_for
     from modbench.reports.questions import machine_check
 

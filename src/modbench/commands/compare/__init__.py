@@ -25,7 +25,7 @@ from modbench.commands._flags import (
     runs,
 )
 from modbench.commands._output import chosen_run, say, say_json
-from modbench.harness.core import titles
+from modbench.harness.core import variant_titles
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def compare(
 
     compare BASE NEW: a run with an earlier one, or several with the first
     """
-    named, shown, output = runs or [], titles.listed(title or ()), "json" if as_json else style
+    named, shown, output = runs or [], variant_titles.listed(title or ()), "json" if as_json else style
     if style is not None and style not in STYLES:
         raise unknown("--format", style, STYLES)
     if style is not None and as_json:

@@ -15,13 +15,13 @@ from modbench.harness.core import model_specs
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig, check_sizes, with_shares
 from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
 from modbench.harness.core.model_specs import Pairs, typed
-from modbench.harness.core.printable import SCREEN, WIDTH, aligned
+from modbench.harness.core.plain_text import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import check_capacity, human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Dtype, GridPoint
 from modbench.harness.planning.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.planning.variants import decided_by, reached_by_name, refused
 from modbench.harness.registry import catalogue, user_models, user_routers
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.registry.model_loaders import from_loader
 from modbench.reports.markup.number_format import plain, share
 

@@ -19,12 +19,12 @@ from modbench.harness.domain.case import Case, Comparison, Device, Dtype, GridPo
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
-from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.phase import Progress
+from modbench.harness.execution.launchers.local import LocalLauncher
+from modbench.harness.execution.run_phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
 from modbench.harness.measure.passes.time import PASS as TIME
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.stats import paired, time_to_detect
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.time_to_detect import Spread

@@ -11,20 +11,20 @@ from typing import Any
 
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core.errors import ModbenchError, UsageError
-from modbench.harness.core.printable import aligned
+from modbench.harness.core.plain_text import aligned
 from modbench.harness.core.units import counted, human, human_duration
 from modbench.harness.domain.case import Device, Dtype, Job
 from modbench.harness.domain.notes import PeakFinding, RooflineFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
 from modbench.harness.domain.suite import EFFORTS
-from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.phase import Progress
+from modbench.harness.execution.launchers.local import LocalLauncher
+from modbench.harness.execution.run_phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
-from modbench.harness.machine import card_clocks, certificate, data_sheets, environment
-from modbench.harness.machine.card_clocks import Clocks
+from modbench.harness.machine import certificate, environment, gpu_clocks, gpu_data_sheets
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.machine.data_sheets import Sheet
+from modbench.harness.machine.gpu_clocks import Clocks
+from modbench.harness.machine.gpu_data_sheets import Sheet
 from modbench.harness.machine.process.processes import text_of
 from modbench.harness.machine.roofline import stored
 from modbench.harness.measure.passes import roofline
@@ -155,7 +155,7 @@ def _check_card(progress: Progress) -> Card:
     Raises:
         ModbenchError: if a measurement left no result.
     """
-    with card_clocks.watching() as clocks:
+    with gpu_clocks.watching() as clocks:
         records = run_in_temporary_folder(card_jobs(), LocalLauncher(cold=True, threads=1), progress, CARD_LIMIT_S)
     return judged_card(records, clocks)
 
@@ -176,7 +176,7 @@ def judged_card(records: list[Record], clocks: dict[str, Clocks]) -> Card:
     uuid = str(where.device_uuid)
     used = next((found for key, found in clocks.items() if uuid in key), None)
     name = str(where.device)
-    return Card(name, where.torch, tuple(peaks), used, data_sheets.sheet_of(name))
+    return Card(name, where.torch, tuple(peaks), used, gpu_data_sheets.sheet_of(name))
 
 
 def processes(number: int, device: Device) -> int:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.core.atomic_files import write_once
 from modbench.harness.core.errors import UsageError, shown
-from modbench.harness.core.files import write_once
 from modbench.harness.core.model_specs import parse_single
-from modbench.harness.core.printable import aligned
+from modbench.harness.core.plain_text import aligned
 from modbench.harness.planning.load_suite import read_suite
 from modbench.harness.registry.model_loaders import from_loader
 from modbench.harness.registry.user_models import check_user_model

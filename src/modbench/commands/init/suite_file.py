@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.core.atomic_files import write_atomically
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import write_atomically
 from modbench.harness.core.model_specs import is_user_model
-from modbench.harness.core.titles import slug
+from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.suite import TABLES
 from modbench.harness.planning.load_suite import parse_suite, read_suite
 from modbench.harness.planning.variants import unsolved_variants

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import elided
-from modbench.harness.core.grouped import grouped
-from modbench.harness.core.printable import SCREEN, WIDTH, aligned
+from modbench.harness.core.group_by import grouped
+from modbench.harness.core.plain_text import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration, human_span
 from modbench.harness.domain.case import ELEMENT_BYTES
 from modbench.harness.domain.user_model_cost import UserModelCost

@@ -34,7 +34,7 @@ def watch(
     """
     from modbench.commands.watch.snapshot import as_json as as_values
     from modbench.commands.watch.snapshot import as_lines, take
-    from modbench.harness.core.foreign import refuse_links
+    from modbench.harness.results.layout import refuse_links
 
     folder = chosen_run(run_folder, as_json=as_json)
     refuse_links(Path(folder))

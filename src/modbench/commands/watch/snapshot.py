@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modbench.harness.core.grouped import grouped
-from modbench.harness.core.printable import SCREEN, aligned, escaped, masked
+from modbench.harness.core.group_by import grouped
+from modbench.harness.core.masking import masked
+from modbench.harness.core.plain_text import SCREEN, aligned, escaped
 from modbench.harness.core.units import counted, human_duration
-from modbench.harness.results import lock, progress
+from modbench.harness.results import lock, progress_file
 from modbench.harness.results.layout import run_file
-from modbench.harness.results.progress import Failure, RunProgress
+from modbench.harness.results.progress_file import Failure, RunProgress
 from modbench.harness.results.workspace import Workspace
 
 # Running jobs and decisions that a screen lists; failures take the rest of it, at least so many.
@@ -74,7 +75,7 @@ def take(run: str) -> Snapshot:
         UsageError: if it is no run folder (any more), or its progress.json is damaged.
     """
     path = run_file(run).parent
-    runner, now = lock.find(path), progress.read(path)
+    runner, now = lock.find(path), progress_file.read(path)
     written = now.state if now is not None else "finished" if (path / "finished.json").is_file() else "unknown"
     said = {}
     unknown = runner is not None and runner.state == "unknown" and now is not None and now.age_s < SILENT_S

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Generic
 from typing import Protocol as Interface
 
+from modbench.harness.core.atomic_files import now
 from modbench.harness.core.errors import ModbenchError
-from modbench.harness.core.files import now
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Death, Missing, Outcome, Record
-from modbench.harness.execution.launching import Launcher, Started, is_remote
+from modbench.harness.execution.launcher import Launcher, Started, is_remote
 from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.process.graceful_stop import (
@@ -33,12 +33,12 @@ from modbench.harness.machine.process.graceful_stop import (
 )
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
-from modbench.harness.results import decisions
-from modbench.harness.results.decisions import Decided
+from modbench.harness.results import rule_decisions
 from modbench.harness.results.lock import Lock
-from modbench.harness.results.outcomes import missing
+from modbench.harness.results.measured_or_missing import missing
+from modbench.harness.results.record_files import read_record
+from modbench.harness.results.rule_decisions import Decided
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.sealed_records import read_record
 
 POLL_S = 1.0
 # The signal kills a worker whose handler is not set yet; such a worker has done nothing.
@@ -65,7 +65,7 @@ class Asker:
         for job in plan.jobs:
             if job.group:
                 self._jobs[job.group].append(job)
-        self.decided = decisions.read(folder.path, plan)
+        self.decided = rule_decisions.read(folder.path, plan)
         self._open = {job.name for job in jobs}
         self._records: dict[str, Record] = {}
 
@@ -98,7 +98,7 @@ class Asker:
                 found=decision.found,
             )
         if decided is not before:
-            decisions.write(self.folder.path, decided)
+            rule_decisions.write(self.folder.path, decided)
             self.decided[group] = decided
         if decided.ended:
             for job in self._jobs[group]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.core.contracts import Model
-from modbench.harness.core.titles import short_name
+from modbench.harness.core.variant_titles import short_name
 from modbench.harness.domain.case import Case, CaseFacts
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.model_loaders import from_loader

@@ -9,25 +9,25 @@ from types import TracebackType
 from typing import Protocol as Interface
 from typing import Self
 
+from modbench.harness.core.atomic_files import now
 from modbench.harness.core.errors import UsageError, in_short
-from modbench.harness.core.files import now
-from modbench.harness.core.printable import masked
+from modbench.harness.core.masking import masked
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.phase import Slots
+from modbench.harness.execution.run_phase import Slots
 from modbench.harness.execution.run_time import RunTime
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.process.graceful_stop import Stopped
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import progress
-from modbench.harness.results.decisions import Decided
+from modbench.harness.results import progress_file
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.lock import Lock
-from modbench.harness.results.progress import Failure, Group, Running, RunProgress
+from modbench.harness.results.progress_file import Failure, Group, Running, RunProgress
+from modbench.harness.results.record_files import read_record
+from modbench.harness.results.rule_decisions import Decided
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.sealed_records import read_record
 
 # Seconds between two writes while nothing happens; beside timed jobs and for other machines they are further apart, so that
 # this process stays idle.
@@ -213,7 +213,7 @@ class Tracker:
     def _finish(self, job: Job, failed: Sequence[Failure]) -> None:
         group = self._groups[job.made_in]
         group.done, group.failed = group.done + (not failed), group.failed + bool(failed)
-        room = progress.MOST_FAILURES - len(self.now.failures)
+        room = progress_file.MOST_FAILURES - len(self.now.failures)
         self.now.failures += failed[:room]
         self.now.failures_left_out += len(failed[room:])
 
@@ -237,7 +237,7 @@ class Tracker:
         found.elapsed_s = max(0.0, self.clock() - self._start)
         found.state = "stopping" if self.stop.finishing else "running"
         found.groups = [group for group in self._groups.values() if group.jobs]
-        found.running = [*itertools.islice(self._running.values(), progress.MOST_RUNNING)]
+        found.running = [*itertools.islice(self._running.values(), progress_file.MOST_RUNNING)]
         found.decisions = [
             f"{group}: {each.why or counted(len(each.asked), 'job')}"
             for group, each in self.decided.items()
@@ -261,7 +261,7 @@ class Tracker:
         self._written, self._unwritten = self.clock(), False
         if self.lock is None or self.lock.mine:
             self.now.written = now()
-            progress.write(self.folder.path, self.now)
+            progress_file.write(self.folder.path, self.now)
 
 
 def failures(record: Record, folder: RunFolder) -> list[Failure]:
@@ -275,6 +275,6 @@ def failures(record: Record, folder: RunFolder) -> list[Failure]:
     logs = (folder.log(record.job).with_suffix(ending) for ending in (".died.log", ".log"))
     log = next((str(file.relative_to(folder.path)) for file in logs if file.exists()), None)
     return [
-        Failure(job=record.job.name, case=case, metrics=metrics, reason=reason[: progress.MOST_TEXT], log=log)
+        Failure(job=record.job.name, case=case, metrics=metrics, reason=reason[: progress_file.MOST_TEXT], log=log)
         for (case, reason), metrics in by_cause.items()
     ]

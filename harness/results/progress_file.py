@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from modbench.harness.core.files import replacing
-from modbench.harness.core.foreign import problem_of_name
-from modbench.harness.core.printable import escaped_json
+from modbench.harness.core.atomic_files import replacing
+from modbench.harness.core.plain_text import escaped_json
 from modbench.harness.core.units import human_span
 from modbench.harness.results.json_files import load, parse
+from modbench.harness.results.layout import problem_of_name
 
 NAME = "progress.json"
 # A runner names so many running jobs and failures.

@@ -1,10 +1,12 @@
-"""The interface of launchers, which start jobs and wait for them. No torch."""
+"""The interface of launchers, which start jobs and wait for them, and their options from a file. No torch."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from modbench.harness.core.errors import UnreadableError, UsageError, near_path
 from modbench.harness.registry import catalogue
 
 if TYPE_CHECKING:
@@ -101,3 +103,38 @@ def is_remote(launcher: object) -> bool:
 def is_remote_launcher(name: str) -> bool:
     """The same of a launcher by its name in the catalogue."""
     return is_remote(catalogue.load("launchers", name))
+
+
+# An option in a batch script, such as `#SBATCH --partition=gpu`.
+IN_A_SCRIPT = "#SBATCH"
+
+
+def read_profile(file: str | Path) -> tuple[str, ...]:
+    """Return a profile's options as they would stand on the command line: `--partition=gpu`, `--exclusive`.
+
+    Args:
+        file: lines of options, with or without `#SBATCH`, and comments.
+
+    Raises:
+        UsageError: if it cannot be read, or holds what is no option.
+    """
+    path = Path(file)
+    if path.exists() and not path.is_file():  # a device may have no end
+        raise UsageError(f"--launcher-profile {str(file)!r} is not a file.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        near = "" if path.exists() else near_path(path, Path.is_file)
+        raise UnreadableError(f"--launcher-profile {str(file)!r} cannot be read: {why}.{near}") from error
+    words: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        said = line.strip().removeprefix(IN_A_SCRIPT).strip()
+        try:
+            found = shlex.split(said, comments=True)
+        except ValueError as error:
+            raise UsageError(f"{path}: line {number}: {error}.") from error
+        if found and not found[0].startswith("-"):
+            raise UsageError(f"{path}: line {number} is no option: {said[:60]!r}. Write one as --partition=gpu.")
+        words += found
+    return tuple(words)

@@ -15,7 +15,7 @@ from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Beside, Missing, Record
 from modbench.harness.registry import catalogue
 from modbench.harness.results.json_files import DamagedError, first_problem, read_sealed, unsealed, write_sealed
-from modbench.harness.results.outcomes import missing
+from modbench.harness.results.measured_or_missing import missing
 
 
 @dataclass(frozen=True)

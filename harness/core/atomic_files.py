@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.printable import escaped_json
+from modbench.harness.core.plain_text import escaped_json
 
 # What a file system without hard links says.
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
 from modbench.harness.core.errors import UsageError, shown
-from modbench.harness.core.printable import is_printable
+from modbench.harness.core.plain_text import is_printable
 
 # A longer one fits in no table.
 MOST_LETTERS = 60
