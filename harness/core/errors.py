@@ -121,7 +121,7 @@ def unknown(kind: str, asked: object, known: Iterable[str]) -> UsageError:
     """Make the error for an unknown name, or for what is no name, with the nearest known one."""
     names, whole = sorted(known), asked
     asked = str(whole)[:MOST_COMPARED]
-    near = nearest(asked, names)
+    near = nearest(asked, sorted(names, key=len))
     hint = f" Did you mean {near!r}?" if near else ""
     more, most = "", MOST_NAMES if asked == str(whole) else 4
     if len(names) > most:

@@ -106,7 +106,7 @@ def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modb
     (here / "interrupt16").unlink()
     file = here / "run" / "decisions" / "lengths.json"
     own = json.loads((here / "run" / "run.json").read_text())["code"]  # a resumed run names what changed of it
-    assert own.keys() >= {"bench/passes/tick.py", "bench/rules/longer.py"}
+    assert own.keys() >= {"bench/passes/tick.py", "bench/adaptive_rules/longer.py"}
     (eight,) = ticks(here / "run")
     sixteen = eight.replace("T8-", "T16-")
     decided = json.loads(file.read_text())

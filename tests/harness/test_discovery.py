@@ -214,6 +214,7 @@ def test_a_file_may_hold_several_sections(tmp_path: Path, monkeypatch: pytest.Mo
         ("sections", "SECTION", "title, order, span, render"),
         ("formats", "FORMAT", "no files"),
         ("adaptive_rules", "RULE", "no groups, is_conditional, decide"),
+        ("suite_tables", "TABLE", "no plan, check, settled, on_grid, selected"),
     ],
 )
 def test_what_is_of_another_type_is_refused(
@@ -222,6 +223,7 @@ def test_what_is_of_another_type_is_refused(
     assert set(plugins.KINDS) - {"suites", "metrics"} == {
         *("models", "passes", "warnings", "probes", "tasks", "corpora", "loggers"),
         *("routers", "launchers", "model_loaders", "recorders", "reports", "sections", "formats", "adaptive_rules"),
+        "suite_tables",
     }
     use(monkeypatch, write(tmp_path, {f"{kind}/mine.py": f"{exported} = 1"}))
     with pytest.raises(BrokenError, match=said):
