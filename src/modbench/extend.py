@@ -95,7 +95,7 @@ if TYPE_CHECKING:
         unknown,
     )
     from modbench.harness.core.files import naming, now, refuse_inside, write_atomically
-    from modbench.harness.core.frozen import Frozen
+    from modbench.harness.core.frozen import Frozen, Margin
     from modbench.harness.core.grouped import grouped
     from modbench.harness.core.labels import ESCAPED, LOOKED_AHEAD, OF_WORK, Label, of_cell
     from modbench.harness.core.language_model import Decision, Observation
@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.protocols import PAGE, Parts, parts_of
     from modbench.harness.core.public import public
     from modbench.harness.core.titles import checked, short_name, slug
-    from modbench.harness.core.train_plan import MOST_MORE, ConfirmPlan, Role, TrainRun, TrendPlan
+    from modbench.harness.core.train_plan import MOST_MORE, TrainRun
     from modbench.harness.core.units import (
         SHARE,
         Range,
