@@ -13,8 +13,11 @@ import pytest
 ROOT = Path(__file__).parent
 
 
+# Tests of plug-ins import their own helpers; so do their conftests, which are read before `pytest_configure`.
+sys.path += [str(folder) for folder in sorted(ROOT.glob("plugins/*/tests"))]
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Register them, and let tests of plug-ins import their own helpers."""
+    """Register them."""
     if config.rootpath == ROOT:
-        sys.path += [str(folder) for folder in sorted(ROOT.glob("plugins/*/tests"))]
         config.pluginmanager.import_plugin("shared_fixtures")

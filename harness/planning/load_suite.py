@@ -128,7 +128,9 @@ def _check_needs(data: Mapping[str, Any], source: str) -> None:
 
 
 def _check_plugins(suite: Suite, source: str) -> None:
-    """Check that the plug-ins are there that read a suite's tables."""
+    """Check that the plug-ins are there that read a suite's tables, and that watch a training run."""
+    if suite.train is not None and suite.train.watch:
+        catalogue.find("recorders", "routing")
     for table, name in OF_PLUGINS.items():
         if getattr(suite, table) is not None and (why := plugins.lack_of(name)):
             raise UsageError(f"{source}: [{table}] {why}.")

@@ -144,8 +144,6 @@ def make_plan(
         comparisons = [*table.selected(suite, comparisons, select)]
     if suite.train is not None and suite.train.log_to is not None:
         catalogue.load("loggers", suite.train.log_to).check(suite.train.log_to)
-    if suite.train is not None and suite.train.watch:
-        catalogue.find("recorders", "routing")
     jobs, groups = assigned(suite, tuple(planned_jobs(suite, comparisons, text, also)), select)
     _check_rates(jobs, suite)
     if suite.isoflop is not None and text is not None and suite.claims:

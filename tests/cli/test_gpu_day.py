@@ -186,7 +186,7 @@ def test_files_of_a_step_that_still_runs_are_left_alone(day: Day) -> None:
 
 def test_what_runs_found_is_on_the_page_and_in_one_table(day: Day) -> None:
     """No path of this machine is: the page is published."""
-    stored = goldens.HERE / "gpu" / "data" / "cases.csv"
+    stored = goldens.FOLDERS["gpu"] / "data" / "cases.csv"
     for name in ("gpu", "prefill-gpu"):
         folder = day.emptied(name, "rehearse")
         folder.mkdir(parents=True)

@@ -3,12 +3,16 @@
     pytest tests/goldens                           # check
     MODBENCH_GOLDEN=write pytest tests/goldens     # write anew, twice if a section is new; then read the difference
 
-Each folder beside this file holds runs (`run.json.xz`, made by `plant.py`) and what is made of them, in two parts:
+Each folder beside this file, and in `plugins/*/tests/goldens`, holds runs (`run.json.xz`, made by `plant.py`) and what is made of
+them, in two parts:
 
 - `data/`: tables, reports as JSON, exit codes. Columns, order, words of fixed lists and exit codes are compared exactly, numbers
   to 1e-9 of their size.
 - `words/`: what people read: in the terminal at 80 columns, Markdown, LaTeX and HTML, and every sentence of the data.
   All are kept of one run, `quick`; of the others what only they have (`kept`), so that a changed sentence changes one file.
+
+`golden.toml` says what else is made (`Settings`). What a plug-in adds to a golden of the core or of another plug-in (its tables,
+sections, commands and formats) is kept in the plug-in: `plugins/recommend/tests/goldens/quick` has no run of its own.
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ import io
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,12 +33,13 @@ from unittest import mock
 from in_process import command_line
 
 from modbench import extend
-from modbench.harness.registry import plugins
+from modbench.harness.registry import catalogue, plugins
 from modbench.reports import demo
 from modbench.reports.tables import load as loading
 from modbench.reports.tables.load import Loaded
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 TOLERANCE = 1e-9
 # What is left where numbers of about 1 cancel.
 ROUNDING = 1e-15
@@ -42,96 +48,102 @@ SENTENCES = {
     *("title", "asked", "answer", "sure", "cautions", "warnings", "facts", "doubts", "reasons", "reason", "protocol"),
     *("check_in_words", "about", "advice", "notes", "differs", "summary", "why", "said", "found", "how"),
 }
-# What is made of every run, and what more of some: a name, and the command. `report` alone leaves tables and the page in the run.
+# What is made of every run. `report` alone leaves tables and the page in the run.
 FORMATS = "md,tex,json"
 EVERY = {"report": "report run", "files": f"report run --format {FORMATS} -o views"}
-MORE: Mapping[str, Mapping[str, str]] = {
-    "quick": {
-        "by_capacity": "compare run --by capacity",
-        "by_seq_len": "compare run --by seq_len --metric latency/forward",
-        "recommend": "recommend run --seq-len 512",
-        "recommend_json": "recommend run --seq-len 512 --json",
-        "gate_itself": "gate run run --fail-on flops:0%,larger:1%",
-    },
-    "isoflop": {"recommend": "recommend run"},
-    "search": {"by_seq_len": "compare run --by seq_len"},
-    "tasks": {"by_variant": "compare run --by variant"},
-    "decode": {"by_batch": "compare run --by batch_size", "recommend": "recommend run --batch-size 8"},
-    "gate": {
-        "report": "report new",
-        "files": f"report new --format {FORMATS} -o views",
-        "gate": "gate old new --fail-on flops:0%,larger:1%",
-        "gate_json": "gate old new --fail-on flops:0%,larger:1% --json",
-        "gate_lenient": "gate old new --allow-inconclusive",
-        "compare": "compare old new",
-        "compare_json": "compare old new --json",
-        "compare_verbose": "compare old new -v",
-        "by_variant_json": "compare new --by variant --seq-len 64 --json",
-        "by_model": "compare new --by model --metric latency/forward",
-        "by_capacity_md": "compare new --by capacity --format md",
-        "by_capacity_tex": "compare new --by capacity --format tex",
-    },
-    "capacity_map": {"by_capacity": "compare run --by capacity"},
-    "combine": {},
-    "trend": {},
-    "routing": {},
-    "sections": {
-        "recommend_fits": "recommend run --max-latency 50ms --max-memory 4.5MB --max-loss-increase 3%",
-        "recommend_none": "recommend run --max-latency 10ms --max-memory 4MB",
-    },
-    "gpu": {"by_seq_len": "compare run --by seq_len"},
-}
-NAMES = tuple(MORE)
-# Goldens whose run cannot be read without a plug-in.
-NEEDS = {
-    "capacity_map": "map",
-    "combine": "combine",
-    "gpu": "machine",
-    "isoflop": "sweeps",
-    "sections": "routing",
-    "routing": "routing",
-    "search": "search",
-    "tasks": "tasks",
-    "trend": "sweeps",
-}
-# Goldens of one question, which do not keep the tables that every run has.
-OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing", "sections"}
+# Tables that every run has: a golden of one question does not keep them.
 OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}
+# Files of formats, and of which part they are.
+PAGES = {".md", ".tex"}
+# Who owns what the core makes.
+CORE = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`golden.toml`.
+
+    Attributes:
+        commands: what more is made of the runs: a name, and the command.
+        one_question: tables that every run has are not kept.
+        own_summary: the summary in the terminal is of a kind of its own.
+        own_commands: these commands print something else than they do of the goldens before.
+    """
+
+    commands: Mapping[str, str] = field(default_factory=dict)
+    one_question: bool = False
+    own_summary: bool = False
+    own_commands: bool = False
+
+    @classmethod
+    def of(cls, folder: Path) -> Settings:
+        """Those of a golden's folder."""
+        file = folder / "golden.toml"
+        return cls(**tomllib.loads(file.read_text(encoding="utf-8"))) if file.exists() else cls()
 
 
 @dataclass(frozen=True)
 class Added:
-    """What a plug-in adds to goldens: it is not compared where the plug-in is absent, all else is.
+    """What a plug-in adds to what is made of any run: tables, titles of sections, suffixes of files."""
 
-    Attributes:
-        commands: first words of commands.
-        tables: names of tables.
-        sections: titles of sections of a page.
-    """
+    tables: frozenset[str]
+    sections: frozenset[str]
+    suffixes: frozenset[str]
 
-    commands: frozenset[str] = frozenset()
-    tables: frozenset[str] = frozenset()
-    sections: frozenset[str] = frozenset()
+    @classmethod
+    def by(cls, plugin: plugins.Plugin) -> Added:
+        """What a plug-in adds."""
+        every = catalogue.entries("sections").items()
+        of_core, sections = (
+            [catalogue.load("sections", name) for name, entry in every if entry.plugin == owner]
+            for owner in (None, plugin)
+        )
+        return cls(
+            frozenset(table.name for section in sections for table in section.tables),
+            # What has a title of the core's stands in that section.
+            frozenset(each.title for each in sections) - {each.title for each in of_core},
+            frozenset(f".{name}" for name in plugin.adds.get("formats", ())),
+        )
 
-
-ADDED = {
-    "components": Added(tables=frozenset({"components"}), sections=frozenset({"Single components"})),
-    "sweeps": Added(tables=frozenset({"exchange"}), sections=frozenset({"What does it cost in loss?"})),
-    "recommend": Added(
-        commands=frozenset({"recommend"}), sections=frozenset({"Which settings are worth considering?"})
-    ),
-}
-ABSENT = [added for name, added in ADDED.items() if name not in {each.name for each in plugins.usable()}]
-# Files of formats, and of which part they are.
-PAGES = {".md", ".tex"}
+    def has(self, kind: str, what: str) -> bool:
+        """Whether it adds this."""
+        return what in getattr(self, kind)
 
 
 # The run of which all words are kept.
 FIRST = "quick"
-# Of the others: whose summary in the terminal is of a kind of its own.
-OWN_SUMMARIES = {"isoflop", "tasks", "decode"}
-# Whose commands print something else than they do of the goldens before.
-OWN_COMMANDS = {"isoflop", "sections"}
+# Folders with runs, by name: those of the core, then those of plug-ins.
+FOLDERS = {
+    packed.parent.name: packed.parent
+    for pattern in ("tests/goldens/*/*.json.xz", "plugins/*/tests/goldens/*/*.json.xz")
+    for packed in sorted(ROOT.glob(pattern), key=lambda path: (path.parent.name != FIRST, path))
+}
+NAMES = tuple(FOLDERS)
+# The plug-in that a golden belongs to, without which its run cannot be read.
+NEEDS = {name: folder.parents[2].name for name, folder in FOLDERS.items() if folder.parent != HERE}
+ADDED = {plugin.name: Added.by(plugin) for plugin in plugins.usable() if plugin.source == "shipped"}
+
+
+def owners(name: str) -> list[str]:
+    """Whose parts a golden has: that of the core or plug-in it belongs to, and those of all other plug-ins."""
+    own = NEEDS.get(name, CORE)
+    return [own, *(each for each in ADDED if each != own)]
+
+
+def folder_of(name: str, owner: str) -> Path:
+    """Where an owner's part of a golden is stored."""
+    return ROOT / "plugins" / owner / "tests/goldens" / name if owner else HERE / name
+
+
+def commands(name: str) -> dict[str, str]:
+    """What is run of a golden, by the names of what is made of it."""
+    return {title: command for owner in owners(name) for title, command in _commands(name, owner).items()}
+
+
+def _commands(name: str, owner: str) -> Mapping[str, str]:
+    """An owner's part of what is run."""
+    own = Settings.of(folder_of(name, owner)).commands
+    return {**EVERY, **own} if owner == NEEDS.get(name, CORE) else own
 
 
 @dataclass(frozen=True)
@@ -149,7 +161,7 @@ class Golden:
 
 def made(name: str, folder: Path) -> Golden:
     """Unpack a golden's runs into a folder, and return what modbench makes of them."""
-    for packed in sorted((HERE / name).glob("*.json.xz")):
+    for packed in sorted(FOLDERS[name].glob("*.json.xz")):
         run = folder / packed.name.removesuffix(".json.xz")
         run.mkdir()
         demo.unpack(run, packed)
@@ -193,32 +205,87 @@ def made(name: str, folder: Path) -> Golden:
     return Golden(data, words)
 
 
-def commands(name: str) -> dict[str, str]:
-    """What is run of a golden, by the names of what is made of it."""
-    return {title: command for title, command in {**EVERY, **MORE[name]}.items() if not _is_of(command, ABSENT)}
+def parts(name: str, golden: Golden) -> dict[str, Golden]:
+    """What each owner has of a golden: plug-ins what they add, the first one all else."""
+    own, *others = owners(name)
+    added = {other: ADDED[other] for other in others}
+    made = {other: _part(name, other, golden, each.has) for other, each in added.items()}
+    return {
+        own: _part(name, own, golden, lambda kind, what: not any(each.has(kind, what) for each in added.values()))
+    } | made
 
 
-def kept(name: str, words: Mapping[str, str]) -> dict[str, str]:
-    """The words of a golden that are stored: of `quick` all; of others what their own commands print, the reasons in tables that
+def _part(name: str, owner: str, golden: Golden, has: Callable[[str, str], bool]) -> Golden:
+    """What is left of a golden of an owner that has tables, sections and suffixes."""
+    ran = {title: title in _commands(name, owner) for title in commands(name)}
+    ran |= {command: ran[title] for title, command in commands(name).items()}
+
+    def of_owner(files: Mapping[str, str]) -> dict[str, str]:
+        left = ((file, _owned(file, text, ran, has)) for file, text in files.items())
+        return {file: text for file, text in left if text}
+
+    return Golden(of_owner(golden.data), of_owner(golden.words))
+
+
+def _owned(file: str, text: str, ran: Mapping[str, bool], has: Callable[[str, str], bool]) -> str:
+    """An owner's part of a file; empty: it has none."""
+    match file:
+        case "exit_codes.json":
+            codes = {command: code for command, code in json.loads(text).items() if ran[command]}
+            return as_json(codes) if codes else ""
+        case "sections.json":
+            titles = [title for title in json.loads(text) if has("sections", title)]
+            return as_json(titles) if titles else ""
+        case "page.txt":
+            shown = "".join(each for title, each in sections(text).items() if has("sections", title))
+            if not ran["report"]:
+                return shown
+            page = text[: text.index("## ")] + shown
+            return re.sub(r" · (\w+)\.csv", lambda link: link[0] if has("tables", link[1]) else "", page)
+        case "report_sentences.txt":
+            lines = ((re.match(r"tables/(\w+)/", line), line) for line in text.splitlines(keepends=True))
+            return "".join(line for table, line in lines if (has("tables", table[1]) if table else ran["report"]))
+    stem, _, suffix = file.rpartition(".")
+    if f".{suffix}" in PAGES:
+        mine = has("suffixes", f".{suffix}")
+    elif stem in ran:
+        mine = ran[stem]
+    else:
+        mine = has("tables", stem.removesuffix("_reasons"))
+    return text if mine else ""
+
+
+def kept(name: str, owner: str, words: Mapping[str, str]) -> dict[str, str]:
+    """The words of a part that are stored: of `quick` all; of others what their own commands print, the reasons in tables that
     `quick` lacks, and the sections of a report that no golden before has.
     """
-    if name == FIRST or "page.txt" not in words:
+    if name == FIRST:
         return dict(words)
-    left = {"files.txt", "report.md", "report.tex", "tables.tex", "report_sentences.txt", "page.txt"}
+    settings, before = Settings.of(folder_of(name, owner)), earlier(name)
+    left = {"files.txt", "report.md", "report.tex", "report_sentences.txt", "page.txt", "tables.tex"}
     left |= {f"{table}_reasons.txt" for table in OF_EVERY_RUN - {"isoflop"}}
-    left |= set() if name in OWN_SUMMARIES else {"report.txt"}
-    earlier = NAMES[: NAMES.index(name)]
-    if name not in OWN_COMMANDS:
-        left |= {f"{command}.txt" for other in earlier for command in MORE[other]}
-    before = {title for other in earlier for title in titles(other)}
-    own = [text for title, text in sections(words["page.txt"]).items() if title not in before]
+    left |= set() if settings.own_summary else {"report.txt"}
+    left |= (
+        set()
+        if settings.own_commands
+        else {f"{title}.txt" for other in before for title in commands(other)} - {"report.txt"}
+    )
+    seen = {title for other in before for title in titles(other, owner)}
+    if owner == NEEDS.get(name):
+        seen |= {title for other in before for title in titles(other, CORE)}
+    own = [text for title, text in sections(words.get("page.txt", "")).items() if title not in seen]
     stored = {file: text for file, text in words.items() if file not in left} | {"page.txt": "".join(own)}
     return {file: text for file, text in stored.items() if text}
 
 
-def titles(name: str) -> list[str]:
-    """The titles of the sections that a golden's report has, as stored."""
-    path = HERE / name / "data" / "sections.json"
+def earlier(name: str) -> list[str]:
+    """The goldens before one that are of the core or of its own plug-in: other plug-ins may be absent."""
+    return [each for each in NAMES[: NAMES.index(name)] if NEEDS.get(each) in {None, NEEDS.get(name)}]
+
+
+def titles(name: str, owner: str) -> list[str]:
+    """The titles of an owner's sections that a golden's report has, as stored."""
+    path = folder_of(name, owner) / "data" / "sections.json"
     return [*json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
 
 
@@ -230,7 +297,7 @@ def sections(page: str) -> dict[str, str]:
 
 def _tables(name: str, run: Path) -> list[Path]:
     """Return the tables of a run that a golden keeps."""
-    skipped = OF_EVERY_RUN if name in OF_ONE_QUESTION else set[str]()
+    skipped = OF_EVERY_RUN if Settings.of(FOLDERS[name]).one_question else set[str]()
     return sorted(path for path in run.glob("*.csv") if path.stem not in skipped)
 
 
@@ -332,44 +399,17 @@ def page_text(page: str) -> str:
 def differences(name: str, golden: Golden) -> list[str]:
     """Return how what was made differs from what is stored, a line for each file."""
     found: list[str] = []
-    for part, made in (("data", golden.data), ("words", kept(name, golden.words))):
-        stored = {path.name: path.read_text(encoding="utf-8") for path in (HERE / name / part).glob("*")}
-        there, files = (without(ABSENT, name, each) for each in (stored, made))
-        found += [f"{name}/{part}/{each}: no longer made" for each in sorted(there.keys() - files.keys())]
-        found += [f"{name}/{part}/{each}: new" for each in sorted(files.keys() - there.keys())]
-        for each in sorted(there.keys() & files.keys()):
-            where = first_difference(part, there[each], files[each])
-            found += [f"{name}/{part}/{each}: {where}"] if where else []
+    for owner, own in parts(name, golden).items():
+        for part, made in (("data", own.data), ("words", kept(name, owner, own.words))):
+            where = folder_of(name, owner) / part
+            there = {path.name: path.read_text(encoding="utf-8") for path in where.glob("*")}
+            said = where.relative_to(ROOT)
+            found += [f"{said}/{each}: no longer made" for each in sorted(there.keys() - made.keys())]
+            found += [f"{said}/{each}: new" for each in sorted(made.keys() - there.keys())]
+            for each in sorted(there.keys() & made.keys()):
+                differs = first_difference(part, there[each], made[each])
+                found += [f"{said}/{each}: {differs}"] if differs else []
     return found
-
-
-def _is_of(command: str, additions: Collection[Added]) -> bool:
-    return any(command.split(maxsplit=1)[0] in added.commands for added in additions)
-
-
-def without(additions: Collection[Added], name: str, files: Mapping[str, str]) -> Mapping[str, str]:
-    """Return files of a golden without what plug-ins add."""
-    tables = {each for added in additions for each in added.tables}
-    titles = {each for added in additions for each in added.sections}
-    out = {f"{table}{end}" for table in tables for end in (".csv", "_reasons.txt")}
-    out |= {f"{title}{end}" for title, run in MORE[name].items() if _is_of(run, additions) for end in (".txt", ".json")}
-    left = {file: text for file, text in files.items() if file not in out}
-    if (page := left.get("page.txt")) and titles:
-        own = sections(page)
-        page = page[: page.index("## ")] + "".join(own[each] for each in own if each not in titles)
-        left["page.txt"] = re.sub(rf" · (?:{'|'.join(tables)})\.csv", "", page) if tables else page
-    if told := left.get("report_sentences.txt"):
-        of_tables = tuple(f"tables/{table}/" for table in tables)
-        left["report_sentences.txt"] = "".join(
-            each for each in told.splitlines(keepends=True) if not each.startswith(of_tables)
-        )
-    if told := left.get("sections.json"):
-        left["sections.json"] = as_json([each for each in json.loads(told) if each not in titles])
-    if told := left.get("exit_codes.json"):
-        left["exit_codes.json"] = as_json(
-            {run: code for run, code in json.loads(told).items() if not _is_of(run, additions)}
-        )
-    return left
 
 
 # What lies between numbers in data. Words are compared to the letter, but for numbers with many decimals: the data of the page's
@@ -407,14 +447,13 @@ def _same(old: str, new: str) -> bool:
 
 def store(name: str, golden: Golden) -> None:
     """Write what was made of a golden's runs, but for files that differ within the tolerance."""
-    for part, files in (("data", golden.data), ("words", kept(name, golden.words))):
-        folder = HERE / name / part
-        if not files and not folder.exists():
-            continue
-        folder.mkdir(exist_ok=True)
-        there = {path.name: path for path in folder.glob("*")}
-        for file in there.keys() - files.keys():
-            there[file].unlink()
-        for file, content in files.items():
-            if file not in there or first_difference(part, there[file].read_text(encoding="utf-8"), content):
-                (folder / file).write_text(content, encoding="utf-8")
+    for owner, own in parts(name, golden).items():
+        for part, files in (("data", own.data), ("words", kept(name, owner, own.words))):
+            folder = folder_of(name, owner) / part
+            there = {path.name: path for path in folder.glob("*")}
+            for file in there.keys() - files.keys():
+                there[file].unlink()
+            for file, content in files.items():
+                folder.mkdir(parents=True, exist_ok=True)
+                if file not in there or first_difference(part, there[file].read_text(encoding="utf-8"), content):
+                    (folder / file).write_text(content, encoding="utf-8")

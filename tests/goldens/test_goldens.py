@@ -44,16 +44,19 @@ def test_a_stored_run_gives_what_it_gave(
 
 
 def test_the_summary_of_a_report_is_short() -> None:
-    page = (goldens.HERE / goldens.FIRST / "words" / "page.txt").read_text(encoding="utf-8")
+    page = (goldens.FOLDERS[goldens.FIRST] / "words" / "page.txt").read_text(encoding="utf-8")
     answer = next(iter(goldens.sections(page).values())).splitlines()[1]
     assert len(answer.split()) <= 60
 
 
-def test_each_section_of_a_report_has_its_words_in_one_golden() -> None:
-    stored = [goldens.HERE / name / "words" / "page.txt" for name in goldens.NAMES]
-    kept = [title for path in stored if path.exists() for title in goldens.sections(path.read_text(encoding="utf-8"))]
+@pytest.mark.parametrize("owner", [goldens.CORE, *goldens.ADDED])
+def test_each_section_of_a_report_has_its_words_in_a_golden(owner: str) -> None:
+    pages = [goldens.folder_of(name, owner) / "words" / "page.txt" for name in goldens.NAMES]
+    kept = [title for path in pages if path.exists() for title in goldens.sections(path.read_text(encoding="utf-8"))]
     assert len(kept) == len(set(kept))
-    assert {*kept} == {title for name in goldens.NAMES for title in goldens.titles(name)}
+    of_core = {title for name in goldens.NAMES for title in goldens.titles(name, goldens.CORE)}
+    shown = {title for name in goldens.NAMES for title in goldens.titles(name, owner)}
+    assert {*kept} == (shown - of_core if owner else shown)
 
 
 def check_file(page: str) -> None:
@@ -68,12 +71,17 @@ def check_file(page: str) -> None:
 
 
 def stored(name: str) -> goldens.Golden:
-    """What is stored of a golden."""
+    """What is stored of a golden of the core."""
     parts = [
-        {path.name: path.read_text(encoding="utf-8") for path in (goldens.HERE / name / part).glob("*")}
+        {path.name: path.read_text(encoding="utf-8") for path in (goldens.FOLDERS[name] / part).glob("*")}
         for part in ("data", "words")
     ]
     return goldens.Golden(*parts)
+
+
+def core_differences(golden: goldens.Golden) -> list[str]:
+    """How a part of the core differs from what is stored of `quick`."""
+    return [each for each in goldens.differences("quick", golden) if not each.startswith("plugins/")]
 
 
 @pytest.mark.parametrize(
@@ -91,16 +99,16 @@ def test_a_change_is_found(part: str, file: str, change: tuple[str, str]) -> Non
     files = dict(getattr(golden, part))
     assert change[0] in files[file]
     files[file] = files[file].replace(*change, 1)
-    (found,) = goldens.differences("quick", dataclasses.replace(golden, **{part: files}))
-    assert found.startswith(f"quick/{part}/{file}: line ")
+    (found,) = core_differences(dataclasses.replace(golden, **{part: files}))
+    assert found.startswith(f"tests/goldens/quick/{part}/{file}: line ")
 
 
 def test_a_file_that_is_missing_or_new_is_found() -> None:
     golden = stored("quick")
-    words = {"new.txt": "", **{name: text for name, text in golden.words.items() if name != "page.txt"}}
-    assert goldens.differences("quick", dataclasses.replace(golden, words=words)) == [
-        "quick/words/page.txt: no longer made",
-        "quick/words/new.txt: new",
+    words = {"new.txt": "new", **{name: text for name, text in golden.words.items() if name != "page.txt"}}
+    assert core_differences(dataclasses.replace(golden, words=words)) == [
+        "tests/goldens/quick/words/page.txt: no longer made",
+        "tests/goldens/quick/words/new.txt: new",
     ]
 
 
@@ -111,4 +119,4 @@ def test_numbers_may_differ_in_their_last_digits() -> None:
     assert report["run"]["margin"] == 0.02
     report["run"]["margin"] *= 1 + 1e-12
     data["report.json"] = goldens.as_json(report)
-    assert goldens.differences("quick", dataclasses.replace(golden, data=data)) == []
+    assert core_differences(dataclasses.replace(golden, data=data)) == []

@@ -9,7 +9,6 @@ import pytest
 from modbench.reports.wording import verdict_words
 
 REPORTS = Path(__file__).parents[2] / "reports"
-GOLDENS = Path(__file__).parents[1] / "goldens"
 # Of WGL4, the characters that system fonts have held for thirty years, and △ and ▽; shapes that it lacks are drawn
 # (`Look.outline`).
 ALLOWED = set("×÷±·°µ½¹§¶†‡–—…→≈≠≤≥▲▼△▽●○")
@@ -32,7 +31,9 @@ def test_the_page_writes_characters_that_every_font_has(path: Path) -> None:
     assert unusual(path.read_text(encoding="utf-8")) == set()
 
 
-@pytest.mark.parametrize("page", sorted(GOLDENS.glob("*/words/page.txt")), ids=lambda path: path.parents[1].name)
+@pytest.mark.parametrize(
+    "page", sorted(REPORTS.parent.glob("**/goldens/*/words/page.txt")), ids=lambda path: path.parents[1].name
+)
 def test_so_do_labels_and_reasons_on_stored_pages(page: Path) -> None:
     assert unusual(page.read_text(encoding="utf-8")) == set()
 

@@ -9,13 +9,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from product import ROOT, SOURCES
 
 import modbench
-from modbench.harness.registry import plugins
+from modbench.harness.planning.load_suite import load_suite
+from modbench.harness.registry import catalogue, plugins
 
 PACKAGE = Path(modbench.__file__).parent
 SHIPPED = {plugin.name: plugin for plugin in plugins.every() if plugin.source == "shipped"}
@@ -67,3 +69,17 @@ def test_its_folder_taken_away_takes_it_away_and_nothing_else(name: str, tmp_pat
     gone = {word for each in (name, *needing) for word in SHIPPED[each].adds.get("commands", ())}
     assert not {word for word in gone if re.search(rf"^ +{word}  ", shown, flags=re.MULTILINE)}
     assert {each["name"] for each in json.loads(f"[{listed}")} == {*SHIPPED} - {name, *needing}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in ROOT.glob("suites/*.toml")))
+def test_a_suite_names_the_plugins_without_which_it_cannot_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = {*tomllib.loads((ROOT / "suites" / f"{name}.toml").read_text(encoding="utf-8")).get("needs", ())}
+    needs |= {other for each in needs for other in SHIPPED[each].needs}
+    shipped = [*plugins._shipped()]
+    monkeypatch.setattr(plugins, "_shipped", lambda: iter([each for each in shipped if each.name in needs]))
+    catalogue.forget()
+    try:
+        load_suite(name)
+    finally:
+        monkeypatch.undo()
+        catalogue.forget()

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import goldens
 import pytest
 import typer.main
 from doc_blocks import ALL
@@ -21,7 +20,7 @@ from modbench.cli import app
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = [path for path in FILES if path.suffix in {".py", ".j2", ".toml", ".html", ".js", ".json"}]
-OUTPUTS = [path for part in ("data", "words") for path in sorted(goldens.HERE.glob(f"*/{part}/*"))]
+OUTPUTS = [path for part in ("data", "words") for path in sorted(ROOT.glob(f"**/goldens/*/{part}/*"))]
 OPTION = re.compile(r"(?<![\w-])--(?:" + "|".join(FLAGS) + r")(?![\w-])")
 KEY = re.compile(r"^\s*(?:\[\[)?(" + "|".join(KEYS) + r")(?:\]\])? ?(?:=|$)", re.MULTILINE)
 

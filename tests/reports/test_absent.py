@@ -26,7 +26,7 @@ RUNS = {
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.plugin(RUNS[name][0])) for name in RUNS])
 def test_the_rest_of_a_run_is_shown(name: str, tmp_path: Path, modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     absent, said = RUNS[name]
-    packed = next(iter(sorted((goldens.HERE / name).glob("*.json.xz"))))
+    packed = next(iter(sorted(goldens.FOLDERS[name].glob("*.json.xz"))))
     demo.unpack(tmp_path / "run", packed)
     every = [each for each in plugins._shipped() if absent not in {each.name, *each.needs}]
     monkeypatch.setattr(plugins, "_shipped", lambda: iter(every))
@@ -40,7 +40,7 @@ def test_the_rest_of_a_run_is_shown(name: str, tmp_path: Path, modbench: Any, mo
     told = " ".join(done.stdout.split())
     assert said in told.partition("not shown: ")[2].partition("(plug-in absent)")[0]
     here = pd.read_csv(tmp_path / "run" / "cases.csv")
-    stored = goldens.HERE / name / "data" / "cases.csv"
+    stored = goldens.FOLDERS[name] / "data" / "cases.csv"
     before = pd.read_csv(stored) if stored.exists() else here
     values = before.set_index(["case_id", "metric"]).value
     same = here[here.status == "ok"].set_index(["case_id", "metric"]).value

@@ -253,6 +253,7 @@ def test_five_planted_faults_are_named() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.plugin("huggingface")
 def test_a_module_of_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(

@@ -47,6 +47,7 @@ COMMANDS = {
     "train": ("train", "MODEL", "--corpus", "text.txt", "--set", "train.steps=1", "-o", "OUT"),
     "cost": ("cost", "MODEL", "--seq-len", "16"),
 }
+BY = {"profile": "machine", "train": "training"}  # plug-ins that bring a command
 
 
 def plant(folder: Path, mark: Path, **changes: object) -> None:
@@ -82,7 +83,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(each, marks=[pytest.mark.plugin(BY[each])] if each in BY else ()) for each in COMMANDS],
+)
 def test_code_of_a_models_folder_never_runs(here: Path, modbench: Any, command: str) -> None:
     plant(here / "planted", here / "mark", model_type="planted")
     done = typed(here, modbench, command)

@@ -75,6 +75,8 @@ def test_the_notebook_runs_and_shows_little(quick: list[dict[str, Any]]) -> None
     assert quick[-1]["effort"] == "smoke"
 
 
+@pytest.mark.plugin("audit")
+@pytest.mark.plugin("recommend")
 def test_the_blocks_of_the_page_run(quick: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     executed(blocks)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,6 @@ from present import present
 from sections_of import drawn, shown
 from test_confirming import BUDGET, SIZES, sweep
 
-from modbench.harness.core.errors import UsageError
-from modbench.plugins.recommend import question as recommend
-from modbench.plugins.recommend.report import capacity_as_dict
 from modbench.plugins.sweeps.confirmation import question as confirmation
 from modbench.plugins.sweeps.section import CONFIRM, ISOFLOP
 from modbench.reports.model import Sentence
@@ -26,8 +20,6 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
-
-Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
 VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
 ROLES = ["baseline", "best", "runner_up", "control"]
@@ -98,16 +90,6 @@ def conclusion(loaded: Loaded) -> str:
 def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.0)
     assert "Not shown to come from skipping" in conclusion(loaded)
-    found = recommend.recommend_capacity(loaded)
-    assert capacity_as_dict(found)["pays"] is False
-    assert found.capacity is None
-    assert plain(recommend.capacity_headline(found)).startswith("inconclusive")
-
-
-def test_a_runner_up_that_turns_out_better_leaves_it_open(paying: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    verdicts = {"baseline": "better", "control": "better", "runner_up": "worse"}
-    monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: verdicts[role])
-    assert recommend.recommend_capacity(paying).variant is None
 
 
 def test_it_says_which_flops_the_budget_counts(tmp_path: Path) -> None:
@@ -128,12 +110,8 @@ def test_fewer_seeds_than_the_spread_asks_for_are_a_doubt(
     assert all(plain(each["margin"]) == "1.5 %" for each in said)
 
 
-def test_where_dense_is_better_dense_is_recommended(tmp_path: Path) -> None:
-    loaded = planted(tmp_path, mod=0.1, noise=0.1)
-    assert verdicts(loaded)["dense"] == "worse"
-    found = recommend.recommend_capacity(loaded)
-    assert (found.variant, found.capacity) == ("dense", None)
-    assert plain(recommend.capacity_headline(found)) == "dense is the best at equal training FLOPs"
+def test_where_dense_is_better_it_is_said(tmp_path: Path) -> None:
+    assert verdicts(planted(tmp_path, mod=0.1, noise=0.1))["dense"] == "worse"
 
 
 def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
@@ -141,9 +119,6 @@ def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     assert verdicts(loaded)["dense"] == "inconclusive"
     rows: Any = present(confirmation.table(loaded)).rows
     assert [plain(row[-1]) for row in rows if plain(row[0]) == "dense"] == ["? inconclusive"]
-    first = plain(recommend.capacity_headline(recommend.recommend_capacity(loaded)))
-    assert first.startswith("inconclusive: ")
-    assert "new seeds" in first  # never on top: that would be a look without a level
     row = confirmation.TABLE.frame(loaded).iloc[0]
     assert row.verdict == "inconclusive"
     assert row.seeds_needed > 8
@@ -157,32 +132,6 @@ def test_without_a_control_nothing_is_said_to_pay(tmp_path: Path) -> None:
     (answer,) = confirmation.answers(loaded)
     assert (answer.control, answer.pays) == (None, None)
     assert "no control" in conclusion(loaded)
-    found = recommend.recommend_capacity(loaded)
-    assert found.variant is None
-
-
-def test_recommend_prints_a_capacity(paying: Loaded, modbench: Modbench) -> None:
-    assert json.loads(modbench("recommend", paying.path, "--json").stdout)["capacity"] == 0.25
-    for limit in (("--max-loss-increase", "1%"), ("--minimize", "memory")):  # it would hold to none
-        refused = modbench("recommend", paying.path, *limit, "--json")
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert limit[0] in refused.stderr
-
-
-def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:
-    made = sweep(confirm=None, metrics=["loss/val_causal"])
-    folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
-    with pytest.raises(UsageError, match="confirmed nothing"):
-        recommend.recommend_capacity(load(str(folder)))
-
-
-def test_of_a_sweep_that_was_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
-    made = sweep()
-    folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
-    for told in (folder / "decisions").iterdir():
-        told.unlink()
-    with pytest.raises(UsageError, match=r"`modbench resume .* goes on"):
-        recommend.recommend_capacity(load(str(folder)))
 
 
 def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:

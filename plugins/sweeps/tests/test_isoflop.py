@@ -173,6 +173,7 @@ def test_more_epochs_are_allowed_where_they_are_named() -> None:
     assert plan.make_plan(asked, device="cpu", text=TEXT).jobs
 
 
+@pytest.mark.plugin("routing")
 @pytest.mark.parametrize("name", ["isoflop-cpu", "capacity", "no-ops-loss"])
 @pytest.mark.plugin("routing")
 def test_sweeps_on_the_standard_library_fit_every_supported_python(name: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 
 @pytest.mark.slow
+@pytest.mark.plugin("routing")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
