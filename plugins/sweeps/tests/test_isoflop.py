@@ -174,7 +174,7 @@ def test_more_epochs_are_allowed_where_they_are_named() -> None:
 
 
 @pytest.mark.plugin("routing")
-@pytest.mark.parametrize("name", ["isoflop-cpu", "capacity", "no-ops-loss"])
+@pytest.mark.parametrize("name", ["isoflop-cpu", "capacity-confirmed", "no-ops-loss"])
 @pytest.mark.plugin("routing")
 def test_sweeps_on_the_standard_library_fit_every_supported_python(name: str) -> None:
     """Python 3.12's has the least text to train on, 8.83 million bytes; 3.11's and 3.13's have 9.96 and 9.95."""
