@@ -376,8 +376,8 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
         )
     if not found:
         raise UsageError(
-            "the run is a sweep over sizes that confirmed nothing on new seeds, as `modbench run capacity-confirmed` does; or recommend "
-            "from a run of one shape, such as `modbench run quick`."
+            "the run is a sweep over sizes that confirmed nothing on new seeds, as `modbench run capacity-confirmed` does; or "
+            "recommend from a run of one shape, such as `modbench run quick`."
         )
     answer = max(found, key=lambda each: each.train_flops)
     taken: Literal["baseline", "best"] | None = None
