@@ -1,4 +1,4 @@
-"""The settings of training runs: budgets, the learning rate and its schedule, tasks, sweeps and what follows them. No torch.
+"""The settings of training runs: budgets, the learning rate and its schedule, tasks and sweeps. No torch.
 
 The width rule: peak rate 2e-3 at width 256, falling with the square root of the width. Rates of published GPTs fall with the
 width to the power of about -0.8 (Brown et al. 2020, table 2.1: 6e-4 at 768, 0.6e-4 at 12,288), of hidden matrices under muP
@@ -10,7 +10,6 @@ every variant.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -18,64 +17,10 @@ from pydantic import Field, field_validator, model_validator
 from modbench.harness.core.config import MOST_TOKENS
 from modbench.harness.core.contracts import TOKENIZERS
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.immutable import Frozen, Margin
+from modbench.harness.core.immutable import Frozen
 
-# The baseline of the sweep; its best other variant, and the next best; the same routing by noise.
-Role = Literal["baseline", "best", "runner_up", "control"]
-# What the best is compared with, in this order.
-MATCHES: tuple[Role, ...] = ("baseline", "control", "runner_up")
 # Part of the held-out windows: all, or every other one, so that no window that chose a size confirms it.
 HeldOutPart = Literal["all", "explore", "confirm"]
-# Seeds of a smoke run, which claims nothing.
-SMOKE_SEEDS = 2
-
-
-class ConfirmPlan(Frozen):
-    """How the variants that a sweep found best are compared again.
-
-    Attributes:
-        roles: what is trained again, each at its best size: the `baseline`, the `best` other variant that does not route by
-            noise, the `runner_up`, and the `control`, which is the best with random routing.
-        candidates: which variants may be the best, as a `-k` expression over case ids; None: all but the baseline and those
-            that route at random.
-        controls: which may be the control, likewise; None: the best with random routing.
-        margin: difference that shall be found significant, as a share of the baseline's loss.
-        power: probability with which a difference as large as the margin is found significant.
-        interim_analyses: how often the result is judged, after equal numbers of seeds.
-        seeds: seeds of a variant at the last analysis; None: as many as the standard deviation of the sweep asks for.
-        most_seeds: the most seeds of a variant; where more are needed, the result may stay inconclusive.
-        first_seed: seeds count from here; the sweep's own seeds are below.
-    """
-
-    roles: Annotated[tuple[Role, ...], Field(min_length=2)] = ("baseline", "best")
-    candidates: str | None = None
-    controls: str | None = None
-    margin: Margin = 0.015
-    power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
-    interim_analyses: Annotated[int, Field(ge=1, le=20)] = 4
-    seeds: Annotated[int, Field(ge=4, le=1000)] | None = None
-    most_seeds: Annotated[int, Field(ge=4, le=1000)] = 24
-    first_seed: Annotated[int, Field(ge=1, lt=2**62)] = 1000
-
-    @model_validator(mode="after")
-    def _compares_the_best(self) -> ConfirmPlan:
-        if len(set(self.roles)) < len(self.roles) or "best" not in self.roles:
-            raise ValueError(f"roles {list(self.roles)} must hold 'best' and each role once")
-        return self
-
-    @property
-    def most(self) -> int:
-        """The most seeds of a variant that may be asked for."""
-        return self.seeds or self.most_seeds
-
-    def fresh(self, claims: bool) -> range:  # noqa: FBT001  # of the suite
-        """The new seeds that may be asked for; a suite that claims nothing has few."""
-        return range(self.first_seed, self.first_seed + (self.most if claims else SMOKE_SEEDS))
-
-    @property
-    def matches(self) -> tuple[Role, ...]:
-        """The roles that the best is compared with."""
-        return tuple(role for role in MATCHES if role in self.roles)
 
 
 WIDTH, RATE_AT_WIDTH = 256, 2e-3
@@ -398,41 +343,3 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
         return peak * (step + 1) / warm_up
     progress = (step - warm_up + 1) / (steps - warm_up + 1)
     return peak * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-Seeds = Annotated[int, Field(ge=2, le=1000)]
-
-
-class TrendPlan(Frozen):
-    """How the difference between two variants is followed over the budgets of a sweep.
-
-    Attributes:
-        seeds: new seeds of each variant and size: one number for every budget, or one for each, smallest budget first.
-        explored: largest budget at which sizes are explored, in FLOPs; above it each variant gets the two sizes around the
-            optimum that the smaller budgets predict; None: every budget is.
-        forecast: budget whose difference is forecast, in FLOPs; None: none is.
-        forecast_seeds: new seeds of each variant and size there, for which the forecast's interval holds.
-        minutes: time that the new runs may take; `modbench plan` says how many seeds fit; None: any.
-        first_seed: new seeds count from here; the sweep's own seeds are below.
-    """
-
-    seeds: Seeds | tuple[Seeds, ...] = 8
-    explored: Annotated[float, Field(gt=0)] | None = None
-    forecast: Annotated[float, Field(gt=0)] | None = None
-    forecast_seeds: Seeds = 4
-    minutes: Annotated[float, Field(gt=0)] | None = None
-    first_seed: Annotated[int, Field(ge=1, lt=2**62)] = 1000
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _one_is_itself(cls, value: object) -> object:
-        return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
-
-    def explores(self, budget: float) -> bool:
-        """Whether sizes are explored at a budget."""
-        return self.explored is None or budget <= self.explored
-
-    def fresh(self, budget: float, budgets: Sequence[float], claims: bool) -> range:  # noqa: FBT001  # of the suite
-        """The new seeds at one of the budgets; a suite that claims nothing has few."""
-        number = self.seeds if isinstance(self.seeds, int) else self.seeds[sorted(budgets).index(budget)]
-        return range(self.first_seed, self.first_seed + (number if claims else SMOKE_SEEDS))

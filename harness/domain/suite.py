@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 
 from modbench.harness.core.config import check_sizes
 from modbench.harness.core.immutable import Frozen, Margin
-from modbench.harness.core.train_plan import ConfirmPlan, IsoflopPlan, TaskPlan, TrainPlan, TrendPlan
+from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
 from modbench.harness.core.units import MOST_THREADS, check_seed, plain_share
 from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import DecodePlan, Device, Dtype, Protocol
@@ -116,8 +116,6 @@ TABLES: dict[str, type[Frozen]] = {
     "train": TrainPlan,
     "tasks": TaskPlan,
     "isoflop": IsoflopPlan,
-    "confirm": ConfirmPlan,
-    "trend": TrendPlan,
     "decode": DecodePlan,
 }
 # What a suite's `match` may be, and the quantity that it names.
@@ -128,10 +126,8 @@ MATCHES: dict[Rival, Quantity | None] = {
     "time": "latency/forward",
     "none": None,
 }
-# Tables that a rule reads, which checks them.
-READ_BY = {"confirm": "confirmation", "trend": "trend"}
 # Tables that a plug-in reads: without it they are refused.
-OF_PLUGINS = {"isoflop": "sweeps", "confirm": "sweeps", "trend": "sweeps"}
+OF_PLUGINS = {"isoflop": "sweeps"}
 
 
 class TablePlan(Frozen):
@@ -185,8 +181,6 @@ class Suite(Frozen):
         train: training run; None: no training on a corpus.
         tasks: how tasks are trained.
         isoflop: budgets and sizes that every variant is trained at; None: one run, of one shape.
-        confirm: how the best of a sweep is compared again, on new seeds; None: it is not.
-        trend: how the difference of two variants is followed over the budgets of a sweep; None: it is not.
         decode: how decode steps are timed.
         corpus: text to train on: a catalogue name or a path.
         seeds: seeds of weights and data; timing uses the first.
@@ -220,8 +214,6 @@ class Suite(Frozen):
     train: TrainPlan | None = None
     tasks: TaskPlan = TaskPlan()
     isoflop: IsoflopPlan | None = None
-    confirm: ConfirmPlan | None = None
-    trend: TrendPlan | None = None
     decode: DecodePlan = DecodePlan()
     corpus: str = "stdlib"
     seeds: tuple[int, ...] = Field((0,), min_length=1, max_length=1000)
@@ -308,18 +300,6 @@ class Suite(Frozen):
     def warm_up_s(self) -> float:
         """Least duration of a warm-up of all variants together on a CPU, in s."""
         return WARM_UPS[self.effort].seconds
-
-    @property
-    def confirms(self) -> bool:
-        """Whether what a sweep explores is trained again, on new seeds and on held-out windows that chose nothing."""
-        return self.confirm is not None or self.trend is not None
-
-    def fresh_seeds(self, budget: float) -> range:
-        """The new seeds that may be asked for at a budget of a suite that confirms."""
-        if self.trend is not None and self.isoflop is not None:
-            return self.trend.fresh(budget, self.isoflop.train_flops, self.claims)
-        assert self.confirm is not None
-        return self.confirm.fresh(self.claims)
 
     @property
     def claims(self) -> bool:

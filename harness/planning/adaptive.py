@@ -78,17 +78,6 @@ class AdaptiveRule(ABC, Generic[Result]):
             records: records by name of these jobs.
         """
 
-    def check_suite(self, suite: Suite, source: str) -> None:
-        """Check a suite that has the table of this rule, such as `[trend]`.
-
-        Args:
-            suite: the suite.
-            source: its file, for messages.
-
-        Raises:
-            UsageError: if the suite cannot be decided about as it says.
-        """
-
     def shares(self, suite: Suite, jobs: Sequence[Job]) -> tuple[float, float]:  # noqa: ARG002  # for others
         """Return the shares of a group's conditional jobs that it usually asks for, and that it asks for at most."""
         return 0.0, 1.0

@@ -246,7 +246,7 @@ class Expander:
         plain = tuple(key for key in keys if not catalogue.pass_of(known[key]).once_per_sweep)
         fresh = tuple(key for key in plain if catalogue.pass_of(known[key]).confirms)
         for grid_point, budget in itertools.product(grid_points, sweep.train_flops):
-            wanted = plain if self.suite.trend is None or self.suite.trend.explores(budget) else fresh
+            wanted = plain if all(table.explores(self.suite, budget) for table in self._tables) else fresh
             for j in sweep.at(budget):
                 # Rates are tried once, at the smallest budget and its middle size.
                 asked = keys if budget == min(sweep.train_flops) and j == sweep.middle else wanted

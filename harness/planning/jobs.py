@@ -18,6 +18,7 @@ from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import VARIANTS_PER_BLOCK, Case, Comparison, GridPoint, Job, Protocol
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.suite import TWO_STAGE, Suite
+from modbench.harness.planning import suite_tables
 from modbench.harness.planning.comparisons import open_task
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.text.corpus import corpus_entry
@@ -67,7 +68,7 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
                 f"{case.train_flops:.3g}; "
                 f"at most {percent(FLOPS_TOLERANCE)} is allowed. Raise the budget, or lower train.batch_size."
             )
-    return run.model_copy(update={"held_out": "explore"}) if suite.confirms else run
+    return run.model_copy(update={"held_out": "explore"}) if suite_tables.confirms(suite) else run
 
 
 def reads_text(steps: int | None, model: str, options: Pairs) -> bool:

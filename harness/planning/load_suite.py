@@ -20,7 +20,7 @@ from modbench.harness.core.errors import UnreadableError, UsageError, in_short, 
 from modbench.harness.core.units import human
 from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
-from modbench.harness.domain.suite import OF_PLUGINS, READ_BY, TABLES, Grid, Suite
+from modbench.harness.domain.suite import OF_PLUGINS, TABLES, Grid, Suite
 from modbench.harness.domain.variant_tables import look_beside
 from modbench.harness.planning import suite_tables
 from modbench.harness.planning.flops.closed_form import case_cost
@@ -115,9 +115,6 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
     for each in suite_tables.in_use(suite):
         each.check(suite, source)
         suite = each.settled(suite)
-    for table, rule in READ_BY.items():
-        if getattr(suite, table) is not None:
-            catalogue.load("adaptive_rules", rule).check_suite(suite, source)
     check_size(suite, source)
     return suite
 
@@ -152,7 +149,7 @@ def _check_metrics(suite: Suite, source: str) -> None:
             raise UsageError(
                 f"{source}: metric {metric!r} needs a training run: add a [train] table, or leave the metric out."
             )
-        if made.confirms and not suite.confirms:
+        if made.confirms and not suite_tables.confirms(suite):
             raise UsageError(
                 f"{source}: metric {metric!r} is measured where a sweep is confirmed: add a [confirm] or [trend] table, or leave "
                 "it out."

@@ -233,7 +233,7 @@ def read_corpus(suite: Suite) -> Text | None:
 
     # Encoded here so that errors appear before anything runs, and a tokenizer is trained once instead of in every worker.
     for tokenizer, vocab_size in dict.fromkeys(_tokenizers(suite)):
-        parts = 2 if suite.confirms else 1  # that share no window
+        parts = 2 if suite_tables.confirms(suite) else 1  # that share no window
         encode(text, tokenizer, vocab_size).check_length(suite.corpus, max(suite.train.lengths), held_out=parts)
     return text
 

@@ -45,12 +45,14 @@ class SuiteTable(Generic[PlanType]):
     """A table of a suite. Subclasses override the hooks that they need.
 
     Attributes:
+        confirms: whether it trains again what a sweep explores, on new seeds and on held-out windows that chose nothing.
         without: what a suite without the table does, in words that follow `this suite`; empty: it has the defaults.
 
     Args:
         plan: the model of its values. With a default for each key, a suite need not have the table.
     """
 
+    confirms = False
     without = ""
 
     def __init__(self, plan: type[PlanType]) -> None:
@@ -104,6 +106,15 @@ class SuiteTable(Generic[PlanType]):
     def times_first(self, suite: Suite, comparison: Comparison) -> bool:  # noqa: ARG002  # for others
         """Whether a partial comparison is one that is timed before others of its variant."""
         return True
+
+    def explores(self, suite: Suite, budget: float) -> bool:  # noqa: ARG002  # for others
+        """Whether a sweep explores sizes at one of its budgets, in FLOPs."""
+        return True
+
+
+def confirms(suite: Suite) -> bool:
+    """Whether a table of a suite trains again what a sweep explores."""
+    return any(table.confirms for table in in_use(suite))
 
 
 def in_use(suite: Suite) -> list[SuiteTable[Any]]:

@@ -21,7 +21,6 @@ from modbench.extend import (
     WORSE,
     Case,
     Column,
-    ConfirmPlan,
     DataTable,
     Estimate,
     Finding,
@@ -48,7 +47,7 @@ from modbench.extend import (
 )
 
 # Of a loss, as a share of dense's: where the interval lies within it, neither model is taken for its loss.
-LOSS_MARGIN = ConfirmPlan().margin
+LOSS_MARGIN = 0.015
 # What a variant is held against: the report's baseline, or the matched baseline.
 Side: TypeAlias = Literal["same shape", "matched"]
 

@@ -370,7 +370,7 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
         UsageError: if it confirmed nothing.
     """
     found = answers(loaded)
-    if not found and loaded.suite.confirms and not loaded.run.finished:
+    if not found and loaded.suite.tables.keys() & {"confirm", "trend"} and not loaded.run.finished:
         raise UsageError(
             f"{loaded.path} is not finished, its best not confirmed: `modbench resume {loaded.path}` goes on."
         )

@@ -103,7 +103,7 @@ if TYPE_CHECKING:
         unknown,
     )
     from modbench.harness.core.group_by import grouped
-    from modbench.harness.core.immutable import Frozen
+    from modbench.harness.core.immutable import Frozen, Margin
     from modbench.harness.core.labels import ESCAPED, LOOKED_AHEAD, OF_WORK, Label, of_cell
     from modbench.harness.core.language_model import Decision, Observation
     from modbench.harness.core.loggers import Logger, Opening, Writer
@@ -112,7 +112,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.model_specs import is_user_model, parse_spec
     from modbench.harness.core.plain_text import SCREEN, WIDTH, aligned, escaped
     from modbench.harness.core.python_calls import public
-    from modbench.harness.core.train_plan import MOST_MORE, ConfirmPlan, Role, TrainRun, TrendPlan
+    from modbench.harness.core.train_plan import MOST_MORE, TrainRun
     from modbench.harness.core.units import (
         SHARE,
         Range,

@@ -390,8 +390,15 @@ def test_a_suite_that_lacks_a_plug_in_says_so_in_one_line(monkeypatch: pytest.Mo
     with pytest.raises(UsageError, match=r"^s needs the plug-in 'nothing', which is absent\.$"):
         parse_suite({**suite, "needs": ["nothing"]}, "s")
     monkeypatch.setattr(plugins, "every", tuple)
-    with pytest.raises(UsageError, match=r"^s: \[confirm\] needs the plug-in 'sweeps', which is absent\.$"):
-        parse_suite({**suite, "confirm": {}}, "s")
+    catalogue.forget()
+    try:
+        with pytest.raises(UsageError, match=r"^s needs the plug-in 'sweeps', which is absent\.$"):
+            parse_suite({**suite, "confirm": {}, "needs": ["sweeps"]}, "s")
+        with pytest.raises(UsageError, match="s: unknown key 'confirm'"):
+            parse_suite({**suite, "confirm": {}}, "s")
+    finally:
+        monkeypatch.undo()
+        catalogue.forget()
 
 
 def test_every_shipped_suite_is_good() -> None:

@@ -22,10 +22,9 @@ OTHER_MEANINGS = {
     "src/modbench/commands/doctor/checkup.py": {"fit"},  # what a machine is
     "src/modbench/commands/plan/forecast.py": {"time", "memory"},  # heads of a table
     "harness/core/units.py": {"count"},  # a unit
-    "harness/domain/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
-    "harness/planning/overrides.py": {"train"},  # as above
-    "harness/stats/verdicts.py": {"time", "count"},  # kinds of numbers
-    "reports/questions/summary.py": {"memory", "energy"},  # what was asked
+    "harness/planning/overrides.py": {"train"},  # a table of a suite file
+    "harness/stats/contrast.py": {"time", "count"},  # kinds of numbers
+    "reports/questions/first_screen.py": {"memory", "energy"},  # what was asked
     "reports/tables/two_runs.py": {"time"},  # a kind of numbers
     "reports/tables/axes.py": {"compile"},  # a field of a place
 }

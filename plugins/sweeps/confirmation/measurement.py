@@ -28,6 +28,8 @@ from modbench.extend import (
     single,
     train,
 )
+from modbench.plugins.sweeps.confirmation.table import ConfirmPlan
+from modbench.plugins.sweeps.trend.table import TrendPlan, fresh_seeds
 
 
 def run(job: Job, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
@@ -56,7 +58,7 @@ def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric],
     """
     for case in comparison.variants:
         assert case.train_flops is not None, "a sweep has budgets"
-        seeds, plain = maker.suite.fresh_seeds(case.train_flops), {"looks": 0, "watch": False, "flips": 0}
+        seeds, plain = fresh_seeds(maker.suite, case.train_flops), {"looks": 0, "watch": False, "flips": 0}
         yield from runs(maker, comparison, case, PASS.name, seeds, held_out="confirm", **plain)
 
 
@@ -71,5 +73,5 @@ PASS = Pass(
     confirms=True,
     samples="seeds",
     statistic="mean",
-    settings=lambda suite, _case: suite.confirm or suite.trend,
+    settings=lambda suite, _case: ConfirmPlan.of(suite) or TrendPlan.of(suite),
 )

@@ -19,7 +19,6 @@ from modbench.extend import (
     Listed,
     Loaded,
     Reason,
-    Role,
     Sentence,
     Table,
     Value,
@@ -32,7 +31,8 @@ from modbench.extend import (
     unit_of,
     verdict_words,
 )
-from modbench.plugins.sweeps.confirmation.rule import CONFIRMED, Compared, Confirmation, Confirmed, confirmations_of
+from modbench.plugins.sweeps.confirmation.rule import Compared, Confirmation, Confirmed, confirmations_of
+from modbench.plugins.sweeps.confirmation.table import CONFIRMED, Role
 from modbench.plugins.sweeps.gain.statistics import EffectiveSpeedup, Fall, from_fall
 from modbench.plugins.sweeps.isoflop.question import explored, without_size
 from modbench.plugins.sweeps.joint_fit import JointFit, Run

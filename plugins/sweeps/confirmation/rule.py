@@ -20,11 +20,9 @@ from modbench.extend import (
     Analysis,
     ByClock,
     Case,
-    ConfirmPlan,
     Frozen,
     Job,
     Record,
-    Role,
     Rule,
     Side,
     UsageError,
@@ -37,14 +35,13 @@ from modbench.extend import (
     schedule,
 )
 from modbench.extend import AdaptiveDecision as Decision
+from modbench.plugins.sweeps.confirmation.table import CAUSAL, CONFIRMED, ConfirmPlan, Role
 from modbench.plugins.sweeps.joint_fit import JointFit, Run, Spread
 
 if TYPE_CHECKING:
     from modbench.extend import Plan, Suite
 
 NOISE = "stochastic"
-CONFIRMED = "loss/confirmed"
-CAUSAL = "loss/val_causal"
 
 
 class Found(NamedTuple):
@@ -164,10 +161,10 @@ class Confirmation:
     @classmethod
     def of(cls, suite: Suite, jobs: Sequence[Job]) -> Confirmation:
         """The confirmation that the jobs of a group explore for, and confirm."""
-        assert suite.confirm is not None
-        anchor, most_seeds = jobs[0].comparison.variants[0].family, len(suite.confirm.fresh(suite.claims))
+        plan = ConfirmPlan.settled(suite)
+        anchor, most_seeds = jobs[0].comparison.variants[0].family, len(plan.fresh(suite.claims))
         by_seed = sorted(jobs, key=lambda job: job.protocol.seed if job.rule else -1)
-        return cls(suite.confirm, suite.claims, anchor, most_seeds, *runs_in(by_seed))
+        return cls(plan, suite.claims, anchor, most_seeds, *runs_in(by_seed))
 
     @property
     def most_runs(self) -> int:
@@ -238,22 +235,6 @@ def _routing(case: Case) -> tuple[object, ...]:
     return case.model, *(config[key] for key in ROUTING_KEYS if key not in apart)
 
 
-def check_fresh(suite: Suite, first_seed: int, where: str) -> None:
-    """Check that a suite measures what fresh runs are judged by, and that none of its seeds both explores and is fresh.
-
-    Raises:
-        UsageError: if not; `where` begins the message.
-    """
-    for key in (CAUSAL, CONFIRMED):
-        if key not in suite.metrics:
-            raise UsageError(f"{where} needs metric {key!r}: add it to metrics.")
-    if max(suite.seeds) >= first_seed:
-        raise UsageError(
-            f"{where}: seed {max(suite.seeds)} is one of the sweep's, and new seeds begin at {first_seed}. "
-            "Raise first_seed, so that none is both."
-        )
-
-
 def confirmations_of(plan: Plan) -> dict[str, Confirmation]:
     """The confirmations of a plan, by name; none if it confirms nothing."""
     return {name: Confirmation.of(plan.suite, jobs) for name, jobs in plan.members("confirmation").items()}
@@ -270,7 +251,7 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
 
     def groups(self, suite: Suite, jobs: Sequence[Job]) -> dict[str, list[Job]]:
         """Return the runs that explore at each budget and place, with the fresh ones that may be asked for after them."""
-        if suite.confirm is None:
+        if ConfirmPlan.of(suite) is None:
             return {}
         return of_sweep(jobs, lambda case: f"best-{case.grid_point.label}-F{case.train_flops:.3g}".replace("+", ""))
 
@@ -291,19 +272,6 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
         if isinstance(choice, str):
             return Decision(ended=True, why=choice, found=Confirmed(reason=choice))
         return _looked(made, choice, found)
-
-    def check_suite(self, suite: Suite, source: str) -> None:
-        """Check that there is a sweep to confirm, and that none of its seeds does both."""
-        confirm = suite.confirm
-        assert confirm is not None
-        where = f"{source}: [confirm]"
-        if suite.isoflop is None:
-            raise UsageError(f"{where} confirms the best of a sweep: it needs an [isoflop] table.")
-        check_fresh(suite, confirm.first_seed, where)
-        if suite.claims and len(suite.seeds) < 2:
-            raise UsageError(
-                f"{where}: one seed shows no standard deviation, from which the number of new seeds follows: give seeds = [0, 1]."
-            )
 
     def check(self, suite: Suite, jobs: Sequence[Job], select: str | None) -> None:
         """Check that every role can be filled."""

@@ -44,7 +44,8 @@ from modbench.extend import (
     seeds_in_words,
     text,
 )
-from modbench.plugins.sweeps.confirmation.rule import CONFIRMED, place_of
+from modbench.plugins.sweeps.confirmation.rule import place_of
+from modbench.plugins.sweeps.confirmation.table import CONFIRMED
 from modbench.plugins.sweeps.held_against import has_tail, held_against
 from modbench.plugins.sweeps.joint_fit import Estimate as Fitted
 from modbench.plugins.sweeps.joint_fit import JointFit, Run

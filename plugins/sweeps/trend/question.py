@@ -20,7 +20,6 @@ from modbench.extend import (
     Sentence,
     Table,
     TrainNotes,
-    TrendPlan,
     Value,
     count,
     interval,
@@ -28,10 +27,12 @@ from modbench.extend import (
     text,
     unit_of,
 )
-from modbench.plugins.sweeps.confirmation.rule import CONFIRMED, place_of
+from modbench.plugins.sweeps.confirmation.rule import place_of
+from modbench.plugins.sweeps.confirmation.table import CONFIRMED
 from modbench.plugins.sweeps.isoflop.question import explored, without_size
 from modbench.plugins.sweeps.trend.rule import Followed, Runs, Side, runs_of
 from modbench.plugins.sweeps.trend.statistics import FEWEST_BUDGETS, Budget, Sizes, Trend, bend_of, curves, sign
+from modbench.plugins.sweeps.trend.table import TrendPlan
 
 # What is found of a line, by its outcome.
 WORDS = {
@@ -117,7 +118,7 @@ class Answer:
 
 def answers(loaded: Loaded) -> list[Answer]:
     """Return the trend of each variant over the anchor, at each place; none where nothing was followed yet."""
-    plan, told = loaded.suite.trend, loaded.run.found(Followed)
+    plan, told = TrendPlan.of(loaded.suite), loaded.run.found(Followed)
     return [
         _answer(loaded, made, told[name], family, plan)
         for name, made in runs_of(loaded.whole_plan).items()

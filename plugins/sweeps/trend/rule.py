@@ -15,9 +15,10 @@ import numpy as np
 
 from modbench.extend import AdaptiveDecision as Decision
 from modbench.extend import AdaptiveRule, Case, Frozen, Job, Record, UsageError, human_duration
-from modbench.plugins.sweeps.confirmation.rule import check_fresh, found_in, of_sweep, place_of, runs_in
+from modbench.plugins.sweeps.confirmation.rule import found_in, of_sweep, place_of, runs_in
 from modbench.plugins.sweeps.joint_fit import JointFit
 from modbench.plugins.sweeps.trend.statistics import FIRST_SEEDS, Bend, Sizes, Tried, bend_of, curves, pairs, step
+from modbench.plugins.sweeps.trend.table import TrendPlan, fresh_seeds
 
 if TYPE_CHECKING:
     from modbench.extend import Plan, Suite
@@ -108,7 +109,7 @@ class TrendRule(AdaptiveRule[Followed]):
 
     def groups(self, suite: Suite, jobs: Sequence[Job]) -> dict[str, list[Job]]:
         """Return the runs that explore at each place, with the fresh ones that may be asked for after them."""
-        return {} if suite.trend is None else of_sweep(jobs, lambda case: f"trend-{case.grid_point.label}")
+        return {} if TrendPlan.of(suite) is None else of_sweep(jobs, lambda case: f"trend-{case.grid_point.label}")
 
     def is_conditional(self, suite: Suite, job: Job) -> bool:  # noqa: ARG002  # as every rule
         """Whether the job trains again what a sweep found best."""
@@ -144,37 +145,6 @@ class TrendRule(AdaptiveRule[Followed]):
         why = f"two sizes of each variant, {len(turns)} runs with new seeds"
         return Decision(list(turns), ended=True, why=why, found=Followed(sides=tuple(settled)), turns=turns)
 
-    def check_suite(self, suite: Suite, source: str) -> None:
-        """Check that there is a sweep to follow, and that none of its seeds does both."""
-        plan, sweep = suite.trend, suite.isoflop
-        assert plan is not None
-        where = f"{source}: [trend]"
-        if sweep is None:
-            raise UsageError(f"{where} follows a difference over the budgets of a sweep: it needs an [isoflop] table.")
-        if suite.confirm is not None:
-            raise UsageError(f"{where} and [confirm] both train again what a sweep found: keep one of them.")
-        check_fresh(suite, plan.first_seed, where)
-        if not isinstance(plan.seeds, int) and len(plan.seeds) != len(sweep.train_flops):
-            raise UsageError(
-                f"{where}: {len(plan.seeds)} numbers of seeds for {len(sweep.train_flops)} budgets: give one for each or for all."
-            )
-        if not any(map(plan.explores, sweep.train_flops)):
-            raise UsageError(
-                f"{where}: explored = {plan.explored:g} is below every budget: sizes must be explored at one at least."
-            )
-        for budget in sweep.train_flops:
-            least = 3 if plan.explores(budget) else 2
-            if len(sweep.at(budget)) < least:
-                raise UsageError(
-                    f"{where}: {len(sweep.at(budget))} sizes at {budget:g} FLOPs: "
-                    + ("a curve needs three." if least == 3 else "two are trained on new seeds.")
-                )
-        if plan.forecast is not None and plan.forecast <= max(sweep.train_flops):
-            raise UsageError(
-                f"{where}: forecast = {plan.forecast:g} must be above the budgets, the largest of which is "
-                f"{max(sweep.train_flops):g}."
-            )
-
     def check(self, suite: Suite, jobs: Sequence[Job], select: str | None) -> None:
         """Check that there are two variants."""
         if len(Runs.of(jobs).variants) < 2:
@@ -187,13 +157,12 @@ class TrendRule(AdaptiveRule[Followed]):
         """Return the fresh runs of each trend, and their share of the sweep's FLOPs."""
         found = []
         for name, jobs in groups.items():
-            assert suite.trend is not None
             assert suite.isoflop is not None
             made, (usual, _) = Runs.of(jobs), self.shares(suite, jobs)
             explored = sum(job.flops for job in made.explored)
             fresh = usual * sum(job.flops for each in made.fresh.values() for job in each.values())
             budgets = sorted(suite.isoflop.train_flops)
-            seeds = [len(suite.fresh_seeds(budget)) for budget in budgets]
+            seeds = [len(fresh_seeds(suite, budget)) for budget in budgets]
             found.append(
                 {
                     "name": name,
@@ -201,7 +170,7 @@ class TrendRule(AdaptiveRule[Followed]):
                     "seeds": seeds,
                     "runs": 2 * len(made.variants) * sum(seeds),
                     "share": fresh / (fresh + explored),
-                    "minutes": suite.trend.minutes,
+                    "minutes": TrendPlan.settled(suite).minutes,
                 }
             )
         return {"followed": found}
