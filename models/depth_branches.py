@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Amount, Cost, Layer, Model
-from modbench.models.layers.context import BlockCache, Cache, ForwardContext
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet
+from modbench.models.layers.decode_cache import BlockCache, Cache
 from modbench.models.layers.decoder import Block, Decoder, draw_weights, mixer_cost, mlp_cost
 from modbench.models.layers.whole_input_depth import (
     choose,

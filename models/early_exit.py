@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Amount, Cost, Model
-from modbench.models.layers.context import BlockCache, Cache, ForwardContext, Rows, from_mask
+from modbench.models.layers.context import ForwardContext, from_mask
 from modbench.models.layers.cost import CostSheet, head_memory
+from modbench.models.layers.decode_cache import BlockCache, Cache, Rows
 from modbench.models.layers.decoder import Attention, Block, Decoder, mixer_cost, mlp_cost
 from modbench.models.layers.kernels import Rotary
 from modbench.models.layers.whole_input_depth import combine_depths, prompt_lengths

@@ -28,8 +28,9 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Amount, Cost, DecodeCost, Model
 from modbench.harness.core.language_model import Decision
 from modbench.harness.registry import user_routers
-from modbench.models.layers.context import BlockCache, ForwardContext, Rows, Selection, from_mask
+from modbench.models.layers.context import ForwardContext, Selection, from_mask
 from modbench.models.layers.cost import CostSheet, DecodeSheet, outside_memory, scatter_memory, select_memory
+from modbench.models.layers.decode_cache import BlockCache, Rows
 from modbench.models.layers.decoder import Block, Decoder, mixer_cost, mixer_reads, mlp_cost, mlp_reads
 from modbench.models.layers.kernels import span
 from modbench.models.layers.router import BLIND, Router

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.language_model import Decision, DecodeCache, Observation
-from modbench.models.layers.context import BlockCache, Cache, ForwardContext, Rows, check_lengths
+from modbench.models.layers.context import ForwardContext, check_lengths
 from modbench.models.layers.cost import CostSheet, DecodeSheet, attention_memory, mlp_memory
+from modbench.models.layers.decode_cache import BlockCache, Cache, Rows
 from modbench.models.layers.kernels import PIECE, WHOLE_BLOCK, Rotary, RotaryTable, fused_attention, in_pieces, span
 from modbench.models.layers.mixers import DynamicConvolution, convolution_cost, in_windows, window_memory, window_pairs
 from modbench.models.layers.router import Router

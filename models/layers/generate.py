@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from modbench.models.layers.context import Cache
+from modbench.models.layers.decode_cache import Cache
 from modbench.models.layers.decoder import Decoder
 
 

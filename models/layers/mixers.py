@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import FLOAT32, Amount, Layer
-from modbench.models.layers.context import BlockCache, ForwardContext, Rows
+from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet, norm_memory
+from modbench.models.layers.decode_cache import BlockCache, Rows
 from modbench.models.layers.kernels import fused_attention
 
 

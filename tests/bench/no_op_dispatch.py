@@ -26,7 +26,7 @@ import torch
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.registry import catalogue
-from modbench.models.layers.context import Cache
+from modbench.models.layers.decode_cache import Cache
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.experts import Experts
 

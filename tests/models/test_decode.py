@@ -16,7 +16,7 @@ from torch import Tensor
 from modbench.harness.registry import catalogue
 from modbench.models.dense import Dense
 from modbench.models.dense import decode_cost as dense_decode_cost
-from modbench.models.layers.context import BlockCache, Cache
+from modbench.models.layers.decode_cache import BlockCache, Cache
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.generate import generate
 from modbench.models.mod import MoD

@@ -16,7 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from modbench.harness.call.timing.host_sync import syncs
 from modbench.harness.machine.process.torch_modes import FunctionMode, Operator, OperatorMode, name_of
-from modbench.models.layers.context import Cache
+from modbench.models.layers.decode_cache import Cache
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.router import Threshold
 
