@@ -23,7 +23,7 @@ from modbench.harness.domain.records import Blocks, Environment, Outcome, Record
 from modbench.harness.execution import ranks
 from modbench.harness.machine.process import child, clocks, exit_codes, graceful_stop
 from modbench.harness.machine.process.torchrun import ALONE, Ranks
-from modbench.harness.registry import catalogue, plugins, user_code
+from modbench.harness.registry import catalogue, plugin_manifests, user_code
 from modbench.harness.results import user_files, workspace
 from modbench.harness.results.record_checks import usable
 from modbench.harness.results.run_folder import RunFolder
@@ -54,7 +54,7 @@ class Ties:
     def tie(self) -> None:
         """Tie this process to its parent, and let it and what it starts print to its log."""
         child.tie(self.parent)
-        os.environ[plugins.VARIABLE] = self.include
+        os.environ[plugin_manifests.VARIABLE] = self.include
         for stream in (1, 2):
             os.dup2(self.prints.fileno(), stream)
         self.prints.close()

@@ -24,7 +24,7 @@ from modbench.harness.domain.suite import OF_PLUGINS, TABLES, Grid, Suite
 from modbench.harness.domain.variant_tables import look_beside
 from modbench.harness.planning import suite_tables
 from modbench.harness.planning.flops.closed_form import case_cost
-from modbench.harness.registry import catalogue, discovery, plugins
+from modbench.harness.registry import catalogue, discovery, plugin_manifests
 from modbench.harness.registry.discovery import Entry
 
 MOST_VARIANTS = 500
@@ -82,7 +82,7 @@ def read_suite(name: str) -> dict[str, Any]:
     if folders := data.get("plugins"):
         if not isinstance(folders, list) or not all(isinstance(each, str) for each in folders):
             raise UsageError(f'{name}: plugins: write a list of folders, such as plugins = ["bench"].')
-        plugins.include((path.parent / each for each in folders), by=f"{name}: plugins")
+        plugin_manifests.include((path.parent / each for each in folders), by=f"{name}: plugins")
     look_beside(data, path.parent)
     return data
 
@@ -123,7 +123,7 @@ def _check_needs(data: Mapping[str, Any], source: str) -> None:
     """Check that the plug-ins are there which a suite names."""
     needs = data.get("needs")
     for name in needs if isinstance(needs, list | tuple) else ():
-        if isinstance(name, str) and (why := plugins.lack_of(name)):
+        if isinstance(name, str) and (why := plugin_manifests.lack_of(name)):
             raise UsageError(f"{source} {why}.")
 
 
@@ -132,7 +132,7 @@ def _check_plugins(suite: Suite, source: str) -> None:
     if suite.train is not None and suite.train.watch:
         catalogue.find("recorders", "routing")
     for table, name in OF_PLUGINS.items():
-        if getattr(suite, table) is not None and (why := plugins.lack_of(name)):
+        if getattr(suite, table) is not None and (why := plugin_manifests.lack_of(name)):
             raise UsageError(f"{source}: [{table}] {why}.")
 
 

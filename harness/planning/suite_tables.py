@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.immutable import Frozen
 from modbench.harness.domain.suite import TABLES, Suite, TablePlan
-from modbench.harness.registry import catalogue, plugins
+from modbench.harness.registry import catalogue, plugin_manifests
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import Comparison, GridPoint
@@ -137,9 +137,9 @@ def table_named(name: str) -> SuiteTable[Any] | None:
     if name in catalogue.entries("suite_tables"):
         found: SuiteTable[Any] = catalogue.load("suite_tables", name)
         return found
-    lacking = next((each for each in plugins.every() if name in each.adds.get("suite_tables", {})), None)
+    lacking = next((each for each in plugin_manifests.every() if name in each.adds.get("suite_tables", {})), None)
     if lacking is not None:
-        raise UsageError(f"[{name}] {plugins.lack_of(lacking.name)}.")
+        raise UsageError(f"[{name}] {plugin_manifests.lack_of(lacking.name)}.")
     return None
 
 
@@ -154,7 +154,7 @@ def checked(data: Mapping[str, Any]) -> dict[str, Any]:
         table = table_named(name)
         if table is None:
             known = [*Suite.model_fields, *catalogue.entries("suite_tables")]
-            raise UsageError(f"{unknown('key', name, known)}{plugins.perhaps_in()}")
+            raise UsageError(f"{unknown('key', name, known)}{plugin_manifests.perhaps_in()}")
         given = made.pop(name)
         if given is None:
             continue

@@ -20,9 +20,9 @@ from modbench.harness.core.contracts import AnyMetric, Corpus, Metric, Model, Ta
 from modbench.harness.core.errors import UsageError, in_short, shown, unknown
 from modbench.harness.core.loggers import Logger
 from modbench.harness.domain.passes import Pass
-from modbench.harness.registry import discovery, plugins
+from modbench.harness.registry import discovery, plugin_manifests
 from modbench.harness.registry.discovery import Entry, one_of
-from modbench.harness.registry.plugins import KINDS
+from modbench.harness.registry.plugin_manifests import KINDS
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import JobFacts
@@ -40,7 +40,7 @@ class BrokenError(UsageError):
 
 def entries(kind: str) -> dict[str, Entry]:
     """All entries of a kind by name that can be used as far as is known, without importing them."""
-    return _entries(kind, plugins.included())
+    return _entries(kind, plugin_manifests.included())
 
 
 @functools.lru_cache(maxsize=256)
@@ -61,7 +61,7 @@ def find(kind: str, name: str) -> Entry:
     wrong = next((entry for entry in discovery.every(kind) if entry.name == name), None)
     if wrong is not None:
         raise BrokenError(wrong)
-    raise UsageError(f"{unknown(one_of(kind), name, known)}{plugins.perhaps_in()}")
+    raise UsageError(f"{unknown(one_of(kind), name, known)}{plugin_manifests.perhaps_in()}")
 
 
 def is_shipped(kind: str, name: str) -> bool:
@@ -91,24 +91,24 @@ def load(kind: str, name: str) -> Any:  # noqa: ANN401  # each kind exports its 
 
 def _module_of(entry: Entry) -> ModuleType:
     if entry.plugin is not None:
-        plugins.import_from(entry.plugin)
+        plugin_manifests.import_from(entry.plugin)
     return importlib.import_module(entry.module)
 
 
 def usable(kind: str) -> dict[str, Any]:
     """What a kind's entries export, by name, without the user's that cannot be used."""
-    return _usable(kind, plugins.included())[0]
+    return _usable(kind, plugin_manifests.included())[0]
 
 
 def broken(kind: str) -> tuple[Entry, ...]:
     """The user's entries of a kind that cannot be used, with the reason; all are imported to find out."""
     if kind == "metrics":
-        return tuple(_metrics(plugins.included()).broken)
+        return tuple(_metrics(plugin_manifests.included()).broken)
     if kind == "passes":
-        return tuple(_passes(plugins.included())[1])
+        return tuple(_passes(plugin_manifests.included())[1])
     if kind == "suites":
         return tuple(entry for entry in discovery.every(kind) if entry.problem and not entry.shipped)
-    return _usable(kind, plugins.included())[1]
+    return _usable(kind, plugin_manifests.included())[1]
 
 
 @functools.lru_cache(maxsize=64)
@@ -134,12 +134,12 @@ class _Metrics:
 
 def metrics() -> dict[str, AnyMetric]:
     """All metrics by key. Their files import nothing heavy."""
-    return _metrics(plugins.included()).known
+    return _metrics(plugin_manifests.included()).known
 
 
 def file_of_metric(key: str) -> Entry:
     """The file of a metric."""
-    return _metrics(plugins.included()).files[key]
+    return _metrics(plugin_manifests.included()).files[key]
 
 
 def find_metric(key: str) -> AnyMetric:
@@ -149,13 +149,13 @@ def find_metric(key: str) -> AnyMetric:
         UsageError: if there is none, or a file of the user's that has it cannot be used; broken files are named, since one of
             them may have it.
     """
-    found = _metrics(plugins.included())
+    found = _metrics(plugin_manifests.included())
     if key in found.refused:
         raise found.refused[key]
     if key in found.known:
         return found.known[key]
     if not found.broken:
-        raise UsageError(f"{unknown('metric', key, found.known)}{plugins.perhaps_in()}")
+        raise UsageError(f"{unknown('metric', key, found.known)}{plugin_manifests.perhaps_in()}")
     more = f" (and {len(found.broken) - 1} more)" if len(found.broken) > 1 else ""
     raise UsageError(f"{unknown('metric', key, found.known)} Perhaps it is in{more}: {BrokenError(found.broken[0])}")
 
@@ -197,7 +197,7 @@ def _no_pass(key: str, name: str) -> str:
 
 def passes() -> dict[str, Pass]:
     """All passes by name, in the order in which a plan lists their jobs."""
-    return _passes(plugins.included())[0]
+    return _passes(plugin_manifests.included())[0]
 
 
 @functools.lru_cache(maxsize=64)
@@ -221,7 +221,7 @@ def pass_of(metric: AnyMetric) -> Pass:
 
 def with_sources(keys: tuple[str, ...]) -> frozenset[str]:
     """Metrics that must be measured for these: themselves, and the sources of derived ones."""
-    return _with_sources(keys, plugins.included())
+    return _with_sources(keys, plugin_manifests.included())
 
 
 @functools.lru_cache(maxsize=4096)
@@ -240,7 +240,7 @@ def facts_of_job(name: str, workload: str, keys: tuple[str, ...]) -> JobFacts:
     Raises:
         KeyError: if there is no such pass, or a metric is unknown.
     """
-    return _facts_of_job(name, workload, keys, plugins.included())
+    return _facts_of_job(name, workload, keys, plugin_manifests.included())
 
 
 @functools.lru_cache(maxsize=4096)  # many jobs of a large plan share them

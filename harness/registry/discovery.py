@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.errors import in_short
-from modbench.harness.registry import plugins
-from modbench.harness.registry.plugins import KINDS, Plugin, Source
+from modbench.harness.registry import plugin_manifests
+from modbench.harness.registry.plugin_manifests import KINDS, Plugin, Source
 
 # Kinds of which one file may hold several.
 SEVERAL = ("warnings", "sections")
@@ -70,7 +70,7 @@ def one_of(kind: str) -> str:
 
 def every(kind: str) -> tuple[Entry, ...]:
     """All entries of a kind, those that cannot be used among them, in the order in which they were found."""
-    return _every(kind, plugins.included())
+    return _every(kind, plugin_manifests.included())
 
 
 @functools.lru_cache(maxsize=256)
@@ -86,7 +86,7 @@ def _every(kind: str, _included: str) -> tuple[Entry, ...]:
 
 def forget() -> None:
     """Look again: what is installed changed."""
-    plugins.forget()
+    plugin_manifests.forget()
     _every.cache_clear()
 
 
@@ -95,7 +95,7 @@ def _in_folder(kind: str) -> Iterator[Entry]:
     package, exported = KINDS[kind]
     if not package:  # only plug-ins add to it
         return
-    for path in sorted(plugins.folder_of(package).glob("*.toml" if kind == "suites" else "*.py")):
+    for path in sorted(plugin_manifests.folder_of(package).glob("*.toml" if kind == "suites" else "*.py")):
         if not path.name.startswith("_"):
             yield from _in_file(
                 Entry(kind, path.stem, "", path, "shipped", "modbench", f"{package}.{path.stem}", exported)
@@ -104,7 +104,7 @@ def _in_folder(kind: str) -> Iterator[Entry]:
 
 def _in_plugins(kind: str) -> Iterator[Entry]:
     """What plug-ins list."""
-    for each in plugins.usable():
+    for each in plugin_manifests.usable():
         for name, path in each.adds.get(kind, {}).items():
             made = Entry(kind, name, "", path, each.source, each.origin, each.module(path), KINDS[kind][1], plugin=each)
             yield from _in_file(made)
@@ -184,7 +184,7 @@ def _parsed(path: Path) -> tuple[ast.Module | str, str]:
 def _lacks_plugin(suite: Mapping[str, Any]) -> str:
     """Why a suite cannot run for want of a plug-in; one that names folders of plug-ins may bring it."""
     needs = suite.get("needs")
-    lacking = map(plugins.lack_of, needs if isinstance(needs, list) and not suite.get("plugins") else ())
+    lacking = map(plugin_manifests.lack_of, needs if isinstance(needs, list) and not suite.get("plugins") else ())
     return next((f"it {why}" for why in lacking if why), "")
 
 

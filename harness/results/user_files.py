@@ -16,7 +16,7 @@ from modbench.harness.core.immutable import Frozen
 from modbench.harness.core.model_specs import Pairs
 from modbench.harness.domain.case import Comparison, Job
 from modbench.harness.planning.plan import Plan
-from modbench.harness.registry import catalogue, plugins, user_code
+from modbench.harness.registry import catalogue, plugin_manifests, user_code
 from modbench.harness.registry.catalogue import BrokenError
 from modbench.harness.registry.model_loaders import from_loader
 
@@ -41,13 +41,15 @@ class Origin(Frozen):
 
 def sources() -> tuple[Origin, ...]:
     """The sources of the user's plug-ins in this process."""
-    return tuple(Origin(kind=each.source, name=each.origin) for each in plugins.every() if each.source != "shipped")
+    return tuple(
+        Origin(kind=each.source, name=each.origin) for each in plugin_manifests.every() if each.source != "shipped"
+    )
 
 
 def include_again(told: Iterable[Origin]) -> None:
     """Use the plug-ins that a run began with, in this process and in those that it starts, where they are still there."""
     folders = (Path(each.name) for each in told if each.kind == "folder")
-    plugins.include(folder for folder in folders if (folder / plugins.MANIFEST).is_file())
+    plugin_manifests.include(folder for folder in folders if (folder / plugin_manifests.MANIFEST).is_file())
 
 
 def missing_sources(told: Sequence[Origin]) -> list[Origin]:

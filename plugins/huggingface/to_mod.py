@@ -26,11 +26,11 @@ from modbench.extend import (
     share,
     shown,
 )
-from modbench.plugins.huggingface.loader import HuggingFace
 from modbench.plugins.huggingface.model.files import CONVERTED, raw_config
 from modbench.plugins.huggingface.model.loading import load, offline
 from modbench.plugins.huggingface.model.mod_options import MoDOptions
 from modbench.plugins.huggingface.model.spec import FAMILIES, PREFIX, local
+from modbench.plugins.huggingface.model_loader import HuggingFace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -25,7 +25,7 @@ from modbench.extend import (
     machine_check,
     parse_duration,
     plain,
-    plugins,
+    plugin_manifests,
     printable_text,
     printed_run,
     progress_for,
@@ -354,4 +354,4 @@ def _plugins(folders: Some[str | Path] | None) -> None:
     """
     if folders is not None and not isinstance(folders, str | Path | Sequence):
         raise UsageError(f"plugin takes a folder, or a list of folders; got {shown(folders)}.")
-    plugins.include([folders] if isinstance(folders, str | Path) else folders or ())
+    plugin_manifests.include([folders] if isinstance(folders, str | Path) else folders or ())

@@ -73,19 +73,19 @@ if not TYPE_CHECKING:  # else type checkers would believe that the package has e
             return None
         from importlib import import_module
 
-        from modbench.harness.registry import plugins
+        from modbench.harness.registry import plugin_manifests
 
-        plugin = plugins.with_python_name(name)
+        plugin = plugin_manifests.with_python_name(name)
         return getattr(import_module(plugin.module(plugin.adds["python"][name])), name) if plugin else None
 
     def _without(name: str) -> str:
         """What to say of a name that neither the core nor a plug-in has."""
         if name not in __all__:
             return f"module {__name__!r} has no attribute {name!r}"
-        from modbench.harness.registry import plugins
+        from modbench.harness.registry import plugin_manifests
 
         absent = f"{__name__}.{name} is in a plug-in that is absent: `modbench list plugins` shows what is here."
-        return absent + plugins.perhaps_in()
+        return absent + plugin_manifests.perhaps_in()
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

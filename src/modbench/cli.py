@@ -18,7 +18,7 @@ from modbench.commands._app import PluginFlag, app
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.machine.process import exit_codes
 from modbench.harness.machine.process.graceful_stop import CannotWrite
-from modbench.harness.registry import plugins
+from modbench.harness.registry import plugin_manifests
 from modbench.version import __version__
 
 __all__ = ["app", "main"]
@@ -37,9 +37,9 @@ def _named_folders(arguments: Sequence[str]) -> Iterator[str]:
 
 def _register_plugins() -> None:
     """Import the files with commands of plug-ins."""
-    for plugin in plugins.usable():
+    for plugin in plugin_manifests.usable():
         for file in plugin.adds.get("commands", {}).values():
-            plugins.import_from(plugin)
+            plugin_manifests.import_from(plugin)
             try:
                 importlib.import_module(plugin.module(file))
             except Exception as error:
@@ -60,7 +60,7 @@ def main() -> None:
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?" instead of ending the run
             _check_arguments()
-            plugins.include(_named_folders(sys.argv[1:]))
+            plugin_manifests.include(_named_folders(sys.argv[1:]))
             _register_plugins()
             _run()
         except (Exception, KeyboardInterrupt, CannotWrite) as error:  # noqa: BLE001  # the outermost call

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from modbench.commands.plan.forecast import as_text as forecast_as_text
     from modbench.commands.plan.forecast import forecast, took_in_words
     from modbench.harness.call.machine_peak import measure_peak
-    from modbench.harness.call.step_memory import StorageTracker
+    from modbench.harness.call.step_peak_memory import StorageTracker
     from modbench.harness.call.subject import (
         build,
         check_caching,
@@ -197,7 +197,7 @@ if TYPE_CHECKING:
     from modbench.harness.planning.text.corpus import corpus_entry, from_documents
     from modbench.harness.planning.text.tokens import encode
     from modbench.harness.planning.variants import ResolvedVariant, unsolved_variants
-    from modbench.harness.registry import catalogue, plugins, user_code, user_models
+    from modbench.harness.registry import catalogue, plugin_manifests, user_code, user_models
     from modbench.harness.registry.model_loaders import adopted, from_loader
     from modbench.harness.registry.user_models import no_python_file
     from modbench.harness.results import layout as run_layout

@@ -17,7 +17,7 @@ from in_process import succeeded
 
 from modbench.harness.core.errors import IncompleteError
 from modbench.harness.machine import environment
-from modbench.harness.registry import plugins
+from modbench.harness.registry import plugin_manifests
 
 pytestmark = pytest.mark.slow
 
@@ -136,7 +136,7 @@ def test_arguments_through_every_command(
 
     monkeypatch.setattr(environment, "collect", dict)
     for module, name in MEASURES:
-        if plugins.spec_of(module) is not None:  # a plug-in may be absent
+        if plugin_manifests.spec_of(module) is not None:  # a plug-in may be absent
             monkeypatch.setattr(f"{module}.{name}", stopped)
     wrong = []
     for i in range(n):

@@ -16,7 +16,7 @@ import pytest
 from in_process import succeeded
 
 from modbench.cli import app
-from modbench.harness.registry import catalogue, plugins
+from modbench.harness.registry import catalogue, plugin_manifests
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -34,7 +34,7 @@ SECTION = Section(title="Mine", order=5, span=12, render=render)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a plug-in of one's own, a suite that names it, and a state folder that knows nothing."""
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv(plugins.VARIABLE, "")
+    monkeypatch.setenv(plugin_manifests.VARIABLE, "")
     shutil.copytree(ROOT / "plugins" / "example", tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     suite = (tmp_path / "bench" / "suite.toml").read_text()
     (tmp_path / "mine.toml").write_text(f'plugins = ["bench"]\n{suite}')
@@ -70,7 +70,7 @@ def test_resume_uses_the_plugins_of_a_run_and_report_does_not(
 
     def anew() -> None:  # as another process
         catalogue.forget()
-        monkeypatch.setenv(plugins.VARIABLE, "")
+        monkeypatch.setenv(plugin_manifests.VARIABLE, "")
 
     succeeded(modbench("run", "mine.toml", "--device", "cpu", "-o", "run", "-q", cwd=here))
     cases = pd.read_csv(here / "run" / "cases.csv")
@@ -86,9 +86,11 @@ def test_resume_uses_the_plugins_of_a_run_and_report_does_not(
     (here / "bench" / "raises.py").write_text(RAISES)
     (here / "bench" / "syntax.py").write_text("SECTION = (")
     (here / "bench" / "bad.py").write_text("1 / 0\nWARNING = 1")
-    text = (here / "bench" / plugins.MANIFEST).read_text()
+    text = (here / "bench" / plugin_manifests.MANIFEST).read_text()
     text = text.replace("[sections]\n", '[sections]\nraises = "raises.py"\nsyntax = "syntax.py"\n')
-    (here / "bench" / plugins.MANIFEST).write_text(text.replace("[warnings]\n", '[warnings]\nbad = "bad.py"\n'))
+    (here / "bench" / plugin_manifests.MANIFEST).write_text(
+        text.replace("[warnings]\n", '[warnings]\nbad = "bad.py"\n')
+    )
     anew()
     report = modbench("report", "run", "--plugin", "bench", cwd=here)
     assert (report.returncode, report.stderr) == (0, "")
@@ -158,5 +160,5 @@ def test_every_command_takes_folders_but_those_that_read_no_suite_and_no_run() -
 def test_relative_folders_stay_where_they_were(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers may run elsewhere: the variable that they inherit holds absolute folders."""
     monkeypatch.chdir(here)
-    plugins.include(["bench"])
-    assert os.environ[plugins.VARIABLE] == str(here / "bench")
+    plugin_manifests.include(["bench"])
+    assert os.environ[plugin_manifests.VARIABLE] == str(here / "bench")

@@ -20,7 +20,7 @@ from modbench.harness.core.atomic_files import unfinished
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution.one_job import planned
 from modbench.harness.planning.flops.closed_form import case_cost
-from modbench.harness.registry import catalogue, plugins
+from modbench.harness.registry import catalogue, plugin_manifests
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.layout import problem_of_name
 from modbench.harness.results.run_folder import RunFolder, read
@@ -125,7 +125,7 @@ def test_every_command_but_resume_imports_nothing_that_a_folder_names(
 ) -> None:
     """A model and a router by file and by module, and a plug-in; `resume` runs them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(plugins.VARIABLE, "")
+    monkeypatch.setenv(plugin_manifests.VARIABLE, "")
     mark, evil = tmp_path / "mark", tmp_path / "evil"
     marks = MARKS.replace("MARK", str(mark))
     write(evil, {"metrics/mine.py": marks})

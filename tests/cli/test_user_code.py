@@ -27,7 +27,7 @@ from modbench.harness.domain.records import Missing, Record
 from modbench.harness.execution import resuming, worker
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.overrides import Overrides
-from modbench.harness.registry import plugins, user_code, user_models
+from modbench.harness.registry import plugin_manifests, user_code, user_models
 from modbench.harness.results import user_files
 from modbench.harness.results.measured_or_missing import attempt
 from modbench.harness.results.record_files import read_record
@@ -253,7 +253,7 @@ def test_a_record_holds_what_an_included_metric_loads(here: Path, monkeypatch: p
     beside = here / "bench" / "beside.py"
     beside.write_text("def measure(subject):\n    return 1.0\n")
     write(here / "bench", {"metrics/used.py": METRIC.format(beside=str(beside), name="used")})
-    monkeypatch.setenv(plugins.VARIABLE, str(here / "bench"))
+    monkeypatch.setenv(plugin_manifests.VARIABLE, str(here / "bench"))
     folder = planned(here, metrics=("weights/used",))
     job = next(job for job in read(str(folder.path)).planned if job.made_in == "inspect")
     files = {"bench/beside.py", "bench/metrics/used.py"}

@@ -33,7 +33,7 @@ from unittest import mock
 from in_process import command_line
 
 from modbench import extend
-from modbench.harness.registry import catalogue, plugins
+from modbench.harness.registry import catalogue, plugin_manifests
 from modbench.reports import demo
 from modbench.reports.tables import load as loading
 from modbench.reports.tables.load import Loaded
@@ -91,7 +91,7 @@ class Added:
     suffixes: frozenset[str]
 
     @classmethod
-    def by(cls, plugin: plugins.Plugin) -> Added:
+    def by(cls, plugin: plugin_manifests.Plugin) -> Added:
         """What a plug-in adds."""
         every = catalogue.entries("sections").items()
         of_core, sections = (
@@ -121,7 +121,7 @@ FOLDERS = {
 NAMES = tuple(FOLDERS)
 # The plug-in that a golden belongs to, without which its run cannot be read.
 NEEDS = {name: folder.parents[2].name for name, folder in FOLDERS.items() if folder.parent != HERE}
-ADDED = {plugin.name: Added.by(plugin) for plugin in plugins.usable() if plugin.source == "shipped"}
+ADDED = {plugin.name: Added.by(plugin) for plugin in plugin_manifests.usable() if plugin.source == "shipped"}
 
 
 def owners(name: str) -> list[str]:

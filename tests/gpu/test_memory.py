@@ -14,7 +14,7 @@ import pytest
 import torch
 from present import present
 
-from modbench.harness.call.step_memory import of_training
+from modbench.harness.call.step_peak_memory import of_training
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, GridPoint

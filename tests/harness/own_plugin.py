@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from modbench.harness.registry import plugins
+from modbench.harness.registry import plugin_manifests
 
 
 def manifest(folder: Path) -> None:
     """List every file of a folder by the folder of its kind and its own name."""
-    kinds = sorted(path for path in folder.iterdir() if path.name in {*plugins.KINDS, *plugins.FURTHER})
+    kinds = sorted(
+        path for path in folder.iterdir() if path.name in {*plugin_manifests.KINDS, *plugin_manifests.FURTHER}
+    )
     lines = [
         line
         for kind in kinds
@@ -22,7 +24,7 @@ def manifest(folder: Path) -> None:
             *(f'{file.stem} = "{kind.name}/{file.name}"' for file in sorted(kind.glob("*.*"))),
         )
     ]
-    (folder / plugins.MANIFEST).write_text("\n".join(lines) + "\n")
+    (folder / plugin_manifests.MANIFEST).write_text("\n".join(lines) + "\n")
 
 
 def write(folder: Path, files: Mapping[str, str]) -> Path:
@@ -38,4 +40,4 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 
 def use(patch: pytest.MonkeyPatch, *folders: Path) -> None:
     """Use these plug-ins and no other of a user's."""
-    patch.setenv(plugins.VARIABLE, os.pathsep.join(map(str, folders)))
+    patch.setenv(plugin_manifests.VARIABLE, os.pathsep.join(map(str, folders)))

@@ -20,7 +20,7 @@ from hypothesis import settings
 from in_process import SIGNALS, command_line, succeeded
 from left_behind import pytest_runtest_makereport  # noqa: F401  # a hook: no process outlives a test that failed
 
-from modbench.harness.registry import plugins, user_code
+from modbench.harness.registry import plugin_manifests, user_code
 
 if TYPE_CHECKING:
     from fake_cuda import FakeCuda
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 
 # Fixtures that take seconds to make: a test that reads one is slow.
 SHARED = {"tiny_run", "browser", "whole", "two_runs", "built", "ran", "cluster"}
-PLUGINS = {each.name for each in plugins.usable()} | {path.name for path in ROOT.glob("plugins/example")}
+PLUGINS = {each.name for each in plugin_manifests.usable()} | {path.name for path in ROOT.glob("plugins/example")}
 # Those that files share: one worker runs all of these, and makes it once.
 ACROSS = ("tiny_run", "browser", "slurm")
 

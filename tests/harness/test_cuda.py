@@ -13,7 +13,7 @@ from cuda_jobs import case, timed
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
-from modbench.harness.call.step_memory import of_training
+from modbench.harness.call.step_peak_memory import of_training
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.call.timing import cuda_events, host_sync
 from modbench.harness.core.config import ModelConfig

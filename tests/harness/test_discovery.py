@@ -16,7 +16,7 @@ import pytest
 from own_plugin import use, write
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.registry import catalogue, discovery, plugins
+from modbench.harness.registry import catalogue, discovery, plugin_manifests
 from modbench.harness.registry.catalogue import BrokenError
 
 METRIC = '''
@@ -86,7 +86,7 @@ def test_a_wrong_manifest_is_named_and_stops_nothing(
 ) -> None:
     (tmp_path / "plugin.toml").write_text(text)
     use(monkeypatch, tmp_path)
-    assert MANIFESTS[text] in next(each.problem for each in plugins.every() if each.name == tmp_path.name)
+    assert MANIFESTS[text] in next(each.problem for each in plugin_manifests.every() if each.name == tmp_path.name)
     assert modbench("list", "metrics").returncode == 0
     listed = modbench("list", "plugins", "--check")
     assert (listed.returncode, MANIFESTS[text] in listed.stdout) == (1, True)
@@ -220,7 +220,7 @@ def test_a_file_may_hold_several_sections(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_is_of_another_type_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, exported: str, said: str
 ) -> None:
-    assert set(plugins.KINDS) - {"suites", "metrics"} == {
+    assert set(plugin_manifests.KINDS) - {"suites", "metrics"} == {
         *("models", "passes", "warnings", "probes", "tasks", "corpora", "loggers"),
         *("routers", "launchers", "model_loaders", "recorders", "reports", "sections", "formats", "adaptive_rules"),
         "suite_tables",
@@ -238,7 +238,7 @@ def test_every_shipped_entry_is_of_its_type() -> None:
     """Else the check of types would refuse what a user copies from ours."""
     from modbench.harness.registry import catalogue
 
-    for kind, (_, exported) in plugins.KINDS.items():
+    for kind, (_, exported) in plugin_manifests.KINDS.items():
         names = [each.name for each in discovery.every(kind)]
         assert len(names) == len({*names}), f"two entries of {kind} have one name"
         for name in catalogue.entries(kind) if exported else ():
@@ -278,7 +278,7 @@ def test_a_package_without_a_manifest_is_named(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "bare" / "plugin.toml").unlink()
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
-    (bare,) = [each for each in plugins.every() if each.name == "bare"]
+    (bare,) = [each for each in plugin_manifests.every() if each.name == "bare"]
     assert "'bare', which is no package" in bare.problem
 
 
@@ -292,7 +292,7 @@ def test_tasks_of_a_folder_are_metrics_too(tmp_path: Path, monkeypatch: pytest.M
 def test_a_folder_must_exist_and_hold_a_manifest(tmp_path: Path) -> None:
     for folder, said in ((tmp_path / "none", "there is no such folder"), (tmp_path, r"holds no plugin\.toml")):
         with pytest.raises(UsageError, match=said):
-            plugins.include([folder])
+            plugin_manifests.include([folder])
 
 
 @pytest.mark.slow

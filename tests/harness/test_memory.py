@@ -8,7 +8,7 @@ from cases import case_of
 from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from modbench.harness.call.step_memory import StorageTracker, of_training
+from modbench.harness.call.step_peak_memory import StorageTracker, of_training
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue

@@ -24,7 +24,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.variants import unsolved_variants
-from modbench.harness.registry import catalogue, plugins
+from modbench.harness.registry import catalogue, plugin_manifests
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
 
@@ -389,7 +389,7 @@ def test_a_suite_that_lacks_a_plug_in_says_so_in_one_line(monkeypatch: pytest.Mo
     suite = {"name": "s", "metrics": ["loss/confirmed"], "variants": [{"model": "dense"}]}
     with pytest.raises(UsageError, match=r"^s needs the plug-in 'nothing', which is absent\.$"):
         parse_suite({**suite, "needs": ["nothing"]}, "s")
-    monkeypatch.setattr(plugins, "every", tuple)
+    monkeypatch.setattr(plugin_manifests, "every", tuple)
     catalogue.forget()
     try:
         with pytest.raises(UsageError, match=r"^s needs the plug-in 'sweeps', which is absent\.$"):

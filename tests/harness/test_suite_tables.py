@@ -12,7 +12,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.registry import catalogue, plugins
+from modbench.harness.registry import catalogue, plugin_manifests
 
 TABLE = '''"""A table."""
 from modbench.extend import SuiteTable, TablePlan, UsageError
@@ -75,8 +75,10 @@ def test_a_flag_changes_it_and_adds_one_that_has_defaults(more: dict[str, Any]) 
 
 
 def test_one_whose_plugin_is_absent_is_unknown_unless_something_names_the_plugin(paint: Path) -> None:
-    (paint / plugins.MANIFEST).write_text('needs = ["brush"]\n[suite_tables]\npaint = "suite_tables/paint.py"\n')
-    plugins.forget()
+    (paint / plugin_manifests.MANIFEST).write_text(
+        'needs = ["brush"]\n[suite_tables]\npaint = "suite_tables/paint.py"\n'
+    )
+    plugin_manifests.forget()
     with pytest.raises(UsageError, match=r"\[paint\] needs the plug-in 'painting'.*'brush'"):
         parse_suite(data(paint={}), "suite")
     with pytest.raises(UsageError, match="needs the plug-in 'rollers'"):

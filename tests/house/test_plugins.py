@@ -17,10 +17,10 @@ from product import ROOT, SOURCES
 
 import modbench
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.registry import catalogue, plugins
+from modbench.harness.registry import catalogue, plugin_manifests
 
 PACKAGE = Path(modbench.__file__).parent
-SHIPPED = {plugin.name: plugin for plugin in plugins.every() if plugin.source == "shipped"}
+SHIPPED = {plugin.name: plugin for plugin in plugin_manifests.every() if plugin.source == "shipped"}
 # What a copy of modbench without one of its plug-ins must do, in one process.
 CHECK = """
 from in_process import command_line
@@ -34,8 +34,8 @@ for words in (["list"], ["list", "plugins", "--check"], ["--help"], ["list", "pl
 def test_every_plugin_can_be_used_and_says_what_it_adds() -> None:
     assert {name: each.problem for name, each in SHIPPED.items() if each.problem} == {}
     assert [name for name, each in SHIPPED.items() if not re.fullmatch(r"[A-Z\w].*[.?]", each.about)] == []
-    folders = {path.parent.name for path in ROOT.glob(f"plugins/*/{plugins.MANIFEST}")}
-    assert folders - {plugins.EXAMPLE} == {*SHIPPED}
+    folders = {path.parent.name for path in ROOT.glob(f"plugins/*/{plugin_manifests.MANIFEST}")}
+    assert folders - {plugin_manifests.EXAMPLE} == {*SHIPPED}
 
 
 def test_it_imports_another_only_if_it_needs_it() -> None:
@@ -75,8 +75,8 @@ def test_its_folder_taken_away_takes_it_away_and_nothing_else(name: str, tmp_pat
 def test_a_suite_names_the_plugins_without_which_it_cannot_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     needs = {*tomllib.loads((ROOT / "suites" / f"{name}.toml").read_text(encoding="utf-8")).get("needs", ())}
     needs |= {other for each in needs for other in SHIPPED[each].needs}
-    shipped = [*plugins._shipped()]
-    monkeypatch.setattr(plugins, "_shipped", lambda: iter([each for each in shipped if each.name in needs]))
+    shipped = [*plugin_manifests._shipped()]
+    monkeypatch.setattr(plugin_manifests, "_shipped", lambda: iter([each for each in shipped if each.name in needs]))
     catalogue.forget()
     try:
         load_suite(name)

@@ -17,7 +17,7 @@ from present import present
 from test_flops import MODELS, case, fewest
 from torch import nn
 
-from modbench.harness.call.step_memory import StorageTracker, by_profiler, of_fake_tensors, of_training
+from modbench.harness.call.step_peak_memory import StorageTracker, by_profiler, of_fake_tensors, of_training
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import ELEMENT_BYTES, Case
@@ -198,7 +198,7 @@ def test_a_compiled_step_is_seen_by_the_profiler(monkeypatch: pytest.MonkeyPatch
 RSS = """
 import json, sys
 from modbench.harness.domain.case import Case
-from modbench.harness.call.step_memory import of_training
+from modbench.harness.call.step_peak_memory import of_training
 from modbench.harness.measure.passes.rss import high_water
 from modbench.harness.call.subject.subject import Subject
 import torch
@@ -242,7 +242,7 @@ def test_the_parts_add_up_to_what_is_resident() -> None:
 
 
 def test_tied_weights_are_counted_once() -> None:
-    from modbench.harness.call.step_memory import bytes_of
+    from modbench.harness.call.step_peak_memory import bytes_of
 
     weight = nn.Parameter(torch.zeros(100))
     assert bytes_of([weight, weight, weight.view(10, 10)]) == 400

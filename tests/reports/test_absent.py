@@ -9,7 +9,7 @@ import goldens
 import pandas as pd
 import pytest
 
-from modbench.harness.registry import catalogue, plugins
+from modbench.harness.registry import catalogue, plugin_manifests
 from modbench.reports import demo
 
 # Goldens, the plug-in that each needs, and a name of what is not shown.
@@ -28,8 +28,8 @@ def test_the_rest_of_a_run_is_shown(name: str, tmp_path: Path, modbench: Any, mo
     absent, said = RUNS[name]
     packed = next(iter(sorted(goldens.FOLDERS[name].glob("*.json.xz"))))
     demo.unpack(tmp_path / "run", packed)
-    every = [each for each in plugins._shipped() if absent not in {each.name, *each.needs}]
-    monkeypatch.setattr(plugins, "_shipped", lambda: iter(every))
+    every = [each for each in plugin_manifests._shipped() if absent not in {each.name, *each.needs}]
+    monkeypatch.setattr(plugin_manifests, "_shipped", lambda: iter(every))
     catalogue.forget()
     try:
         done = modbench("report", "run", cwd=tmp_path)

@@ -39,7 +39,7 @@ from modbench.harness.machine.environment import usable_cores
 from modbench.harness.machine.process import child
 from modbench.harness.machine.process.child import Child
 from modbench.harness.machine.process.graceful_stop import STOP_SIGNAL
-from modbench.harness.registry import plugins
+from modbench.harness.registry import plugin_manifests
 from modbench.harness.results.run_folder import RunFolder
 
 # A job that ends its fork server every time is not started for ever.
@@ -279,7 +279,7 @@ class LocalLauncher:
             nonlocal process, parent
 
             def tied(to: int) -> BaseProcess:
-                ties = Ties(to, prints, plugins.included())
+                ties = Ties(to, prints, plugin_manifests.included())
                 return context.Process(target=work, args=(*work_on, ties), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
 
             process, parent = started(tied, cold=cold)

@@ -21,7 +21,7 @@ from modbench.harness.results import workspace
 from modbench.harness.results.measured_or_missing import attempt, missing, single
 
 if TYPE_CHECKING:
-    from modbench.harness.call.step_memory import Peak
+    from modbench.harness.call.step_peak_memory import Peak
     from modbench.harness.call.subject.subject import Subject
 
 
@@ -45,7 +45,7 @@ class Weighed:
     @cached_property
     def peak(self) -> Peak:
         """Peak of the second training step."""
-        from modbench.harness.call.step_memory import of_training
+        from modbench.harness.call.step_peak_memory import of_training
 
         self.subject.module.train()
         return of_training(self.subject)
@@ -139,7 +139,7 @@ def forecasts(case: Case, steps: int = 0) -> Forecasts:
         )
     if case.grid_point.device != "cpu":
         return Forecasts(held, "a user's model has no closed form, and fake tensors run on a CPU only")
-    from modbench.harness.call.step_memory import of_fake_tensors
+    from modbench.harness.call.step_peak_memory import of_fake_tensors
 
     try:
         peak = of_fake_tensors(case)

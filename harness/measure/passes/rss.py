@@ -55,7 +55,7 @@ def high_water(subject: Subject) -> float:
     Raises:
         Unmeasured: off Linux, on a GPU, or where the mark cannot be reset.
     """
-    from modbench.harness.call.step_memory import bytes_of, resident
+    from modbench.harness.call.step_peak_memory import bytes_of, resident
 
     if subject.case.grid_point.device != "cpu":
         raise Unmeasured("RSS does not include a GPU's memory: see memory/peak_reserved")

@@ -15,7 +15,7 @@ from hf_folders import SHAPE, text, tokenizer, write_llama
 from present import present
 from torch import Tensor
 
-from modbench.harness.call.step_memory import of_fake_tensors, of_training
+from modbench.harness.call.step_peak_memory import of_fake_tensors, of_training
 from modbench.harness.call.subject.build import build_module
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import UsageError
@@ -211,7 +211,7 @@ def test_a_wrong_closed_form_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None
     found = count(case("hf:qwen2"), 0, hardware=False, inputs=4, parts=())
     assert found.mismatch is None
     assert found["forward_headless"] < found["forward"]
-    from modbench.plugins.huggingface import loader as hf
+    from modbench.plugins.huggingface import model_loader as hf
 
     monkeypatch.setattr(hf, "_more_params", lambda *_: 5000)
     wrong = count(case("hf:qwen2", seq_len=25), 0, hardware=False, inputs=4, parts=())

@@ -16,7 +16,7 @@ from modbench.harness.core.plain_text import SCREEN
 
 if TYPE_CHECKING:
     from modbench.harness.registry.discovery import Entry
-    from modbench.harness.registry.plugins import Plugin
+    from modbench.harness.registry.plugin_manifests import Plugin
 
 WIDTH = 80
 
@@ -77,9 +77,9 @@ def _broken(kind: str, *, check: bool) -> Sequence[Entry]:
 
 def _plugins(*, as_json: bool, check: bool) -> None:
     """List the plug-ins, each with its sentence and what it adds."""
-    from modbench.harness.registry import plugins
+    from modbench.harness.registry import plugin_manifests
 
-    found = plugins.every()
+    found = plugin_manifests.every()
     if as_json:
         say_json([_plugin_as_json(each) for each in found])
     else:
