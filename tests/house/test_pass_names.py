@@ -23,8 +23,8 @@ OTHER_MEANINGS = {
     "src/modbench/commands/plan/forecast.py": {"time", "memory"},  # heads of a table
     "harness/core/units.py": {"count"},  # a unit
     "harness/planning/overrides.py": {"train"},  # a table of a suite file
-    "harness/stats/contrast.py": {"time", "count"},  # kinds of numbers
-    "reports/questions/first_screen.py": {"memory", "energy"},  # what was asked
+    "harness/stats/verdicts.py": {"time", "count"},  # kinds of numbers
+    "reports/questions/summary.py": {"memory", "energy"},  # what was asked
     "reports/tables/two_runs.py": {"time"},  # a kind of numbers
     "reports/tables/axes.py": {"compile"},  # a field of a place
 }
