@@ -17,7 +17,6 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, Literal
@@ -150,6 +149,10 @@ def _of_folder(folder: Path) -> Plugin:
 @functools.cache
 def _installed() -> tuple[Plugin, ...]:
     """The plug-ins of installed packages, as this process first found them."""
+    if not any(GROUP in file.read_text(encoding="utf-8", errors="replace") for file in _entry_points()):
+        return ()
+    from importlib import metadata
+
     found = dict[str, Plugin]()
     for point in metadata.entry_points(group=GROUP):
         package = point.dist
@@ -159,6 +162,13 @@ def _installed() -> tuple[Plugin, ...]:
         nowhere = f"its entry point names {point.value!r}, which is no package that holds {MANIFEST}"
         found.setdefault(point.name, _read(plugin) if folder else replace(plugin, problem=nowhere))
     return tuple(found[name] for name in sorted(found))
+
+
+def _entry_points() -> Iterator[Path]:
+    """Where installed packages list their entry points; read first, since `importlib.metadata` is 20 ms of every command."""
+    for folder in map(Path, sys.path):
+        for kind in ("dist-info", "egg-info"):
+            yield from folder.glob(f"*.{kind}/entry_points.txt")
 
 
 def _read(plugin: Plugin) -> Plugin:

@@ -404,11 +404,11 @@ else:  # else type checkers would believe that there is every name
     def _homes() -> dict[str, tuple[str, str]]:
         """The module and the name there of each name, as the imports above say."""
         tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
-        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        (listed,) = (node for node in tree.body if isinstance(node, ast.If))
         return {
-            each.asname or each.name: (node.module, each.name)
-            for node in imports
-            if node.module.startswith("modbench")
+            each.asname or each.name: (str(node.module), each.name)
+            for node in listed.body
+            if isinstance(node, ast.ImportFrom)
             for each in node.names
         }
 
