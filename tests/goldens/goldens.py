@@ -68,12 +68,14 @@ class Settings:
         one_question: tables that every run has are not kept.
         own_summary: the summary in the terminal is of a kind of its own.
         own_commands: these commands print something else than they do of the goldens before.
+        needs: other plug-ins without which its report looks different.
     """
 
     commands: Mapping[str, str] = field(default_factory=dict)
     one_question: bool = False
     own_summary: bool = False
     own_commands: bool = False
+    needs: Sequence[str] = ()
 
     @classmethod
     def of(cls, folder: Path) -> Settings:

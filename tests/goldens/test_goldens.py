@@ -16,8 +16,9 @@ DRAWN = {"quick", "isoflop"}
 
 
 def needed(name: str) -> list[pytest.MarkDecorator]:
-    """Skips a golden where the plug-in is absent without which its run cannot be read."""
-    return [pytest.mark.plugin(goldens.NEEDS[name])] if name in goldens.NEEDS else []
+    """Skips a golden where a plug-in is absent without which its run cannot be read, or looks different."""
+    own = [goldens.NEEDS[name]] if name in goldens.NEEDS else []
+    return [pytest.mark.plugin(each) for each in (*own, *goldens.Settings.of(goldens.FOLDERS[name]).needs)]
 
 
 @pytest.mark.slow
