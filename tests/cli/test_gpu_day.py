@@ -184,6 +184,7 @@ def test_files_of_a_step_that_still_runs_are_left_alone(day: Day) -> None:
         assert sorted(archive.getnames()) == [f"{ended}.log", f"{ended}/jobs/a.json", "steps.json"]
 
 
+@pytest.mark.plugin("machine")
 def test_what_runs_found_is_on_the_page_and_in_one_table(day: Day) -> None:
     """No path of this machine is: the page is published."""
     stored = goldens.FOLDERS["gpu"] / "data" / "cases.csv"

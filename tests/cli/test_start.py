@@ -146,6 +146,9 @@ def test_an_editor_knows_what_the_users_folders_add(tmp_path: Path, modbench: Mo
     assert not CHECK.is_valid(GOOD | {"metrics": ["weights/routers"]})
 
 
+@pytest.mark.plugin("machine")
+@pytest.mark.plugin("search")
+@pytest.mark.plugin("sweeps")
 def test_every_key_stands_in_the_file_below_what_it_means(started: Path) -> None:
     lines = started.read_text().splitlines()
     table, found = "suite", set()

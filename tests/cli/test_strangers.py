@@ -221,6 +221,7 @@ def test_no_file_outside_is_written_through_a_hard_link(stranger: Stranger) -> N
     assert {victim.read_text() for victim in victims} == {"precious"}
 
 
+@pytest.mark.plugin("paper")
 @pytest.mark.parametrize("grid_point", ["finished.json", "decisions", "jobs/x.json", "logs/sub/x.log", "report.html"])
 def test_no_link_leads_out_of_a_folder_and_no_pipe_hangs(stranger: Stranger, grid_point: str) -> None:
     stranger.plans()

@@ -188,7 +188,9 @@ def test_keywords_of_python_have_them_too() -> None:
     "words",
     [
         ("report", "--format", "csv"),
-        ("figure", "map", "--format", "svg"),
+        pytest.param(
+            ("figure", "map", "--format", "svg"), marks=[pytest.mark.plugin("map"), pytest.mark.plugin("paper")]
+        ),
         ("compare", "--by", "capacity"),
         pytest.param(("recommend",), marks=pytest.mark.plugin("recommend")),
     ],
