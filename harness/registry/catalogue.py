@@ -210,7 +210,7 @@ def _passes(_included: str) -> tuple[dict[str, Pass], list[Entry]]:
             continue
         entry = find("passes", name)
         assert not entry.shipped, f"the PASS of {entry.path} has another name"
-        problems.append(replace(entry, problem=f"its PASS is named {each.name!r}. Name it {name!r}, as its file"))
+        problems.append(replace(entry, problem=f"its PASS is named {each.name!r}. Name it {name!r}, as it is listed"))
     return dict(sorted(found.items(), key=lambda item: (item[1].phase, item[1].order))), problems
 
 

@@ -159,7 +159,7 @@ def _installed() -> tuple[Plugin, ...]:
         origin = f"{package.metadata['Name']} {package.version}" if package else point.value
         folder = next((each for each in folders_of(point.value) if (each / MANIFEST).is_file()), None)
         plugin = Plugin(point.name, folder or Path(), point.value, "package", origin)
-        nowhere = f"its entry point names {point.value!r}, which is no package that holds {MANIFEST}"
+        nowhere = f"its entry point names {point.value!r}, which is no package that holds {MANIFEST} (package data)"
         found.setdefault(point.name, _read(plugin) if folder else replace(plugin, problem=nowhere))
     return tuple(found[name] for name in sorted(found))
 

@@ -94,6 +94,16 @@ def test_a_wrong_manifest_is_named_and_stops_nothing(
         catalogue.find_metric("layers/x")
 
 
+def test_a_file_of_a_plugin_that_cannot_be_used_is_named_with_the_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modbench: Any
+) -> None:
+    use(monkeypatch, write(tmp_path, {"passes/mine.py": "X = 1"}))
+    assert modbench("list", "plugins").returncode == 0
+    listed = modbench("list", "plugins", "--check")
+    assert listed.returncode == 1
+    assert "pass 'mine'" in listed.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),

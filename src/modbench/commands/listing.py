@@ -77,18 +77,25 @@ def _broken(kind: str, *, check: bool) -> Sequence[Entry]:
 
 def _plugins(*, as_json: bool, check: bool) -> None:
     """List the plug-ins, each with its sentence and what it adds."""
-    from modbench.harness.registry import plugin_manifests
+    from modbench.harness.registry import catalogue, plugin_manifests
 
     found = plugin_manifests.every()
+    broken = [entry for kind in catalogue.KINDS for entry in _broken(kind, check=True)] if check else []
     if as_json:
-        say_json([_plugin_as_json(each) for each in found])
+        say_json([_plugin_as_json(each, broken) for each in found])
     else:
-        say("\n".join(line for each in found for line in _plugin_lines(each)) or "none yet")
-    if check and any(each.problem for each in found):
+        say("\n".join(line for each in found for line in _plugin_lines(each, broken)) or "none yet")
+    if broken or (check and any(each.problem for each in found)):
         raise typer.Exit(1)
 
 
-def _plugin_as_json(plugin: Plugin) -> dict[str, object]:
+def _problems(plugin: Plugin, broken: Sequence[Entry]) -> list[str]:
+    """What cannot be used of a plug-in that can be used otherwise."""
+    mine = (entry for entry in broken if entry.plugin == plugin)
+    return [f"{entry.one} {entry.name!r} cannot be used: {entry.problem}" for entry in mine]
+
+
+def _plugin_as_json(plugin: Plugin, broken: Sequence[Entry]) -> dict[str, object]:
     return {
         "name": plugin.name,
         "about": plugin.about,
@@ -97,11 +104,11 @@ def _plugin_as_json(plugin: Plugin) -> dict[str, object]:
         "needs": plugin.needs,
         "extras": plugin.extras,
         "adds": {kind: {name: str(file) for name, file in files.items()} for kind, files in plugin.adds.items()},
-        "problem": plugin.problem,
+        "problem": plugin.problem or "; ".join(_problems(plugin, broken)),
     }
 
 
-def _plugin_lines(plugin: Plugin) -> Iterator[str]:
+def _plugin_lines(plugin: Plugin, broken: Sequence[Entry]) -> Iterator[str]:
     where = "" if plugin.source == "shipped" else f" [{plugin.origin}]"
     if plugin.problem:
         yield f"{plugin.name:<12} cannot be used: {plugin.problem}{where}"
@@ -112,6 +119,7 @@ def _plugin_lines(plugin: Plugin) -> Iterator[str]:
     yield from textwrap.wrap(
         f"adds {adds}{needs}", WIDTH, initial_indent=" " * 13, subsequent_indent=" " * 13, max_lines=2, placeholder=" …"
     )
+    yield from (" " * 13 + each for each in _problems(plugin, broken))
 
 
 def _usable(kind: str, broken: Sequence[Entry]) -> dict[str, tuple[str, Entry]]:
