@@ -111,7 +111,7 @@ def _in_plugins(kind: str) -> Iterator[Entry]:
 
 
 def _in_file(file: Entry) -> list[Entry]:
-    """What a file adds: what it exports has the name of the file; doubts and sections may have names of their own."""
+    """What a file adds: what it exports has the name of the file; warnings and sections may have names of their own."""
     if file.shipped and file.attribute and file.kind not in SEVERAL:  # parsing all of them is slow
         with file.path.open(encoding="utf-8") as lines:
             return [replace(file, about=next(lines, "").strip().strip('"'))]

@@ -1,6 +1,6 @@
-"""Models that come from elsewhere, named `PREFIX:WHAT`, such as `hf:llama`: each prefix is a file in `model_loaders/`.
+"""Models that come from elsewhere, named `PREFIX:WHAT`, such as `hf:llama`: a plug-in has a model loader for each prefix.
 
-A source says what it can without importing what it loads models with, so that planning stays fast. For the harness its models
+A model loader says what it can without importing what it loads models with, so that planning stays fast. For the harness its models
 are users' models (`Case.is_user_model`): their code is not ours, so every validity check runs.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class LoadedModel(Protocol):
-    """One model of a source. All methods but `build` import neither torch nor another heavy package."""
+    """One model of a loader. All methods but `build` import neither torch nor another heavy package."""
 
     def check(self) -> None:
         """Raise a `UsageError` unless the model can be made, as far as its files show."""
@@ -48,19 +48,19 @@ class LoadedModel(Protocol):
 
 
 def adopted(module: nn.Module) -> nn.Module:
-    """A module in memory as the source that knows its library (`LOADER.adopts`) wraps it; the module itself if none does."""
-    source = next((each for each in catalogue.usable("model_loaders").values() if each.adopts(module)), None)
-    return source.adopt(module) if source else module
+    """A module in memory as the loader that knows its library wraps it (`LOADER.adopt`); the module itself if none does."""
+    loader = next((each for each in catalogue.usable("model_loaders").values() if each.adopts(module)), None)
+    return loader.adopt(module) if loader else module
 
 
 def from_loader(model: str, options: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> LoadedModel | None:
-    """The model that a source makes of a spec `PREFIX:WHAT` and its options; None for any other model.
+    """The model that a loader makes of a spec `PREFIX:WHAT` and its options; None for any other model.
 
     A file of the kind `model_loaders` exports `LOADER`, which is called with WHAT and the options; its static methods `adopts`
     and `adopt` tell a module of its library in memory, and wrap it.
 
     Raises:
-        UsageError: for an option that the source does not know.
+        UsageError: for an option that the loader does not know.
     """
     prefix, colon, what = model.partition(":")
     if not colon or prefix not in catalogue.entries("model_loaders"):
