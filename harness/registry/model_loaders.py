@@ -1,7 +1,7 @@
 """Models that come from elsewhere, named `PREFIX:WHAT`, such as `hf:llama`: a plug-in has a model loader for each prefix.
 
-A model loader says what it can without importing what it loads models with, so that planning stays fast. For the harness its models
-are users' models (`Case.is_user_model`): their code is not ours, so every validity check runs.
+A model loader says what it can without importing what it loads models with, so that planning stays fast. For the harness its
+models are users' models (`Case.is_user_model`): their code is not ours, so every validity check runs.
 """
 
 from __future__ import annotations
