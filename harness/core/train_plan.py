@@ -1,4 +1,4 @@
-"""The settings of training runs: budgets, the learning rate and its schedule, tasks and sweeps. No torch.
+"""The settings of training runs: budgets, the learning rate and its schedule, sweeps. No torch.
 
 The width rule: peak rate 2e-3 at width 256, falling with the square root of the width. Rates of published GPTs fall with the
 width to the power of about -0.8 (Brown et al. 2020, table 2.1: 6e-4 at 768, 0.6e-4 at 12,288), of hidden matrices under muP
@@ -67,7 +67,7 @@ class TrainPlan(Frozen):
         log_to: logger that gets the run's numbers as it goes on, such as `tensorboard`; None: no logger.
         log_every: steps between what it gets.
         ranks: processes that share a run on a machine, each with its share of the batch and on a GPU of its own; torchrun starts
-            them. Learning rates and tasks are tried on one.
+            them. Learning rates are tried on one.
         parallel: how ranks share a run: `ddp` (each holds the model) or `fsdp` (each holds a part of it).
     """
 
@@ -206,33 +206,6 @@ class TrainRun(TrainPlan):
     lr: Annotated[float, Field(gt=0, le=10)]
     rate_from: str | None = None
     held_out: HeldOutPart = "all"
-
-
-class TaskPlan(Frozen):
-    """Settings for training on tasks: every variant gets the training FLOPs that the baseline spends on the task's steps.
-
-    Attributes:
-        batch_size: sequences per step; None: each task's own.
-        steps: the baseline's steps; None: each task's own.
-        lr: peak learning rate; None: the width rule.
-        paths: task to the file or folder that it reads.
-        counted: tasks on which variants are compared by how many of their runs solved it, such as `["retrieval"]`; on the
-            others, by default on all, by mean accuracy. Results never choose.
-        interim_analyses: how many sets of seeds shall be judged in all; each run trains one of them, and `modbench report
-            --pool` pools them. The levels of all of them together make up 5 %.
-    """
-
-    batch_size: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
-    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
-    lr: Annotated[float, Field(gt=0, le=10)] | None = None
-    paths: dict[str, str] = Field(default_factory=dict)
-    counted: tuple[str, ...] = ()
-    interim_analyses: Annotated[int, Field(ge=1, le=10)] = 1
-
-    @property
-    def measured(self) -> TaskPlan:
-        """What numbers depend on: the plan without how they are compared."""
-        return self.model_copy(update={"counted": (), "interim_analyses": 1})
 
 
 class ExpectedOptimum(Frozen):

@@ -103,8 +103,7 @@ def _plain(case: Case) -> Case:
     nothing = {
         "variant_parts": (),
         "matched": False,
-        "task": "",
-        "train_flops": None,
+        "conditions": (),
         "aa_control": False,
         "tokenizer": "",
     }

@@ -145,7 +145,7 @@ def _check_metrics(suite: Suite, source: str) -> None:
         except UsageError as error:
             raise UsageError(f"{source}: {error}") from error
         made = catalogue.pass_of(known[metric])
-        if made.trains and not made.once_per_sweep and not known[metric].task and suite.train is None:
+        if made.trains and not made.once_per_sweep and not known[metric].planned_by and suite.train is None:
             raise UsageError(
                 f"{source}: metric {metric!r} needs a training run: add a [train] table, or leave the metric out."
             )
@@ -154,9 +154,6 @@ def _check_metrics(suite: Suite, source: str) -> None:
                 f"{source}: metric {metric!r} is measured where a sweep is confirmed: add a [confirm] or [trend] table, or leave "
                 "it out."
             )
-    for task in suite.tasks.counted:
-        if task not in catalogue.entries("tasks"):
-            raise UsageError(f"{source}: tasks.counted: {unknown('task', task, catalogue.entries('tasks'))}")
     if suite.grid.serves and "latency/request" not in suite.metrics:
         raise UsageError(
             f"{source}: grid.input_len and grid.output_len are read by the metric 'latency/request' alone: add it to metrics."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -26,9 +26,6 @@ from modbench.harness.planning.variants import product_of
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.catalogue import BrokenError
 from modbench.harness.registry.model_loaders import from_loader
-
-if TYPE_CHECKING:
-    from modbench.harness.stats.solved import Decidable
 
 # Default size of the vocabulary.
 BYTES = 256
@@ -317,20 +314,3 @@ def assumed_speed(device: Device, forward: float) -> float:
     """Assumed FLOP/s of a call, given the FLOPs of its forward pass."""
     busy = device == "cuda" and forward >= BUSY_FLOPS
     return (TRAINING_FLOP_PER_S if busy else ASSUMED_FLOP_PER_S)[device]
-
-
-def decidable_on_tasks(plan: Plan) -> Decidable | None:
-    """Return what the seeds of a plan can decide on tasks whose runs are counted; None if there is none, or no claim is made.
-
-    Seeds that solve a task or do not are compared by exact counts, so that this is known before anything runs.
-    """
-    suite = plan.suite
-    counted = [each.variants for each in plan.comparisons if each.variants[0].task in suite.tasks.counted]
-    pairs = [len(variants) - 1 for variants in counted if len(variants) > 1]
-    if not pairs or not suite.claims:
-        return None
-    from modbench.harness.stats import solved  # which loads scipy
-    from modbench.harness.stats.seed_sets import SeedSets
-
-    analysis = SeedSets((suite.seeds,), suite.tasks.interim_analyses).analysis(suite.seeds)
-    return solved.decidable(len(suite.seeds), max(pairs), analysis)

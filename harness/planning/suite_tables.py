@@ -5,8 +5,8 @@ A suite has the table's values; what follows from them when a suite is read and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -14,9 +14,14 @@ from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.immutable import Frozen
 from modbench.harness.domain.suite import TABLES, Suite, TablePlan
 from modbench.harness.registry import catalogue, plugin_manifests
+from modbench.harness.stats import effects
+from modbench.harness.stats.interim import ONE, Analysis
+from modbench.harness.stats.verdicts import ByClock, Contrast, Direction, Rule, Side, contrast
 
 if TYPE_CHECKING:
-    from modbench.harness.domain.case import Comparison, GridPoint
+    from modbench.harness.core.contracts import AnyMetric
+    from modbench.harness.domain.case import Case, Comparison, Condition, GridPoint
+    from modbench.harness.domain.records import Outcome
     from modbench.harness.planning.variants import ResolvedVariant
 
 PlanType = TypeVar("PlanType", bound=TablePlan)
@@ -40,6 +45,57 @@ class MakesComparisons(Protocol):
     ) -> Comparison:
         """One comparison of variants at a grid point; a partial one holds only some of those that are measured there."""
 
+    def apart(
+        self,
+        keys: tuple[str, ...],
+        name: str,
+        *,
+        shape: Mapping[str, int],
+        seq_len: int,
+        batch_size: int,
+        conditions: tuple[Condition, ...],
+    ) -> Comparison:
+        """One comparison of all variants away from the grid: in a shape and on an input of its own, under conditions."""
+
+
+class Compared(NamedTuple):
+    """What two cases are found to differ by, where means over seeds are not compared.
+
+    Attributes:
+        contrast: the comparison.
+        difference: difference of the means; None where no seed has both.
+        reason: what was compared, in words.
+    """
+
+    contrast: Contrast
+    difference: float | None
+    reason: str
+
+
+class OverSeeds:
+    """How values of a metric are judged of which each seed leaves one: by their mean over seeds.
+
+    A table has its own for metrics whose comparisons it plans (`SuiteTable.over_seeds`).
+    """
+
+    def analysis(self, *sides: Collection[int]) -> Analysis:  # noqa: ARG002  # for others
+        """Return which interim analysis the seeds of some variants are."""
+        return ONE
+
+    def estimate(self, case: str, values: Mapping[int, float]) -> effects.Effect:  # noqa: ARG002  # for others
+        """Return the mean of a case's values by seed, with its interval."""
+        return effects.over_processes([*values.values()], analysis=self.analysis(values))
+
+    def contrast(self, base: Mapping[int, float], new: Mapping[int, float], better: Direction) -> Contrast:
+        """Compare the values of two cases seed by seed, over the seeds that both have."""
+        seeds = sorted(base.keys() & new.keys())
+        mine, theirs = (Side(ByClock({seed: side[seed] for seed in seeds})) for side in (new, base))
+        return contrast(theirs, mine, "interleaved", Rule("loss", 0.0, better, self.analysis(seeds)))
+
+    def otherwise(self, case: Case, baseline: Case, better: Direction) -> Compared | None:  # noqa: ARG002  # for others
+        """Compare two cases by something else than these means; None: they are compared by these."""
+        return None
+
 
 class SuiteTable(Generic[PlanType]):
     """A table of a suite. Subclasses override the hooks that they need.
@@ -47,6 +103,7 @@ class SuiteTable(Generic[PlanType]):
     Attributes:
         confirms: whether it trains again what a sweep explores, on new seeds and on held-out windows that chose nothing.
         without: what a suite without the table does, in words that follow `this suite`; empty: it has the defaults.
+        at_smoke: values of its keys at smoke effort.
 
     Args:
         plan: the model of its values. With a default for each key, a suite need not have the table.
@@ -54,6 +111,7 @@ class SuiteTable(Generic[PlanType]):
 
     confirms = False
     without = ""
+    at_smoke: ClassVar[Mapping[str, object]] = {}
 
     def __init__(self, plan: type[PlanType]) -> None:
         self.plan = plan
@@ -107,6 +165,43 @@ class SuiteTable(Generic[PlanType]):
         """Whether a partial comparison is one that is timed before others of its variant."""
         return True
 
+    def complete(self, data: dict[str, Any], key: str) -> None:
+        """Change the data of a suite after `--set` changed a key of the table."""
+
+    def planned(self, maker: MakesComparisons, keys: Sequence[str]) -> Iterable[Comparison]:  # noqa: ARG002  # for others
+        """Return the comparisons for metrics that name the table in `Metric.planned_by`.
+
+        Args:
+            maker: makes comparisons.
+            keys: the metrics.
+        """
+        return ()
+
+    def forecast(self, suite: Suite, comparisons: Sequence[Comparison]) -> Mapping[str, Any]:  # noqa: ARG002  # for others
+        """Return what `plan --json` has of the comparisons of a plan, by key."""
+        return {}
+
+    def forecast_in_words(self, forecast: Mapping[str, Any]) -> Iterator[str]:  # noqa: ARG002  # for others
+        """Return what `plan` says of them, and `run` before anything runs, from the whole forecast."""
+        yield from ()
+
+    def over_seeds(
+        self,
+        metric: AnyMetric,  # noqa: ARG002  # for others
+        suite: Suite,  # noqa: ARG002
+        sets: Sequence[tuple[int, ...]],  # noqa: ARG002
+        outcomes: Mapping[str, Mapping[int, Outcome]],  # noqa: ARG002
+    ) -> OverSeeds:
+        """Return how values of a metric are judged whose comparisons the table plans.
+
+        Args:
+            metric: the metric.
+            suite: the suite.
+            sets: its seeds; where runs are pooled, those of each, in the order in which they were trained.
+            outcomes: by case and seed, of the cases that are compared there and lack none.
+        """
+        return OverSeeds()
+
     def explores(self, suite: Suite, budget: float) -> bool:  # noqa: ARG002  # for others
         """Whether a sweep explores sizes at one of its budgets, in FLOPs."""
         return True
@@ -118,8 +213,15 @@ def confirms(suite: Suite) -> bool:
 
 
 def in_use(suite: Suite) -> list[SuiteTable[Any]]:
-    """The tables of plug-ins that a suite has."""
-    return [catalogue.load("suite_tables", name) for name in suite.tables]
+    """The tables of plug-ins that a suite has, and those that plan comparisons for its metrics."""
+    return [catalogue.load("suite_tables", name) for name in named_in(suite.tables, suite.metrics)]
+
+
+def named_in(data: Iterable[str], metrics: Sequence[str]) -> list[str]:
+    """Names of the tables of plug-ins among the keys of a suite, and of those that plan comparisons for its metrics."""
+    known, tables = catalogue.metrics(), catalogue.entries("suite_tables")
+    planners = (known[key].planned_by for key in metrics if key in known)
+    return [name for name in dict.fromkeys((*data, *planners)) if name in tables]
 
 
 def plans() -> dict[str, type[Frozen]]:

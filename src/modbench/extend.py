@@ -74,8 +74,9 @@ if TYPE_CHECKING:
         variant_titles,
     )
     from modbench.harness.core.atomic_files import naming, now, refuse_inside, write_atomically
-    from modbench.harness.core.config import ROUTING_KEYS, ModelConfig, check_sizes, kept
+    from modbench.harness.core.config import MOST_TOKENS, ROUTING_KEYS, ModelConfig, check_sizes, kept
     from modbench.harness.core.contracts import (
+        SOLVED,
         UNASKED,
         AnyMetric,
         Corpus,
@@ -112,7 +113,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.model_specs import is_user_model, parse_spec
     from modbench.harness.core.plain_text import SCREEN, WIDTH, aligned, escaped
     from modbench.harness.core.python_calls import public
-    from modbench.harness.core.train_plan import MOST_MORE, TrainRun
+    from modbench.harness.core.train_plan import MOST_MORE, MOST_STEPS, TrainPlan, TrainRun
     from modbench.harness.core.units import (
         SHARE,
         Range,
@@ -133,6 +134,7 @@ if TYPE_CHECKING:
         VARIANTS_PER_BLOCK,
         Case,
         Comparison,
+        Condition,
         Device,
         Dtype,
         GridPoint,
@@ -187,12 +189,12 @@ if TYPE_CHECKING:
     from modbench.harness.planning.flops import counter as flop_counter
     from modbench.harness.planning.flops.closed_form import case_cost, closed_form
     from modbench.harness.planning.flops.counter import is_product
-    from modbench.harness.planning.jobs import JobMaker, run_flops, train_run
+    from modbench.harness.planning.jobs import Data, JobMaker, run_flops, train_run
     from modbench.harness.planning.load_suite import check_called, parse_suite
     from modbench.harness.planning.overrides import Overrides, override
     from modbench.harness.planning.plan import Plan, no_case
     from modbench.harness.planning.select import compile_expression
-    from modbench.harness.planning.suite_tables import MakesComparisons, SuiteTable
+    from modbench.harness.planning.suite_tables import Compared, MakesComparisons, OverSeeds, SuiteTable
     from modbench.harness.planning.text import disk_cache
     from modbench.harness.planning.text.corpus import corpus_entry, from_documents
     from modbench.harness.planning.text.tokens import encode
@@ -214,17 +216,16 @@ if TYPE_CHECKING:
     from modbench.harness.results.workspace import artifact
     from modbench.harness.stats import (
         effects,
-        exact_two_proportions,
         interim,
         noise,
         paired,
         power,
-        solved,
         verdicts,
     )
     from modbench.harness.stats.against_baseline import Process, ticked
     from modbench.harness.stats.effects import (
         LEVEL,
+        POWER,
         Effect,
         by_seed,
         over_processes,
@@ -233,11 +234,19 @@ if TYPE_CHECKING:
         welch_freedom,
     )
     from modbench.harness.stats.fieller import Line
-    from modbench.harness.stats.interim import FEWEST, ONE, Analysis, fractions_of, schedule
+    from modbench.harness.stats.interim import (
+        FEWEST,
+        LEAST_FRACTION,
+        ONE,
+        Analysis,
+        analysis_at,
+        fractions_of,
+        schedule,
+    )
     from modbench.harness.stats.interim import LEVEL as ERROR_LEVEL
     from modbench.harness.stats.noise import Columns
     from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
-    from modbench.harness.stats.power import MOST, above_0, fewest
+    from modbench.harness.stats.power import MOST, above_0, fewest, smallest
     from modbench.harness.stats.reason import Reason, both
     from modbench.harness.stats.verdicts import (
         APART,
@@ -253,6 +262,7 @@ if TYPE_CHECKING:
         WORSE_OPEN,
         ByClock,
         Contrast,
+        Direction,
         Limited,
         Rule,
         Seen,
@@ -264,11 +274,10 @@ if TYPE_CHECKING:
     )
     from modbench.harness.stats.verdicts import counted as counted_of_contrast
     from modbench.harness.training import parallel
-    from modbench.harness.training.batches import Windows, joined
-    from modbench.harness.training.held_out import autocast_of, why_not_causal
-    from modbench.harness.training.task_eval import Answered
+    from modbench.harness.training.batches import Batch, Windows, joined
+    from modbench.harness.training.held_out import autocast_of, calibrate, set_progress, why_not_causal
     from modbench.harness.training.trainer import Progress, Trainer
-    from modbench.harness.training.training_run import Trained, train
+    from modbench.harness.training.training_run import Trained, train, trainer_of
     from modbench.models import dense
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
@@ -345,6 +354,7 @@ if TYPE_CHECKING:
     from modbench.reports.questions.user_models import first_variant
     from modbench.reports.questions.value_tables import TABLES
     from modbench.reports.reasons import in_words as reason_in_words
+    from modbench.reports.reasons import sentence
     from modbench.reports.section import InPlace, Lead, Section
     from modbench.reports.sections.speedup_map import heat_cell
     from modbench.reports.tables import best_variants, claims, comparisons, losses, provenance
@@ -374,7 +384,6 @@ if TYPE_CHECKING:
     )
     from modbench.reports.tables.pairs import between, by_length, labels_of, of_pair, of_row
     from modbench.reports.tables.rerun_command import Again, NotAgainError, suite_of
-    from modbench.reports.tables.solved import Counts
     from modbench.reports.tables.two_runs import UNKNOWN as UNKNOWN_FAILURES
     from modbench.reports.tables.two_runs import differences, other_quantity
     from modbench.reports.tables.values import CAUSAL_LOSS, HELD_OUT, PER_TOKEN, Tables

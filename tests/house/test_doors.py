@@ -266,11 +266,12 @@ DOORS = {
         {
             "plugins/sweeps/confirmation/rule.py": "losses of the best of two sweeps, confirmed",
             "harness/stats/paired.py": "samples of two variants: pairs of a run, the machine check, the number of processes",
-            "harness/stats/seed_sets.py": "losses of seeds",
+            "harness/planning/suite_tables.py": "losses of seeds, and accuracies",
             "plugins/python/callable_contrasts.py": "`mb.compare`, and the fixture of pytest",
             "plugins/recommend/section.py": "counts of variants that are chosen between",
             "plugins/ab/question.py": "blocks of `modbench ab`",
             "plugins/combine/question.py": "ratios of two pairs",
+            "plugins/tasks/counts.py": "counts of runs that solved a task",
             "reports/questions/gate/gate.py": "limits on two runs",
             "plugins/recommend/question.py": "variants of a run in a metric that is computed from others",
             "reports/tables/comparisons.py": "counts and shares of a run",

@@ -36,6 +36,7 @@ from modbench.extend import (
 )
 from modbench.extend import AdaptiveDecision as Decision
 from modbench.plugins.sweeps.confirmation.table import CAUSAL, CONFIRMED, ConfirmPlan, Role
+from modbench.plugins.sweeps.isoflop.table import budget_of
 from modbench.plugins.sweeps.joint_fit import JointFit, Run, Spread
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def of_sweep(jobs: Sequence[Job], name: Callable[[Case], str]) -> dict[str, list
     found: dict[str, list[Job]] = {}
     for job in jobs:
         (first, *_) = job.comparison.variants
-        if first.train_flops is not None and (job.facts.confirms or explores(job)):
+        if budget_of(first) is not None and (job.facts.confirms or explores(job)):
             found.setdefault(name(first), []).append(job)
     return {group: each for group, each in found.items() if any(job.facts.confirms for job in each)}
 
@@ -253,7 +254,7 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
         """Return the runs that explore at each budget and place, with the fresh ones that may be asked for after them."""
         if ConfirmPlan.of(suite) is None:
             return {}
-        return of_sweep(jobs, lambda case: f"best-{case.grid_point.label}-F{case.train_flops:.3g}".replace("+", ""))
+        return of_sweep(jobs, lambda case: f"best-{case.grid_point.label}-F{budget_of(case):.3g}".replace("+", ""))
 
     def is_conditional(self, suite: Suite, job: Job) -> bool:  # noqa: ARG002  # as every rule
         """Whether the job trains again what a sweep found best."""

@@ -97,7 +97,7 @@ def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric],
     sweep = maker.suite.isoflop
     for case in comparison.variants if sweep is not None else ():
         # Which rate is tried next depends on losses that only the first of several ranks would know.
-        plan = train_run(maker.suite, comparison, case).model_copy(update={"ranks": 1})
+        plan = train_run(maker.suite, case).model_copy(update={"ranks": 1})
         one = comparison.model_copy(update={"variants": (case,)})
         assert sweep is not None
         yield maker.job(
