@@ -373,7 +373,7 @@ class Source:
     sha256: str = ""
 
 
-# Three quarters of the way from the best shortcut to every answer right: `harness/stats/solved.py` says what it is for.
+# Three quarters of the way from the best shortcut to every answer right: `plugins/tasks/solved.py` says what it is for.
 SOLVED = 0.75
 
 
