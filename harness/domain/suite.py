@@ -23,7 +23,7 @@ Effort = Literal["smoke", "draft", "standard", "rigorous"]
 # Processes and rounds of each effort. A process is the unit of evidence; a round visits every variant. Many short processes
 # tell more than few long ones: processes of the same code differ, and rounds of one process cannot show by how much. From
 # standard up the processes are a pilot. Of eight: from six, the interval of two variants alone covered less than 93 %
-# (tests/bench/process_power.py).
+# (benchmarks/process_power.py).
 EFFORTS: dict[Effort, tuple[int, int]] = {
     "smoke": (1, 3),
     "draft": (10, 6),
@@ -52,7 +52,7 @@ class WarmUp(NamedTuple):
     seconds: float
 
 
-# After two calls variants are no further apart than later (tests/bench/process_cost.py --settle). Cold processes, whose libraries
+# After two calls variants are no further apart than later (benchmarks/process_cost.py --settle). Cold processes, whose libraries
 # start too, get one call more. Whether it was enough is tested: the drift over all processes.
 WARM_UPS: dict[Effort, WarmUp] = {
     "smoke": WarmUp(1, 0.0),

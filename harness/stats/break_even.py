@@ -5,7 +5,7 @@ points, and as never falling. The estimate is the root of the isotonic fit. The 
 of the axis whose own 95 % interval, of the effect interpolated there, includes no effect, and what lies between such points.
 Points of the axis are measured in processes of their own, so that they are independent.
 
-A percentile bootstrap of three to ten processes holds the truth in 0.74 to 0.90 of simulations; `tests/bench/break_even.py`
+A percentile bootstrap of three to ten processes holds the truth in 0.74 to 0.90 of simulations; `benchmarks/break_even.py`
 prints the share for this band.
 """
 

@@ -7,7 +7,7 @@ is the one at which exactly the share newly spent crosses there first. The densi
 crossed nothing yet follows from one analysis to the next by numerical integration (Armitage, McPherson & Rowe 1969).
 
 Normal boundaries become t quantiles by their p-values (Pocock 1977; Jennison & Turnbull 2000), which alone errs a little too
-often where processes are few: `Analysis.level_at` lowers the level for it. `tests/bench/sequential.py` measures the error.
+often where processes are few: `Analysis.level_at` lowers the level for it. `benchmarks/sequential.py` measures the error.
 """
 
 from __future__ import annotations

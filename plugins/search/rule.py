@@ -223,5 +223,5 @@ def next_cells_of_all(cells: int, targets: Sequence[Readings]) -> list[int]:
 
 
 def usual(cells: int, targets: int) -> int:
-    """Return about how many cells of a row the searches for so many other variants measure (tests/bench/search.py)."""
+    """Return about how many cells of a row the searches for so many other variants measure (benchmarks/search.py)."""
     return min(cells, math.ceil(math.log2(cells + 1)) + targets)

@@ -2,7 +2,7 @@
 
 A set that was trained because an earlier one decided nothing must not replace it: whoever may take the newest set calls equal
 variants different more often than in 5 %. So means and counts are over all seeds, and intervals and p-values are those of the
-last analysis, at the level that those before it left (`interim.py`). `tests/bench/seed_sets.py` measures the error.
+last analysis, at the level that those before it left (`interim.py`). `benchmarks/seed_sets.py` measures the error.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Makes the stored runs that the goldens are made from.
 
-    PYTHONPATH=$(echo tests/harness tests/reports tests/bench plugins/*/tests | tr ' ' :) python tests/goldens/plant.py [NAME …]
+    PYTHONPATH=$(echo tests/harness tests/reports benchmarks plugins/*/tests | tr ' ' :) python tests/goldens/plant.py [NAME …]
 
 A stored run is an input: later versions of modbench must read it as it is. So this script is for a golden that is added; it
 refuses to replace one unless --replace says so. Times, losses and answers are planted (`tests/harness/planted.py`); `gpu` is

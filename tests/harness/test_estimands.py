@@ -158,7 +158,7 @@ def test_rounds_without_a_divisor_still_have_several_inputs() -> None:
     [pytest.param(name, marks=pytest.mark.proof if i % 2 else ()) for i, name in enumerate(estimands.WORLDS)],
 )
 def test_both_intervals_hold_their_truth(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On small counts; `tests/bench/estimands.py` prints the table of the documentation."""
+    """On small counts; `benchmarks/estimands.py` prints the table of the documentation."""
     # The typical truth is then known to a twentieth of an interval's half width.
     monkeypatch.setattr(estimands, "LONG_RUN", 1500)
     typical, mean = estimands.shares(estimands.sized(estimands.WORLDS[name], 10, 6), 150)
@@ -195,7 +195,7 @@ def test_capacities_are_judged_apart_from_the_matched_baselines() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["same shape", "matched"])
 def test_where_no_capacity_differs_a_place_has_a_mark_in_one_of_twenty(side: families.Side) -> None:
-    """Among all variants, by Benjamini-Hochberg, it was 0.12 and 0.17; `tests/bench/families.py` prints the table of the docs."""
+    """Among all variants, by Benjamini-Hochberg, it was 0.12 and 0.17; `benchmarks/families.py` prints the table of the docs."""
     maps, lengths = 100, 4
     found = families.false_marks(side, families.KINDS["loss, 5 seeds"], maps)
     assert found.points <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / (maps * lengths))

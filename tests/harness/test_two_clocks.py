@@ -130,7 +130,7 @@ def test_one_process_is_judged_by_cpu_time_beyond_its_own_margin(
     ],
 )
 def test_the_clock_that_decides_holds_the_truth(name: str) -> None:
-    """On small counts; `tests/bench/two_clocks.py` prints the tables of the documentation."""
+    """On small counts; `benchmarks/two_clocks.py` prints the tables of the documentation."""
     found = two_clocks.shares(two_clocks.made(two_clocks.KINDS[name], 1 + MARGIN, 150), 1 + MARGIN)
     assert found.held >= 0.9
     assert found.worse <= 0.06

@@ -1,4 +1,4 @@
-"""Faults that `tests/bench/plant_faults.py` plants: each can be planted still, and has a test. The script runs them."""
+"""Faults that `benchmarks/plant_faults.py` plants: each can be planted still, and has a test. The script runs them."""
 
 from __future__ import annotations
 

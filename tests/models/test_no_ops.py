@@ -210,7 +210,7 @@ def test_a_batch_that_takes_only_no_ops_computes_no_expert() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("balance", BALANCES)
 def test_a_short_training_run_holds_the_share(balance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The benchmark (tests/bench/no_op_share.py) in small. With the balance over real experts alone, `loss` ends at 0.005."""
+    """The benchmark (benchmarks/no_op_share.py) in small. With the balance over real experts alone, `loss` ends at 0.005."""
     for name, value in (("BATCH", 8), ("LENGTH", 32), ("LAST", 30), ("APART", 2e-5)):
         monkeypatch.setattr(no_op_share, name, value)
     settings = {"no_op": "identity", "no_op_logits": "own", "balance": balance, "capacity": 0.5, "seed": 0}

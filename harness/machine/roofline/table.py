@@ -15,7 +15,7 @@ from modbench.harness.core.immutable import Frozen
 from modbench.harness.machine.roofline.work import EXTENTS, Kind, Listed, Work
 
 # How far a ratio of predicted times lies from the measured one: within this share in 79 of 80 pairs, by
-# `tests/bench/predicted.py` on the machine of docs/method-load.md without load.
+# `benchmarks/predicted.py` on the machine of docs/method-load.md without load.
 RATIO_ERROR = 0.15
 # At lengths up to this one the predicted gain of a routed model is too high by these shares: measured at T = 128 on two shared
 # cores at load 5 to 11, commit 97bbf18. Its Python code is counted as a mean over dense and routed blocks.

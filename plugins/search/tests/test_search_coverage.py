@@ -1,4 +1,4 @@
-"""A search as a whole finds the planted line as surely as the whole grid, for half of its time (tests/bench/search.py)."""
+"""A search as a whole finds the planted line as surely as the whole grid, for half of its time (benchmarks/search.py)."""
 
 from __future__ import annotations
 

@@ -248,7 +248,7 @@ def test_the_places_do_not_depend_on_the_order_of_the_seeds() -> None:
 
 @pytest.mark.parametrize("name", [name for name, _ in bench.worlds()])
 def test_its_interval_holds_the_truth(name: str) -> None:
-    """On small counts; `tests/bench/exchange.py` prints the table of the documentation."""
+    """On small counts; `benchmarks/exchange.py` prints the table of the documentation."""
     world = dict(bench.worlds())[name]
     made = bench.shares(world, 120)
     assert made.held >= 0.9

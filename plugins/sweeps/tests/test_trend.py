@@ -175,7 +175,7 @@ def test_forecasts_hold_and_so_do_most_of_the_narrowest() -> None:
         assert ahead.high is not None
         made.append((ahead.high - ahead.low, ahead.low <= then <= ahead.high))
     held = [each for _, each in sorted(made)]
-    # Monte-Carlo errors: 0.01, and 0.043 of the narrowest 65, of which 0.86 hold (`tests/bench/trend.py`).
+    # Monte-Carlo errors: 0.01, and 0.043 of the narrowest 65, of which 0.86 hold (`benchmarks/trend.py`).
     assert np.mean(held) == pytest.approx(0.95, abs=0.02)
     assert np.mean(held[:65]) > 0.8
 

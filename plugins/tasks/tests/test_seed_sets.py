@@ -87,7 +87,7 @@ def test_the_simulated_verdicts_are_those_of_a_report() -> None:
 
 
 def test_who_takes_the_newest_set_errs_twice_as_often_as_who_pools() -> None:
-    """Equal variants, 4,000 runs; `tests/bench/seed_sets.py` has all kinds."""
+    """Equal variants, 4,000 runs; `benchmarks/seed_sets.py` has all kinds."""
     found = bench.errors(bench.World(bench.plateau), 4000)
     error = math.sqrt(0.05 * 0.95 / 4000)
     assert found["pooled, looks planned"] < 0.05 + 3 * error
