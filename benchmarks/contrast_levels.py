@@ -1,6 +1,6 @@
 """What would a simpler rule of verdicts cost? Levels of better, worse and equivalent, families, and interim analyses, simulated.
 
-    python benchmarks/contrast_levels.py                   # two minutes on one core
+    python benchmarks/contrast_levels.py                   # a minute on one core
     python benchmarks/contrast_levels.py --repeats 500     # does it run? the figures say little
 
 Planted effects (nothing is timed): processes differ by 1 %, the margin is 2 %. Pairs of a family share their baseline. One pair
@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from printing import head, row
 from scipy import special
 
 from modbench.harness.stats.interim import LEVEL, analysis_at, schedule
@@ -24,23 +25,17 @@ from modbench.harness.stats.verdicts import Rule
 MARGIN, SD = 0.02, 0.01
 EDGE = math.log1p(MARGIN)
 OURS = Rule("time", MARGIN)
-NUMBERS, FAMILIES = (3, 5, 10, 12, 30), (1, 4, 8, 34)
+NUMBERS, FAMILIES = (5, 12), (1, 8, 34)
 # Blocks of `modbench ab`, and their standard deviations.
-BLOCKS, SPREADS = 30, (0.01, 0.015, 0.025)
+BLOCKS, SPREADS = 30, (0.015, 0.025)
 
 
 class Said(NamedTuple):
-    """Which pairs have which verdict, by repetition and pair; what has none of them is inconclusive.
-
-    Attributes:
-        beyond: better or worse.
-        equal: equivalent.
-        open: different, and its size is open.
-    """
+    """Which pairs are better or worse, equivalent, or marked at all, by repetition and pair."""
 
     beyond: Bools
     equal: Bools
-    open: Bools
+    mark: Bools
 
 
 Judge = Callable[[Floats, Floats, int], Said]
@@ -59,9 +54,9 @@ def ours(means_RF: Floats, errors_RF: Floats, n: int) -> Said:
     """95 % and Holm for a difference, 90 % for equivalence."""
     shown_RF = holm(2 * special.stdtr(n - 1, -abs(means_RF) / errors_RF)) <= LEVEL
     wide_RF, narrow_RF = (special.stdtrit(n - 1, 1 - tail) * errors_RF for tail in (LEVEL / 2, LEVEL))
-    grid_point = OURS.lies(Ends(means_RF - wide_RF, means_RF + wide_RF, means_RF - narrow_RF, means_RF + narrow_RF))
-    equal_RF, beyond_RF = np.asarray(grid_point.inside), shown_RF & np.asarray(grid_point.above | grid_point.below)
-    return Said(beyond_RF, equal_RF, shown_RF & ~beyond_RF & ~equal_RF)
+    lies = OURS.lies(Ends(means_RF - wide_RF, means_RF + wide_RF, means_RF - narrow_RF, means_RF + narrow_RF))
+    equal_RF, beyond_RF = np.asarray(lies.inside), shown_RF & np.asarray(lies.above | lies.below)
+    return Said(beyond_RF, equal_RF, shown_RF & ~equal_RF)
 
 
 def one_interval(level: Callable[[int], float]) -> Judge:
@@ -69,15 +64,15 @@ def one_interval(level: Callable[[int], float]) -> Judge:
 
     def rule(means_RF: Floats, errors_RF: Floats, n: int) -> Said:
         half_RF = special.stdtrit(n - 1, 1 - level(means_RF.shape[1]) / 2) * errors_RF
-        equal_RF, beyond_RF = abs(means_RF) + half_RF < EDGE, abs(means_RF) - half_RF > EDGE
-        return Said(beyond_RF, equal_RF, (abs(means_RF) > half_RF) & ~beyond_RF & ~equal_RF)
+        equal_RF = abs(means_RF) + half_RF < EDGE
+        return Said(abs(means_RF) - half_RF > EDGE, equal_RF, (abs(means_RF) > half_RF) & ~equal_RF)
 
     return rule
 
 
 RULES: dict[str, Judge] = {
-    "ours": ours,
-    "one interval of the family": one_interval(lambda pairs: LEVEL / pairs),
+    "**ours**": ours,
+    "one, level divided by the pairs": one_interval(lambda pairs: LEVEL / pairs),
     "one of 90 %": one_interval(lambda _: 2 * LEVEL),
     "one of 95 %": one_interval(lambda _: LEVEL),
 }
@@ -92,47 +87,37 @@ def drawn(n: int, pairs: int, repeats: int) -> Iterator[tuple[Floats, Floats]]:
         yield values_RFN.mean(axis=2), values_RFN.std(axis=2, ddof=1) / math.sqrt(n)
 
 
-def shares(n: int, pairs: int, repeats: int) -> dict[str, dict[str, float]]:
-    """By rule how often it errs, and how often it finds what is there."""
-    counts = {name: dict[str, list[float]]() for name in RULES}
+def shares(rule: Judge, n: int, pairs: int, repeats: int) -> list[float]:
+    """How often a rule errs, and how often it finds what is there, as the columns of the table."""
+    found = []
     for means_RF, errors_RF in drawn(n, pairs, repeats):
-        for name, rule in RULES.items():
-            told = counts[name]
-
-            def count(key: str, each: Bools, told: dict[str, list[float]] = told) -> None:
-                told.setdefault(key, []).append(float(np.mean(each)))
-
-            none = rule(means_RF, errors_RF, n)
-            count("any mark", np.any(none.beyond | none.open, axis=1))
-            count("equal: equivalent", none.equal[:, 0])
-            count("any beyond", np.any(rule(means_RF + EDGE, errors_RF, n).beyond, axis=1))
-            for slower in (0.01, MARGIN, 0.03, 0.05):
-                effect_F = np.where(np.arange(pairs) == 0, math.log1p(slower), 0.0)
-                found = rule(means_RF + effect_F, errors_RF, n)
-                count(f"{slower:+.0%}: worse", found.beyond[:, 0])
-                count(f"{slower:+.0%}: equivalent", found.equal[:, 0])
-                count(f"{slower:+.0%}: shown", (found.beyond | found.open)[:, 0])
-    return {name: {key: float(np.mean(each)) for key, each in told.items()} for name, told in counts.items()}
+        none = rule(means_RF, errors_RF, n)
+        slower = [
+            rule(means_RF + np.where(np.arange(pairs) == 0, math.log1p(by), 0.0), errors_RF, n)
+            for by in (MARGIN, 0.03, 0.05)
+        ]
+        columns = [each.beyond[:, 0] for each in slower]
+        columns[1:1] = [slower[0].equal[:, 0]]
+        found.append([np.mean(each) for each in (np.any(none.mark, axis=1), *columns, none.equal[:, 0])])
+    return [float(share) for share in np.mean(found, axis=0)]
 
 
-class Ended(NamedTuple):
-    """How comparisons with interim analyses end.
+def print_rules(repeats: int) -> None:
+    """Print what the rules cost, by processes and family."""
+    columns = "+2 %: *worse*", "+2 %: *equivalent*", "+3 %: *worse*", "+5 %: *worse*", "equal: *equivalent*"
+    head("processes", "pairs", "interval", "none differs: any mark", *columns)
+    for n in NUMBERS:
+        for pairs in FAMILIES:
+            for name, rule in RULES.items():
+                row(n, pairs, name, *(f"{share:.3f}" for share in shares(rule, n, pairs, repeats)))
 
-    Attributes:
-        beyond: share that is worse.
-        equal: share that is equivalent.
-        open: share that is different with its size open, at the last analysis.
-        blocks: mean number, if the first of *worse* and *equivalent* ends it.
+
+def looked(looks: int, slower: float, spread: float, repeats: int) -> tuple[float, float, float]:
+    """Blocks are looked at several times, until one pair is decided by `ours` at the levels of its analyses.
+
+    Returns:
+        The share that is worse, the share that is equivalent, and the mean number of blocks.
     """
-
-    beyond: float
-    equal: float
-    open: float
-    blocks: float
-
-
-def looked(looks: int, slower: float, spread: float, repeats: int) -> Ended:
-    """Blocks are looked at several times, until one pair is decided by `ours` at the levels of its analyses."""
     numbers = schedule(BLOCKS, looks)
     values_RN = np.random.default_rng(0).normal(math.log1p(slower), spread, (repeats, BLOCKS))
     beyond_R, equal_R, blocks_R = (np.zeros(repeats, kind) for kind in (bool, bool, int))
@@ -146,54 +131,20 @@ def looked(looks: int, slower: float, spread: float, repeats: int) -> Ended:
         blocks_R[going_R] = n
         equal_R |= going_R & (means_R + narrow_R < EDGE)
         beyond_R |= going_R & (means_R - wide_R > EDGE)
-    open_R = ~(beyond_R | equal_R) & (means_R > wide_R)
-    return Ended(*(float(each.mean()) for each in (beyond_R, equal_R, open_R, blocks_R)))
-
-
-def cell(share: float, repeats: int) -> str:
-    """A share with its simulation error, where that can be seen."""
-    error = math.sqrt(share * (1 - share) / repeats)
-    return f"{share:.3f}" + f" ± {error:.3f}" * (error >= 0.0005)
-
-
-def rows(heads: Sequence[str]) -> None:
-    print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
-
-
-def print_rules(repeats: int) -> None:
-    """Print what the rules cost, by processes and family."""
-    keys = {
-        "any mark": "none differs: any mark",
-        "any beyond": "all +2 %: any *worse*",
-        "+2%: worse": "+2 %: *worse*",
-        "+2%: equivalent": "+2 %: *equivalent*",
-        "+3%: worse": "+3 %: *worse*",
-        "+3%: shown": "+3 %: shown",
-        "+5%: worse": "+5 %: *worse*",
-        "+1%: equivalent": "+1 %: *equivalent*",
-        "equal: equivalent": "equal: *equivalent*",
-    }
-    rows(["processes", "pairs", "rule", *keys.values()])
-    for n in NUMBERS:
-        for pairs in FAMILIES:
-            for name, found in shares(n, pairs, repeats).items():
-                cells = [cell(found[key], repeats) for key in keys]
-                print(f"| {n} | {pairs} | {name} | {' | '.join(cells)} |", flush=True)
+    return float(beyond_R.mean()), float(equal_R.mean()), float(blocks_R.mean())
 
 
 def print_looks(repeats: int) -> None:
     """Print what interim analyses cost and save."""
-    slowdowns = (0.0, 0.01, MARGIN, 0.03, 0.05)
-    rows(["block sd", "analyses", *(f"{each:+.0%}: *worse* · *equivalent* · size open; blocks" for each in slowdowns)])
+    slowdowns = (0.0, MARGIN, 0.03, 0.05)
+    head("block sd", "analyses", *(f"{each:+.0%}: *worse* · *equivalent*; blocks" for each in slowdowns))
     for spread in SPREADS:
         for looks in (1, 4, 20):
             found = [looked(looks, slower, spread, repeats) for slower in slowdowns]
-            cells = [f"{a:.3f} · {b:.3f} · {c:.3f}; {blocks:.1f}" for a, b, c, blocks in found]
-            print(f"| {spread:.1%} | {looks} | {' | '.join(cells)} |", flush=True)
+            row(f"{spread:.1%}", looks, *(f"{worse:.3f} · {equal:.3f}; {n:.1f}" for worse, equal, n in found))
 
 
 def main() -> None:
-    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20000, help="of each cell, in thousands (%(default)s)")
     repeats = 1000 * math.ceil(parser.parse_args().repeats / 1000)

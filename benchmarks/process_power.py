@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from printing import head, row
 
 from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, TwoStage
 from modbench.harness.planning.load_suite import load_suite
@@ -53,10 +54,9 @@ class Result:
 
 def designs() -> dict[str, Design]:
     """The designs of the table, the presets among them."""
-    quick = load_suite("quick").protocol_size
-    draft = EFFORTS["draft"]
-    found = {"3 x 6": Design(3, 6), "3 x 20": Design(3, 20), f"draft, {draft[0]} x {draft[1]}": Design(*draft)}
-    found |= {"5 x 30": Design(5, 30), "15 x 10": Design(15, 10), f"quick, {quick[0]} x {quick[1]}": Design(*quick)}
+    found = {f"{size[0]} x {size[1]}": Design(*size) for size in ((3, 6), (3, 20), (5, 30), (15, 10))}
+    for name, size in (("quick", load_suite("quick").protocol_size), ("draft", EFFORTS["draft"])):
+        found[f"{name}, {size[0]} x {size[1]}"] = Design(*size)
     for effort, rule in TWO_STAGE.items():
         processes, rounds = EFFORTS[effort]
         for variants in (1, 8):
@@ -144,16 +144,30 @@ def _samples(logs: Sequence[float] | np.ndarray) -> Columns:
     }
 
 
-def advice(comparisons: int) -> None:
+def print_designs(comparisons: int, within: float) -> None:
+    """Print power and coverage by processes and rounds."""
+    columns = "*worse* at +3 %", "covered", "processes made, 5–95 %", "most asked, capped"
+    head("processes x rounds", "between processes", *columns)
+    for name, design in designs().items():
+        for sd in (0.005, 0.01):
+            found = simulate(design, comparisons, sd=sd, within=within)
+            low, high = np.percentile(found.made, (5, 95))
+            capped = ""
+            if design.pilot is not None:
+                cut = np.mean([each > design.pilot.most_processes for each in found.asked])
+                capped = f"{max(found.asked)}, {cut:.0%}"
+            numbers = f"{np.mean(found.made):.1f}, {low:.0f}–{high:.0f}"
+            row(name, f"{sd:.1%}", f"{found.worse:.2f}", f"{found.covered:.3f}", numbers, capped)
+
+
+def print_advice(comparisons: int) -> None:
     """Print how often fresh runs decide that make as many processes as they are told to."""
     pilots = (0, 3, 5, 8, 10)
-    heads = ["known", *(f"estimated from {n}" for n in pilots[1:])]
-    print(f"\n| effect, sd of a process | {' | '.join(heads)} |\n| --- |{' --- |' * len(heads)}")
+    head("effect, sd of a process", "known", *(f"estimated from {n}" for n in pilots[1:]))
     for sd in (0.02, 0.04):
         for share in (0.0, 0.01, 0.02, 0.03):
             found = [advised(n, math.log1p(share), sd, comparisons) for n in pilots]
-            cells = [f"{decided:.2f}, {number:.0f}" for decided, number in found]
-            print(f"| {share:.0%}, {sd:.0%} | {' | '.join(cells)} |", flush=True)
+            row(f"{share:.0%}, {sd:.0%}", *(f"{decided:.2f}, {number:.0f}" for decided, number in found))
 
 
 def main() -> None:
@@ -161,25 +175,9 @@ def main() -> None:
     parser.add_argument("--comparisons", type=int, default=1000)
     parser.add_argument("--within", type=float, default=0.0145, help="standard deviation between blocks (%(default)s)")
     options = parser.parse_args()
-    print(f"{options.comparisons} comparisons each; blocks of a process differ by {options.within:.2%}\n")
-    print(
-        "| processes x rounds | between processes | *worse* at +3 % | covered | processes made, 5–95 % | most asked, capped |"
-    )
-    print("| --- | --- | --- | --- | --- | --- |")
-    for name, design in designs().items():
-        for sd in (0.005, 0.01):
-            found = simulate(design, options.comparisons, sd=sd, within=options.within)
-            low, high = np.percentile(found.made, (5, 95))
-            capped = ""
-            if design.pilot is not None:
-                cut = np.mean([each > design.pilot.most_processes for each in found.asked])
-                capped = f"{max(found.asked)}, {cut:.0%}"
-            print(
-                f"| {name} | {sd:.1%} | {found.worse:.2f} | {found.covered:.3f} | "
-                f"{np.mean(found.made):.1f}, {low:.0f}–{high:.0f} | {capped} |",
-                flush=True,
-            )
-    advice(options.comparisons)
+    print_designs(options.comparisons, options.within)
+    print()
+    print_advice(options.comparisons)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import estimands
-import families
 import pandas as pd
-import preempted
 import pytest
+import verdict_errors
 from planted import planted_suite, stored
 from simulate import MARGIN, World, covered, pairs, words
 
@@ -155,13 +153,13 @@ def test_rounds_without_a_divisor_still_have_several_inputs() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.proof if i % 2 else ()) for i, name in enumerate(estimands.WORLDS)],
+    [pytest.param(name, marks=pytest.mark.proof if i % 2 else ()) for i, name in enumerate(verdict_errors.ESTIMANDS)],
 )
 def test_both_intervals_hold_their_truth(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On small counts; `benchmarks/estimands.py` prints the table of the documentation."""
+    """On small counts; `benchmarks/verdict_errors.py` prints the table of the documentation."""
     # The typical truth is then known to a twentieth of an interval's half width.
-    monkeypatch.setattr(estimands, "LONG_RUN", 1500)
-    typical, mean = estimands.shares(estimands.sized(estimands.WORLDS[name], 10, 6), 150)
+    monkeypatch.setattr(verdict_errors, "LONG_RUN", 1500)
+    typical, mean = verdict_errors.both_held(verdict_errors.ESTIMANDS[name], 10, 6, 150)
     assert typical >= 0.9
     assert mean >= 0.9
 
@@ -170,7 +168,7 @@ def test_both_intervals_hold_their_truth(name: str, monkeypatch: pytest.MonkeyPa
 def test_a_verdict_does_not_depend_on_the_neighbours() -> None:
     """A true +3 %, alone and beside seven variants that equal the anchor."""
     world = World(processes=5, rounds=8)
-    alone, beside = (families.told_apart(world, neighbours, 60) for neighbours in (0, 7))
+    alone, beside = (verdict_errors.told_apart(world, neighbours, 60) for neighbours in (0, 7))
     assert alone[0] >= 0.9
     assert beside[0] >= 0.9
     assert beside[2] <= 0.05
@@ -178,7 +176,7 @@ def test_a_verdict_does_not_depend_on_the_neighbours() -> None:
 
 def test_capacities_are_judged_apart_from_the_matched_baselines() -> None:
     """Of nine variants at a place: four capacities, four matched baselines, and four pairs of equal cost."""
-    plan = families.planned()
+    plan = verdict_errors.planned()
     for comparison in plan.comparisons:
         base = comparison.variants[0]
         found = grouped(
@@ -194,10 +192,10 @@ def test_capacities_are_judged_apart_from_the_matched_baselines() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["same shape", "matched"])
-def test_where_no_capacity_differs_a_place_has_a_mark_in_one_of_twenty(side: families.Side) -> None:
-    """Among all variants, by Benjamini-Hochberg, it was 0.12 and 0.17; `benchmarks/families.py` prints the table of the docs."""
+def test_where_no_capacity_differs_a_place_has_a_mark_in_one_of_twenty(side: verdict_errors.Side) -> None:
+    """By Benjamini-Hochberg among all variants it was 0.12 and 0.17; `benchmarks/verdict_errors.py` has the table."""
     maps, lengths = 100, 4
-    found = families.false_marks(side, families.KINDS["loss, 5 seeds"], maps)
+    found = verdict_errors.false_marks(side, verdict_errors.KINDS["loss, 5 seeds"], maps)
     assert found.points <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / (maps * lengths))
     assert found.more <= 0.05
 
@@ -219,6 +217,6 @@ def test_other_metrics_and_places_are_no_neighbours(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_disturbance_that_moves_nothing_costs_nothing() -> None:
     """A fifth of all samples waits for a processor, in all variants alike."""
-    undecided, misses = preempted.lost(replace(World(), preempted=0.2), 150)
+    undecided, misses = verdict_errors.lost(replace(World(), preempted=0.2), 150)
     assert undecided <= 0.1
     assert misses <= 0.1

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-import two_clocks
+import verdict_errors
 from simulate import World, pairs
 
 from modbench.harness.stats import noise, paired
@@ -130,8 +130,8 @@ def test_one_process_is_judged_by_cpu_time_beyond_its_own_margin(
     ],
 )
 def test_the_clock_that_decides_holds_the_truth(name: str) -> None:
-    """On small counts; `benchmarks/two_clocks.py` prints the tables of the documentation."""
-    found = two_clocks.shares(two_clocks.made(two_clocks.KINDS[name], 1 + MARGIN, 150), 1 + MARGIN)
+    """On small counts; `benchmarks/verdict_errors.py` prints the table of the documentation."""
+    found = verdict_errors.judged(verdict_errors.CLOCKS[name], 1 + MARGIN, 150)
     assert found.held >= 0.9
     assert found.worse <= 0.06
 
