@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rivals import llama, logits_of, loss, named_as_llama, tokens
 from torch import Tensor, nn
+from transformers_llama import llama, logits_of, loss, named_as_llama, tokens
 
 from modbench.harness.core.config import ModelConfig
 from modbench.models.dense import Dense
