@@ -4,27 +4,29 @@
     python benchmarks/predicted.py --quick    # under one minute: T up to 512, d up to 256
 
 The peaks by shape are measured first, on grids of their own. Then dense and MoD are timed in turn, in one process and one thread;
-of each the fastest call counts, as of every peak. Two tables follow: predicted over measured seconds of every call, and the ratio
-dense over MoD as it was promised by FLOPs, as it is predicted and as it was measured; and the shares within 15 %.
+of each the fastest call counts, as of every peak. The table has predicted and measured milliseconds of every call, and the ratio
+dense over MoD as FLOPs promise it, as it is predicted and as it was measured. The shares within 15 % are in docs/method-ideal.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import math
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
+from printing import head, row
+from torch import Tensor
 
 from modbench.harness.call.operator_peaks import clock_of, measure
 from modbench.harness.call.operators import of_real_tensors
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, GridPoint
-from modbench.harness.machine import environment
 from modbench.harness.machine.roofline.table import Table
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue
@@ -74,90 +76,64 @@ def theoretical(dense: Case, mod: Case, *, training: bool) -> float:
     return theirs / mine
 
 
-def compare(
-    table: Table, width: int, seq_len: int, seconds: float, clock: Callable[[], float]
-) -> list[dict[str, object]]:
+class Row(NamedTuple):
+    """A call, and how it compares with dense's; `theoretical` is None for dense itself."""
+
+    name: str
+    predicted_s: float
+    measured_s: float
+    theoretical: float | None
+    predicted: float
+    measured: float
+
+
+def compare(table: Table, width: int, seq_len: int, seconds: float, clock: Callable[[], float]) -> Iterator[Row]:
     """Rows of one shape: forward and step, every variant."""
-    rows: list[dict[str, object]] = []
     cases = variants(width, seq_len)
     for work in ("forward", "step"):
         training = work == "step"
         calls: dict[str, Callable[[], object]] = {}
         for name, case in cases.items():
             subject = Subject(case, 0)
-            tokens_BT = subject.inputs(0, 1)[0]
             subject.module.train(training)
-            run = subject.train_step if training else subject.forward
-            calls[name] = lambda run=run, tokens_BT=tokens_BT: run(tokens_BT)  # type: ignore[misc]
+            call: Callable[[Tensor], object] = subject.train_step if training else subject.forward
+            calls[name] = partial(call, subject.inputs(0, 1)[0])
         measured = fastest(calls, seconds, clock)
         predicted = {name: table.seconds(of_real_tensors(case, 0, training=training)) for name, case in cases.items()}
         for name, case in cases.items():
-            row: dict[str, object] = {"d": width, "T": seq_len, "work": work, "variant": name}
-            row |= {"predicted_s": predicted[name], "measured_s": measured[name]}
-            if name != "dense":
-                row |= {
-                    "theoretical": theoretical(cases["dense"], case, training=training),
-                    "attainable": predicted["dense"] / predicted[name],
-                    "measured": measured["dense"] / measured[name],
-                }
-            rows.append(row)
-            print(line(row), flush=True)
-    return rows
+            promised = None if name == "dense" else theoretical(cases["dense"], case, training=training)
+            ratios = predicted["dense"] / predicted[name], measured["dense"] / measured[name]
+            yield Row(f"d {width}, T {seq_len}, {work}, {name}", predicted[name], measured[name], promised, *ratios)
 
 
-def line(row: dict[str, object]) -> str:
-    predicted, measured = float(row["predicted_s"]), float(row["measured_s"])  # type: ignore[arg-type]
-    cells = [f"d {row['d']}, T {row['T']}", f"{row['work']}", f"{row['variant']}"]
-    cells += [f"{1e3 * predicted:.2f}", f"{1e3 * measured:.2f}", f"{predicted / measured:.2f}"]
-    if "theoretical" in row:
-        matched_baselines = [float(row[key]) for key in ("theoretical", "attainable", "measured")]  # type: ignore[arg-type]
-        cells += [
-            *(f"{matched:.2f}" for matched in matched_baselines),
-            f"{matched_baselines[1] / matched_baselines[2]:.2f}",
-        ]
-    else:
-        cells += [""] * 4
-    return f"| {' | '.join(cells)} |"
-
-
-def near(values: list[float]) -> str:
+def near(values: Sequence[float]) -> str:
     within = sum(abs(value - 1) <= NEAR for value in values)
-    return f"{within} of {len(values)} ({within / len(values):.0%})"
+    return f"{within} of {len(values)}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller shapes, under a minute")
-    parser.add_argument("--seconds", type=float, help="seconds for each shape and workload (3; 0.8 with --quick)")
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: the thread's CPU time, where the machine is not quiet"
     )
-    parser.add_argument("--json", type=Path, metavar="PATH", help="save table and rows here")
     options = parser.parse_args()
     torch.set_num_threads(1)
     start = time.perf_counter()
     table = measure("fp32", 1)
-    print(f"peaks by shape: {len(table.points)} points, {table.passes} passes, {time.perf_counter() - start:.1f} s\n")
-    widths, lengths = (QUICK_WIDTHS, QUICK_LENGTHS) if options.quick else (WIDTHS, LENGTHS)
-    seconds = options.seconds or (0.8 if options.quick else 3.0)
-    print("| shape | work | variant | predicted ms | measured ms | p/m | theoretical | predicted | measured | a/m |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    rows = [
-        row
-        for width in widths
-        for seq_len in lengths
-        for row in compare(table, width, seq_len, seconds, CLOCKS[options.clock])
-    ]
-    times = [float(row["predicted_s"]) / float(row["measured_s"]) for row in rows]  # type: ignore[arg-type]
-    pairs = [row for row in rows if "theoretical" in row]
-    print(f"\nwithin {NEAR:.0%}, {time.perf_counter() - start:.0f} s, {options.clock} time:")
-    print(f"- predicted seconds of the measured: {near(times)}")
-    for matched in ("attainable", "theoretical"):
-        ratios = [float(row[matched]) / float(row["measured"]) for row in pairs]  # type: ignore[arg-type]
-        print(f"- {matched} ratio of the measured ratio: {near(ratios)}")
-    if options.json:
-        content = {"machine": environment.collect(), "table": table.model_dump(), "rows": rows}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    widths, lengths, seconds = (QUICK_WIDTHS, QUICK_LENGTHS, 0.8) if options.quick else (WIDTHS, LENGTHS, 3.0)
+    head("call", "predicted ms", "measured ms", "theoretical", "predicted", "measured")
+    rows: list[Row] = []
+    for width, seq_len in itertools.product(widths, lengths):
+        for each in compare(table, width, seq_len, seconds, CLOCKS[options.clock]):
+            rows.append(each)
+            ratios = ("" if ratio is None else f"{ratio:.2f}" for ratio in each[3:])
+            row(each.name, f"{1e3 * each.predicted_s:.2f}", f"{1e3 * each.measured_s:.2f}", *ratios)
+    pairs = [each for each in rows if each.theoretical is not None]
+    print(f"\nWithin {NEAR:.0%} of the measured, {time.perf_counter() - start:.0f} s, {options.clock} time:")
+    print(f"- predicted ratio: {near([each.predicted / each.measured for each in pairs])}")
+    print(f"- theoretical ratio: {near([(each.theoretical or 0.0) / each.measured for each in pairs])}")
+    print(f"- predicted seconds: {near([each.predicted_s / each.measured_s for each in rows])}")
 
 
 if __name__ == "__main__":

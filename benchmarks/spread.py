@@ -5,49 +5,42 @@
 
 Prints a Markdown table for docs/method-confirm.md: the deviation over seeds of dense, of MoD and of their difference seed by
 seed, where only the weights vary, only the text, only its last tenth, or everything; where the two models start from weights of
-their own; where the text is drawn otherwise; where weights are averaged; where the rate falls otherwise. Losses do not depend on
-what else runs; with eight seeds it takes about an hour of a core.
+their own; where the text is drawn otherwise; where weights are averaged. Losses do not depend on what else runs; with eight
+seeds it takes about an hour of a core.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
+from printing import head, row
 from torch import Tensor
 from torch.nn import functional as F
 
 from modbench import api
 from modbench.harness.call.subject.subject import Subject
-from modbench.harness.core.train_plan import learning_rate
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.text.tokens import encode
 from modbench.harness.registry import catalogue
-from modbench.harness.training import trainer as training
+from modbench.harness.stats.power import Floats
 from modbench.harness.training.batches import Batch, Windows
 from modbench.harness.training.held_out import calibrate, set_progress
 from modbench.harness.training.trainer import Trainer
 
 FLOPS, WIDTH, RATE = 1e12, 64, 2.0
 # Shares of the run over which weights are averaged, exponentially.
-AVERAGED = (0.05, 0.1, 0.2)
-COOL_DOWN = 0.4
+AVERAGED = (0.05, 0.2)
 # From a seed to that of the weights of a model that shares them with no other.
 OWN = 1000
-# How far apart, in tokens, windows may lie that count as the same place of the text.
-NEAR = 1000
-GRID_POINTS = 8000
 
 
 @dataclass(frozen=True)
@@ -60,10 +53,7 @@ class Setting:
         text: whether the seed draws the text.
         text_from: the share of the run from which on it does; before, all seeds read the same.
         shared: whether dense and MoD of one seed start from equal weights where shapes agree.
-        drawn: how: every window anywhere (`anywhere`), each from a stratum of its own (`strata`), or for all models from the same
-            places of the text at the same share of the run (`share`).
-        cool_down: whether the rate stays, and falls over the last 40 % of the run, instead of following a cosine.
-        batch_size: sequences per step.
+        strata: whether each window is drawn from a stratum of its own, instead of anywhere.
     """
 
     name: str
@@ -71,9 +61,7 @@ class Setting:
     text: bool = True
     text_from: float = 0.0
     shared: bool = True
-    drawn: str = "anywhere"
-    cool_down: bool = False
-    batch_size: int = 4
+    strata: bool = False
 
 
 SETTINGS = (
@@ -82,34 +70,26 @@ SETTINGS = (
     Setting("only the text varies", weights=False),
     Setting("only the last tenth of the text varies", weights=False, text_from=0.9),
     Setting("initial weights of its own for each model", shared=False),
-    Setting("each window from a stratum of its own", drawn="strata"),
-    Setting("the same places of the text at the same share of the run", drawn="share"),
-    Setting("the rate stays, and falls over the last 40 %", cool_down=True),
-    Setting("twice the batch, half the steps", batch_size=8),
+    Setting("each window from a stratum of its own", strata=True),
 )
 
 
 class Text(Windows):
     """Windows that are drawn as a setting says."""
 
-    drawn = "anywhere"
+    strata = False
     text_from = 0.0
 
     def train(self, step: int) -> Batch:
         """The batch of a step."""
         if step < self.text_from * self.run.steps:
             return Windows(self.tokens, self.run, 0).train(step)
+        if not self.strata:
+            return super().train(step)
         n, size = len(self.tokens.train) - self.run.seq_len, self.run.batch_size
         number = np.arange(step * size, (step + 1) * size)
-        if self.drawn == "anywhere":
-            return super().train(step)
-        if self.drawn == "strata":
-            order_N, within_N = self._strata((self.run.steps + 1) * size)
-            starts = (order_N[number] + within_N[number]) / len(order_N) * n
-        else:
-            grid_points = np.random.default_rng((self.seed, 0)).integers(0, n, GRID_POINTS)
-            here = (number / ((self.run.steps + 1) * size) * GRID_POINTS).astype(int)
-            starts = grid_points[here] + np.random.default_rng((self.seed, step, 1)).integers(-NEAR, NEAR, size)
+        order_N, within_N = self._strata((self.run.steps + 1) * size)
+        starts = (order_N[number] + within_N[number]) / len(order_N) * n
         return self._cut(self.tokens.train, np.clip(starts.astype(np.int64), 0, n - 1))
 
     @functools.lru_cache(maxsize=1)  # noqa: B019  # one per process
@@ -118,8 +98,8 @@ class Text(Windows):
         return rng.permutation(number), rng.random(number)
 
 
-def trained(planned: tuple[str, Setting, int]) -> dict[str, list[float]]:
-    """Train one model; return its held-out losses by window, by what was done to its weights."""
+def trained(planned: tuple[str, Setting, int]) -> dict[str, float]:
+    """Train one model; return its held-out loss in nats per token, by what was done to its weights."""
     model, setting, seed = planned
     torch.set_num_threads(1)
     job = _job(model)
@@ -127,12 +107,11 @@ def trained(planned: tuple[str, Setting, int]) -> dict[str, list[float]]:
     assert job.protocol.train is not None
     cost = case_cost(case)
     assert cost is not None
-    steps = round(FLOPS / cost.train_step * 4 / setting.batch_size)
+    steps = round(FLOPS / cost.train_step)
     run = job.protocol.train.model_copy(
         update={
             "steps": steps,
             "looks": steps,
-            "batch_size": setting.batch_size,
             "lr": RATE * job.protocol.train.lr,
             "rate_from": None,
             "held_out": "all",
@@ -140,7 +119,7 @@ def trained(planned: tuple[str, Setting, int]) -> dict[str, list[float]]:
     )
     text = catalogue.load("corpora", job.protocol.corpus).read(job.protocol.corpus_path)
     windows = Text(encode(text, run.tokenizer, 256), run, seed if setting.text else 0)
-    windows.drawn, windows.text_from = setting.drawn, setting.text_from
+    windows.strata, windows.text_from = setting.strata, setting.text_from
     start = seed if setting.weights else 0
     subject = Subject(case, start + OWN * (model != "dense" and not setting.shared), dtype=torch.float32)
     weights = list(subject.module.parameters())
@@ -150,9 +129,7 @@ def trained(planned: tuple[str, Setting, int]) -> dict[str, list[float]]:
         for share, average in averages.items():
             torch._foreach_lerp_(average, [each.detach() for each in weights], 1 / min(step, share * steps))
 
-    rule = _cooling if setting.cool_down else learning_rate
-    with mock.patch.object(training, "learning_rate", rule):
-        Trainer(subject, windows, run, look=look).train()
+    Trainer(subject, windows, run, look=look).train()
     set_progress(subject, 1.0)
     last = [each.detach().clone() for each in weights]
     found = {}
@@ -161,13 +138,8 @@ def trained(planned: tuple[str, Setting, int]) -> dict[str, list[float]]:
             for weight, value in zip(weights, values, strict=True):
                 weight.copy_(value)
         calibrate(subject, windows.train(steps).tokens_BT)
-        found[name] = _losses(subject, windows)
+        found[name] = _loss(subject, windows)
     return found
-
-
-def _cooling(step: int, steps: int, peak: float) -> float:
-    warm = max(1, round(0.1 * steps))
-    return peak * min(1.0, (step + 1) / warm, (steps - step) / steps / COOL_DOWN)
 
 
 @functools.cache
@@ -179,66 +151,42 @@ def _job(model: str) -> Job:
     return next(job for job in jobs if job.made_in == "train" and fits(job.comparison.variants[0]))
 
 
-def _losses(subject: Subject, windows: Windows) -> list[float]:
-    """Held-out loss of each window, in nats per token."""
+def _loss(subject: Subject, windows: Windows) -> float:
     found: list[Tensor] = []
     subject.module.eval()
     with torch.no_grad():
         for batch in windows.val():
             logits_BTV, _ = subject.logits(batch.tokens_BT, causal=subject.case.model != "dense")
-            loss_N = F.cross_entropy(logits_BTV.flatten(0, 1), batch.targets_BT.flatten(), reduction="none")
-            found.append(loss_N.view(batch.tokens_BT.shape).mean(1).double())
-    return torch.cat(found).tolist()
-
-
-def _rows(
-    settings: Sequence[Setting], seeds: Sequence[int], run: Callable[..., Iterator[dict[str, list[float]]]]
-) -> Iterator[tuple[Any, ...]]:
-    jobs = list(itertools.product(("dense", "mod"), settings, seeds))
-    losses = dict(zip(jobs, run(trained, jobs), strict=True))
-    for setting in settings:
-        kinds = losses["dense", setting, seeds[0]] if setting is SETTINGS[0] else {"last": []}
-        for kind in kinds:
-            dense_S, mod_S = (
-                np.array([np.mean(losses[model, setting, seed][kind]) for seed in seeds]) for model in ("dense", "mod")
+            found.append(
+                F.cross_entropy(logits_BTV.flatten(0, 1), batch.targets_BT.flatten(), reduction="none").double()
             )
-            name = setting.name if kind == "last" else f"weights averaged over the last {kind} of the run"
-            yield name, dense_S, mod_S
-    if SETTINGS[0] not in settings:
-        return
-    dense, mod = (
-        np.mean([losses[model, SETTINGS[0], seed]["last"] for seed in seeds], 0) for model in ("dense", "mod")
-    )
-    apart = float(np.std(mod - dense, ddof=1)) / len(dense) ** 0.5
-    alone = float(np.hypot(np.std(mod, ddof=1), np.std(dense, ddof=1))) / len(dense) ** 0.5
-    for model in ("dense", "mod"):
-        windows_SN = np.array([losses[model, SETTINGS[0], seed]["last"] for seed in seeds])
-        halves = np.corrcoef(windows_SN[:, ::2].mean(1), windows_SN[:, 1::2].mean(1))[0, 1]
-        print(f"{model}: correlation over seeds between two halves of the held-out windows: {halves:.2f}.")
-    print(f"Standard error from the {len(dense)} held-out windows: {apart:.4f} nats paired, {alone:.4f} unpaired.\n")
+    return torch.cat(found).mean().item()
+
+
+def rows_of(setting: Setting, seeds: Sequence[int], pool: Executor) -> Iterator[tuple[str, Floats, Floats]]:
+    """Losses of dense and of MoD by seed; of the first setting with averaged weights too."""
+    dense, mod = (list(pool.map(trained, [(model, setting, seed) for seed in seeds])) for model in ("dense", "mod"))
+    for kind in dense[0] if setting is SETTINGS[0] else ("last",):
+        name = setting.name if kind == "last" else f"weights averaged over the last {kind} of the run"
+        yield name, np.array([each[kind] for each in dense]), np.array([each[kind] for each in mod])
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose names have this in them")
     options = parser.parse_args()
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    settings = [each for each in SETTINGS if options.only in each.name]
     os.environ["OMP_NUM_THREADS"] = "1"
+    head("", "dense", "its deviation", "MoD 0.125", "its deviation", "of the difference", "correlation")
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        rows = list(_rows(settings, seeds, pool.map))
-    print("| | dense | its deviation | MoD 0.125 | its deviation | of the difference | correlation |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, dense_S, mod_S in rows:
-        sds = [float(np.std(each, ddof=1)) for each in (dense_S, mod_S, mod_S - dense_S)]
-        correlation = float(np.corrcoef(dense_S, mod_S)[0, 1])
-        print(
-            f"| {name} | {dense_S.mean():.3f} | {sds[0]:.4f} | {mod_S.mean():.3f} | {sds[1]:.4f} | {sds[2]:.4f} | "
-            f"{correlation:+.2f} |"
-        )
+        for setting in (each for each in SETTINGS if options.only in each.name):
+            for name, dense_S, mod_S in rows_of(setting, seeds, pool):
+                sds = [f"{np.std(each, ddof=1):.4f}" for each in (dense_S, mod_S, mod_S - dense_S)]
+                correlation = f"{np.corrcoef(dense_S, mod_S)[0, 1]:+.2f}"
+                row(name, f"{dense_S.mean():.3f}", sds[0], f"{mod_S.mean():.3f}", sds[1], sds[2], correlation)
 
 
 if __name__ == "__main__":

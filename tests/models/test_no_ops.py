@@ -221,37 +221,6 @@ def test_a_short_training_run_holds_the_share(balance: str, monkeypatch: pytest.
     assert run["apart"] < 0.01  # but for nearly equal scores that rounding swaps, a cache changes no logit
 
 
-def test_a_difference_of_decoding_is_told_from_a_choice_that_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted at position 4 of row 1: another choice, then logits that are off without one."""
-    module, x_BT = model().eval(), tokens(3, 9)
-    honest = no_op_share.decode(module, x_BT)
-    assert honest[1] < 1e-4
-    assert honest[2:] == (0.0, 0.0, 0)
-
-    choose, calls = TokenChoiceMLP._choices, 0
-
-    def moved(mlp: TokenChoiceMLP, logit_NX: Tensor, p_NX: Tensor) -> Tensor:
-        nonlocal calls
-        choice_Nk = choose(mlp, logit_NX, p_NX)
-        calls += len(choice_Nk) == 3  # of steps, not of the whole pass
-        if calls == 5:
-            calls += 1
-            choice_Nk[1] = torch.tensor([0, 1]) if choice_Nk[1].sum() > 1 else torch.tensor([2, 3])
-        return choice_Nk
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TokenChoiceMLP, "_choices", moved)
-        _, worst, apart, chose_by, unexplained = no_op_share.decode(module, x_BT)
-    assert worst > no_op_share.APART
-    assert 1 / 27 <= apart <= 5 / 27  # that token, and through attention those after it
-    assert chose_by < 1e-5
-    assert unexplained == 0
-
-    decode = module.decode
-    monkeypatch.setattr(module, "decode", lambda x_B, cache: decode(x_B, cache) + torch.tensor([[0.0], [1.0], [0.0]]))
-    assert no_op_share.decode(module, x_BT)[3:] == (0.0, 1)
-
-
 def step(module: MoDEIntegrated, x_BT: Tensor) -> None:
     module(x_BT).square().mean().backward()
 
