@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from printing import head, row
 
 from modbench.plugins.sweeps.gain.statistics import Rate, crossing, rate
 
 SEEDS, POINTS = (3, 5, 8), (2, 3, 4)
 # Share of the largest dense model's compute that the smallest has.
 SMALLEST = 0.4
-GRID_POINTS = ("anywhere", "identical", "largest")
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=4000)
     runs = parser.parse_args().runs
     models = ", ".join(map(str, POINTS))
-    print(f"| interval holds the truth with {models} dense models | {' | '.join(f'{n} seeds' for n in SEEDS)} |")
-    print("| --- |", " --- |" * len(SEEDS))
+    head(f"interval covers the truth with {models} dense models", *(f"{n} seeds" for n in SEEDS))
     for name, world in (*worlds(), (BENT, World(noise=0.03, exponent=0.34))):
         cells = []
         for n in SEEDS:
@@ -146,7 +145,7 @@ def main() -> None:
             )
             high = f"; {', '.join(f'{each.bias:+.1%}' for each in found)}" if name == BENT else f" ({closed})"
             cells.append(held + high)
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        row(name, *cells)
 
 
 if __name__ == "__main__":

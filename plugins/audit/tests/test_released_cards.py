@@ -109,7 +109,7 @@ def test_every_rebuild_has_a_card() -> None:
 
 
 def test_the_page_has_the_tables_of_the_cards() -> None:
-    """`python benchmarks/audit_tables.py` puts them there."""
+    """`python plugins/audit/tests/audit_tables.py` puts them there."""
     page = PAGE.read_text(encoding="utf-8")
     assert audit_tables.filled(page) == page
     cards = {f"released_{name}" for name in PIECES}
