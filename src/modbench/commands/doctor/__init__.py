@@ -12,7 +12,7 @@ from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UnfitError
 
 
-@command(plugin=False)
+@command()
 def doctor(
     comparisons: Annotated[
         int | None,
