@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core import masking
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan
@@ -224,6 +224,23 @@ def read(folder: str, *, include: bool = False) -> StoredRun:
         included=told.included,
         absent=absent,
     )
+
+
+def planned_job(folder: Path, name: str) -> Job:
+    """A job of the plan in `run.json`, with the plug-ins that the run began with; no record is read.
+
+    Raises:
+        UsageError: if the folder holds no readable plan, or no such job.
+    """
+    file = run_file(folder)
+    refuse_links(folder)
+    told = read_run_file(file)
+    user_files.include_again(told.included)
+    jobs = plan_of(told.plan, file, only=name).jobs
+    if not jobs:
+        raise unknown("job", name, [job["name"] for job in told.plan["jobs"]])
+    (job,) = jobs
+    return job
 
 
 def has_checkpoint(path: Path) -> bool:

@@ -154,9 +154,7 @@ if TYPE_CHECKING:
     from modbench.harness.execution.launchers import local
     from modbench.harness.execution.launchers.local import LAUNCHER as LOCAL_LAUNCHER
     from modbench.harness.execution.launchers.local import LocalLauncher
-    from modbench.harness.execution.limits import Limits
-    from modbench.harness.execution.one_job import ENDLESS_S
-    from modbench.harness.execution.one_job import planned as planned_job
+    from modbench.harness.execution.limits import LONGEST_S, Limits
     from modbench.harness.execution.progress_and_time_left import Tracker
     from modbench.harness.execution.run_phase import Progress as PhaseProgress
     from modbench.harness.execution.run_phase import Run, Slots, death, write_failure
@@ -219,7 +217,7 @@ if TYPE_CHECKING:
     from modbench.harness.results.process_effects import effect_in_process
     from modbench.harness.results.record_files import read_record
     from modbench.harness.results.run_file import StoredRun
-    from modbench.harness.results.run_folder import FINISHED, RunFolder, read
+    from modbench.harness.results.run_folder import FINISHED, RunFolder, planned_job, read
     from modbench.harness.results.user_files import sha256_of
     from modbench.harness.results.workspace import artifact
     from modbench.harness.stats import (
@@ -290,7 +288,7 @@ if TYPE_CHECKING:
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
-    from modbench.progress_bar import Counter, StepProgress, in_notebook, progress_for
+    from modbench.progress_bar import Counter, Lines, Live, StepProgress, progress_for
     from modbench.reports import reasons, wording
     from modbench.reports.blocks import (
         Block,

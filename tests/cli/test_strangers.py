@@ -18,12 +18,11 @@ from resealed import reseal_with
 
 from modbench.harness.core.atomic_files import unfinished
 from modbench.harness.core.errors import UsageError
-from modbench.harness.execution.one_job import planned
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue, plugin_manifests
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.layout import problem_of_name
-from modbench.harness.results.run_folder import RunFolder, read
+from modbench.harness.results.run_folder import RunFolder, planned_job, read
 from modbench.harness.training import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -183,7 +182,7 @@ def test_a_unit_is_named_as_a_plain_file(stranger: Stranger, name: str) -> None:
         assert len(message) < 600
         assert message.count("\n") == 1
     with pytest.raises(UsageError, match="the name"):
-        RunFolder(stranger.path).log(planned(stranger.path, name))
+        RunFolder(stranger.path).log(planned_job(stranger.path, name))
     assert list((stranger.here / "victim").iterdir()) == []
 
 

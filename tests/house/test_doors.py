@@ -183,7 +183,6 @@ DOORS = {
         {
             "harness/machine/process/exit_codes.py": "",
             "harness/execution/worker.py": "ends whatever threads a model left",
-            "harness/execution/one_job.py": "ends with the code of the process that it waited for",
             "harness/machine/process/child.py": "runs without modbench, as a script",
             "harness/call/timing/interleave.py": "nobody is left who could read a line",
         },
