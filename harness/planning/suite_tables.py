@@ -19,8 +19,8 @@ from modbench.harness.stats.interim import ONE, Analysis
 from modbench.harness.stats.verdicts import ByClock, Contrast, Direction, Rule, Side, contrast
 
 if TYPE_CHECKING:
-    from modbench.harness.core.contracts import AnyMetric
-    from modbench.harness.domain.case import Case, Comparison, Condition, GridPoint
+    from modbench.harness.core.contracts import AnyMetric, Text
+    from modbench.harness.domain.case import Case, Comparison, Condition, GridPoint, Job
     from modbench.harness.domain.records import Outcome
     from modbench.harness.planning.variants import ResolvedVariant
 
@@ -41,6 +41,7 @@ class MakesComparisons(Protocol):
         keys: tuple[str, ...],
         name: str = "",
         *,
+        conditions: tuple[Condition, ...] = (),
         partial: bool = False,
     ) -> Comparison:
         """One comparison of variants at a grid point; a partial one holds only some of those that are measured there."""
@@ -56,6 +57,34 @@ class MakesComparisons(Protocol):
         conditions: tuple[Condition, ...],
     ) -> Comparison:
         """One comparison of all variants away from the grid: in a shape and on an input of its own, under conditions."""
+
+
+class Sizes(NamedTuple):
+    """The shapes in which every variant is measured.
+
+    Attributes:
+        shapes: keys of the shape and their values, smallest first.
+        middle: which of them the baseline of all comparisons on the grid has.
+        runs: training runs of a variant in a shape, at most.
+    """
+
+    shapes: Sequence[Mapping[str, int]]
+    middle: int
+    runs: int = 1
+
+
+class Budget(NamedTuple):
+    """What a training run of a case spends.
+
+    Attributes:
+        flops: training FLOPs.
+        causal: whether a step is charged with the causal half of attention, not with the whole square.
+        rate_from: name of the job that finds a factor for its learning rate; None: there is none.
+    """
+
+    flops: float
+    causal: bool = False
+    rate_from: str | None = None
 
 
 class Compared(NamedTuple):
@@ -166,7 +195,48 @@ class SuiteTable(Generic[PlanType]):
         return True
 
     def complete(self, data: dict[str, Any], key: str) -> None:
-        """Change the data of a suite after `--set` changed a key of the table."""
+        """Change the data of a suite after `--set` changed a key, such as `train.steps`.
+
+        Raises:
+            UsageError: if the key may not be set in a suite with the table.
+        """
+
+    def sizes(self, suite: Suite) -> Sizes | None:  # noqa: ARG002  # for others
+        """Return the shapes in which every variant is measured; None: that of the suite."""
+        return None
+
+    def on_corpus(
+        self,
+        maker: MakesComparisons,  # noqa: ARG002  # for others
+        by_size: Sequence[Sequence[ResolvedVariant]],  # noqa: ARG002
+        grid_points: Sequence[GridPoint],  # noqa: ARG002
+        keys: tuple[str, ...],  # noqa: ARG002
+    ) -> Iterable[Comparison] | None:
+        """Return the comparisons that train on a corpus; None: one at each grid point, of all variants.
+
+        Args:
+            maker: makes comparisons.
+            by_size: the variants in each size, the baseline first.
+            grid_points: where they are trained.
+            keys: the metrics.
+        """
+        return None
+
+    def budget(self, suite: Suite, case: Case) -> Budget | None:  # noqa: ARG002  # for others
+        """Return what a training run of a case spends; None: what `[train]` says."""
+        return None
+
+    def check_jobs(self, suite: Suite, jobs: Sequence[Job], text: Text | None) -> None:
+        """Check the jobs of a plan, of which `-k` may have left some out.
+
+        Args:
+            suite: the suite.
+            jobs: the jobs.
+            text: the corpus as read, if the suite trains.
+
+        Raises:
+            UsageError: if one is lacking, or cannot be run as planned.
+        """
 
     def planned(self, maker: MakesComparisons, keys: Sequence[str]) -> Iterable[Comparison]:  # noqa: ARG002  # for others
         """Return the comparisons for metrics that name the table in `Metric.planned_by`.
@@ -202,14 +272,15 @@ class SuiteTable(Generic[PlanType]):
         """
         return OverSeeds()
 
-    def explores(self, suite: Suite, budget: float) -> bool:  # noqa: ARG002  # for others
-        """Whether a sweep explores sizes at one of its budgets, in FLOPs."""
-        return True
-
 
 def confirms(suite: Suite) -> bool:
     """Whether a table of a suite trains again what a sweep explores."""
     return any(table.confirms for table in in_use(suite))
+
+
+def sizes_of(suite: Suite) -> Sizes | None:
+    """The shapes in which a table of a suite has every variant measured; None: that of the suite."""
+    return next((sizes for table in in_use(suite) if (sizes := table.sizes(suite)) is not None), None)
 
 
 def in_use(suite: Suite) -> list[SuiteTable[Any]]:

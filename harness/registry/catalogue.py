@@ -266,7 +266,6 @@ def _facts_of_job(name: str, workload: str, keys: tuple[str, ...], _included: st
         cold=made_in.fresh_interpreter,
         repeated=made_in.repeated,
         trains=made_in.trains,
-        confirms=made_in.confirms,
         about_machine=made_in.findings is not None,
         predicts=made_in.estimate_seconds is not None,
         environment=tuple(made_in.environment.items()),

@@ -316,7 +316,7 @@ def comparison_table(tables: Tables, *, all_pairs: bool) -> pd.DataFrame:
     """
     compared = tables.plan.comparisons
     few = sum(len(each.metrics) * math.comb(len(each.variants), 2) for each in compared) <= MOST_PAIRS
-    all_pairs = all_pairs or few or tables.suite.isoflop is not None  # which compares the step times of any two sizes
+    all_pairs = all_pairs or few or tables.plan.sizes_differ  # which compares the step times of any two sizes
     rows = [row for each in compared for row in _rows_of(tables, each, all_pairs=all_pairs)]
     made = (pair_row(tables, *pair) for pair in tables.aa_controls())
     aa_controls = [of_family(row, "aa_controls", primary=False, aa_control=True) for row in made]

@@ -109,8 +109,8 @@ class Loaded:
 
     @property
     def sizes_differ(self) -> bool:
-        """Whether it is a sweep over sizes: a speed-up of one size over another compares nothing."""
-        return self.suite.isoflop is not None
+        """Whether variants are measured in several sizes: a speed-up of one size over another compares nothing."""
+        return self.plan.sizes_differ
 
     @cached_property
     def records(self) -> dict[str, Record]:

@@ -194,6 +194,5 @@ class Samples:
         return frozenset(label for name, each in self._labelling.items() if name not in found for label in each.labels)
 
     def _found_as(self, case: Case) -> str:
-        """The variant that findings are about: sizes of a sweep are one."""
-        of = case.original
-        return of.variant if self.run.plan.suite.isoflop is None else of.family
+        """The variant that findings are about: its sizes are one."""
+        return case.original.family

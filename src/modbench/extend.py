@@ -114,7 +114,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.model_specs import is_user_model, parse_spec
     from modbench.harness.core.plain_text import SCREEN, WIDTH, aligned, escaped
     from modbench.harness.core.python_calls import public
-    from modbench.harness.core.train_plan import MOST_MORE, MOST_STEPS, TrainPlan, TrainRun
+    from modbench.harness.core.train_plan import BUDGETS, MOST_FLOPS, MOST_MORE, MOST_STEPS, TrainPlan, TrainRun
     from modbench.harness.core.units import (
         SHARE,
         Range,
@@ -191,7 +191,7 @@ if TYPE_CHECKING:
     from modbench.harness.measure.metrics.loss import causal
     from modbench.harness.measure.metrics.memory import ONE_STEP, SOME_BYTES
     from modbench.harness.measure.passes.memory import Weighed, forecasts
-    from modbench.harness.measure.passes.train import notes_of, rates_job, runs
+    from modbench.harness.measure.passes.train import notes_of, runs
     from modbench.harness.planning import plan
     from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
@@ -203,9 +203,17 @@ if TYPE_CHECKING:
     from modbench.harness.planning.jobs import Data, JobMaker, run_flops, train_run
     from modbench.harness.planning.load_suite import check_called, parse_suite
     from modbench.harness.planning.overrides import Overrides, override
-    from modbench.harness.planning.plan import Plan, no_case
+    from modbench.harness.planning.plan import Plan, no_case, training_tokens
     from modbench.harness.planning.select import compile_expression
-    from modbench.harness.planning.suite_tables import Compared, MakesComparisons, OverSeeds, SuiteTable
+    from modbench.harness.planning.suite_tables import (
+        Budget,
+        Compared,
+        MakesComparisons,
+        OverSeeds,
+        Sizes,
+        SuiteTable,
+        sizes_of,
+    )
     from modbench.harness.planning.text import disk_cache
     from modbench.harness.planning.text.corpus import corpus_entry, from_documents
     from modbench.harness.planning.text.tokens import encode

@@ -34,8 +34,8 @@ from modbench.extend import (
 from modbench.plugins.sweeps.confirmation.rule import Compared, Confirmation, Confirmed, confirmations_of
 from modbench.plugins.sweeps.confirmation.table import CONFIRMED, Role
 from modbench.plugins.sweeps.gain.statistics import EffectiveSpeedup, Fall, from_fall
+from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan, spent
 from modbench.plugins.sweeps.isoflop.question import explored, without_size
-from modbench.plugins.sweeps.isoflop.table import spent
 from modbench.plugins.sweeps.joint_fit import JointFit, Run
 
 NONE, NO_SPEEDUP = Estimate(None), EffectiveSpeedup()
@@ -156,13 +156,12 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
         seconds = seconds_of(loaded, [made.fresh[case.id][seed] for seed in chosen.seeds])
         sides[chosen.role] = Side(case, tuple(found[seed] for seed in chosen.seeds if seed in found), seconds)
     first = next(iter(made.cases.values()))
-    assert suite.isoflop is not None
     speedups = (_speedup(loaded, made.anchor, first, each) for each in told.compared if each.role == "baseline")
     cores = loaded.run.environment.get("usable_cores")
     at_once = max(1, int(cores or 1) // suite.threads) if loaded.plan.device == "cpu" else 1
     dtype = first.grid_point.dtype if len(suite.grid.dtype) > 1 else ""
     speedup, seed = next(speedups, NO_SPEEDUP), made.plan.first_seed
-    return Answer(spent(first), suite.isoflop.count, told, sides, seed, at_once, speedup, dtype)
+    return Answer(spent(first), IsoflopPlan.settled(suite).count, told, sides, seed, at_once, speedup, dtype)
 
 
 def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> EffectiveSpeedup:

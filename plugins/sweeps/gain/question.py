@@ -45,7 +45,7 @@ from modbench.extend import (
 )
 from modbench.extend import AnyMetric as Metric
 from modbench.plugins.sweeps.gain.statistics import Crossing, Rate, crossing, rate
-from modbench.plugins.sweeps.isoflop.table import budget_of
+from modbench.plugins.sweeps.isoflop.plan import budget_of
 
 STRAIGHT = "read between two dense models alone: too high where the dense curve bends"
 CHECK = "a check: a dense model against the other dense models should give 1"
@@ -373,8 +373,7 @@ def table(loaded: Loaded) -> Table | None:
 
 
 def _trained(case: Case) -> tuple[object, ...]:
-    variant = case.variant if budget_of(case) is None else case.family
-    return budget_of(case), case.grid_point.seq_len, case.grid_point.dtype, variant
+    return budget_of(case), case.grid_point.seq_len, case.grid_point.dtype, case.family
 
 
 def _called(loaded: Loaded, variant: Variant) -> Sentence:
