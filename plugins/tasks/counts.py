@@ -74,11 +74,13 @@ class Counts(OverSeeds):
         if len(values) == 1:
             (answered,) = known.values()
             low, high = effects.share_interval(answered.correct, answered.n)
-            return Effect(effect.value, low, high, n=1, reason=Reason("within_seed", n=answered.n))
+            words = Reason("binomial, over {n} questions of one seed: says nothing about another seed", n=answered.n)
+            return Effect(effect.value, low, high, n=1, reason=words)
         if not self.counted:
             return effect
         mine, n = self.of(case)
-        return Effect(effect.value, n=n, reason=Reason("counted", solved=mine, n=n))
+        words = Reason("all or nothing: {solved} of {n} seeds solved it (solved.csv)", solved=mine, n=n)
+        return Effect(effect.value, n=n, reason=words)
 
     def otherwise(self, case: Case, baseline: Case, better: Direction) -> Compared | None:
         """Compare two variants by their counts, where the suite says so."""

@@ -31,7 +31,7 @@ def test_with_a_known_fall_the_interval_is_that_of_the_difference() -> None:
 def test_a_loss_that_may_not_fall_has_no_price(fall: Fall) -> None:
     found = from_fall(-0.1, 0.02, fall)
     assert found.value is None
-    assert found.reason == Reason("loss_does_not_fall")
+    assert found.reason == Reason("the loss does not fall with compute by more than its standard deviation")
 
 
 def test_without_an_interval_of_the_difference_there_is_none_of_the_speed_up() -> None:
