@@ -34,6 +34,11 @@ SMALLER = Reason("the optimum is beyond the smallest size")
 LARGER = Reason("the optimum is beyond the largest size")
 
 
+def too_few(sizes: int) -> Reason:
+    """Why so many sizes have no curve."""
+    return Reason("{n:size is|sizes are} too few for a parabola", n=sizes)
+
+
 @dataclass(frozen=True)
 class Spread:
     """Standard deviation of a loss over seeds.
@@ -162,7 +167,7 @@ class JointFit:
         """Return the lowest point of a variant's curve, or the reason why there is none."""
         sizes = self._sizes[variant]
         if self._at(variant, "c") is None or len(sizes) < 2:
-            return Reason("{n:size is|sizes are} too few for a parabola", n=len(sizes))
+            return too_few(len(sizes))
         place = self.vertex(variant)
         if place is None:
             return FLAT

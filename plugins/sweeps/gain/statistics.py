@@ -34,6 +34,7 @@ ROUNDING = 1e-9
 # Why there is no compute-equivalent gain.
 FEW_POINTS = Reason("it needs two sizes of dense")
 NOT_FALLING = Reason("a larger dense model has no lower loss")
+FLAT = Reason("the loss does not fall with compute by more than its standard deviation")
 EQUAL_COST = Reason("the dense models cost the same in it")
 NOT_DEARER = Reason("the dense models of lower loss do not cost more in it")
 UNDECIDED = Reason("the seeds do not narrow it down: it may lie at any size of dense, or beyond")
@@ -290,9 +291,7 @@ def from_fall(difference: float, margin: float | None, per_fold: Fall) -> Effect
     line = Line(difference, per_fold.value, (margin or 0.0) ** 2, 0.0, per_fold.margin**2)
     ends = line.interval(1.0)
     if ends is None or per_fold.value <= 0:
-        return EffectiveSpeedup(
-            reason=Reason("the loss does not fall with compute by more than its standard deviation")
-        )
+        return EffectiveSpeedup(reason=FLAT)
     folds = -difference / per_fold.value
     if abs(folds) > MOST_FOLDS:
         return EffectiveSpeedup(
