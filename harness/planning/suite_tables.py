@@ -105,7 +105,7 @@ class SuiteTable(Generic[PlanType]):
         self.plan = plan
 
     def check(self, suite: Suite, source: str) -> None:
-        """Check a suite that has the table.
+        """Check a suite that has the table, or whose metrics it plans comparisons for.
 
         Args:
             suite: the suite.
@@ -249,10 +249,15 @@ def in_use(suite: Suite) -> list[SuiteTable[Any]]:
     return [catalogue.load("suite_tables", name) for name in named_in(suite.tables, suite.metrics)]
 
 
-def named_in(data: Iterable[str], metrics: Sequence[str]) -> list[str]:
-    """Names of the tables of plug-ins among the keys of a suite, and of those that plan comparisons for its metrics."""
-    known, tables = catalogue.metrics(), catalogue.entries("suite_tables")
-    planners = (known[key].planned_by for key in metrics if key in known)
+def named_in(data: Iterable[str], metrics: object) -> list[str]:
+    """Names of the tables of plug-ins among the keys of a suite, and of those that plan comparisons for its metrics.
+
+    Args:
+        data: the keys.
+        metrics: the metrics, whose type nobody has checked yet.
+    """
+    tables, asked = catalogue.entries("suite_tables"), metrics if isinstance(metrics, list | tuple) else ()
+    planners = [each.planned_by for key, each in catalogue.metrics().items() if key in asked]
     return [name for name in dict.fromkeys((*data, *planners)) if name in tables]
 
 
