@@ -303,6 +303,7 @@ PARTS = {
     "adaptive_rules": ("groups", "is_conditional", "decide"),
     "sections": ("title", "order", "span", "render"),
     "formats": ("files",),
+    "machine_checks": ("device", "processes", "run"),
 }
 
 

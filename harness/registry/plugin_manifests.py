@@ -49,6 +49,7 @@ KINDS = {
     "model_loaders": ("", "LOADER"),
     "recorders": ("", "RECORDER"),
     "reports": ("", "REPORT"),
+    "machine_checks": ("", "CHECK"),
 }
 # What only plug-ins list besides: files that register a command, and files with names of `import modbench`.
 FURTHER = ("commands", "python")

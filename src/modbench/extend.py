@@ -43,10 +43,11 @@ if TYPE_CHECKING:
     from modbench.commands.cost.costs import Request, case_of, costs
     from modbench.commands.cost.costs import Request as CostRequest
     from modbench.commands.cost.costs import as_text as costs_as_text
+    from modbench.commands.doctor.checkup import MachineCheck, MachineFinding, about_machine
     from modbench.commands.plan.forecast import as_text as forecast_as_text
     from modbench.commands.plan.forecast import forecast, took_in_words
     from modbench.harness.call.machine_peak import measure_peak
-    from modbench.harness.call.step_peak_memory import StorageTracker
+    from modbench.harness.call.step_peak_memory import StorageTracker, bytes_of, resident
     from modbench.harness.call.subject import (
         build,
         check_caching,
@@ -142,7 +143,17 @@ if TYPE_CHECKING:
         Protocol,
     )
     from modbench.harness.domain.evidence import CellWarning, Evidence, warning
-    from modbench.harness.domain.notes import Causality, Divisor, FitNotes, Notes, PeakFinding, TimeNotes, TrainNotes
+    from modbench.harness.domain.notes import (
+        Causality,
+        CompileNotes,
+        Divisor,
+        FitNotes,
+        MemoryNotes,
+        Notes,
+        PeakFinding,
+        TimeNotes,
+        TrainNotes,
+    )
     from modbench.harness.domain.passes import Pass
     from modbench.harness.domain.phases import Phase
     from modbench.harness.domain.records import Death, Missing, Outcome, Record
@@ -158,6 +169,7 @@ if TYPE_CHECKING:
     from modbench.harness.execution.progress_and_time_left import Tracker
     from modbench.harness.execution.run_phase import Progress as PhaseProgress
     from modbench.harness.execution.run_phase import Run, Slots, death, write_failure
+    from modbench.harness.execution.runner import run_in_temporary_folder
     from modbench.harness.execution.stopping import Stop, interrupt_on_end
     from modbench.harness.execution.user_model_costs import UserModelCosts
     from modbench.harness.execution.worker import NODE, run_job
@@ -177,7 +189,8 @@ if TYPE_CHECKING:
     from modbench.harness.machine.roofline.work import Work
     from modbench.harness.measure.metrics.latency import generation
     from modbench.harness.measure.metrics.loss import causal
-    from modbench.harness.measure.passes.rss import MALLOC
+    from modbench.harness.measure.metrics.memory import ONE_STEP, SOME_BYTES
+    from modbench.harness.measure.passes.memory import Weighed, forecasts
     from modbench.harness.measure.passes.train import notes_of, runs
     from modbench.harness.planning import plan
     from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule

@@ -147,13 +147,13 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
         assert said in refused.stderr
 
 
-def test_every_command_takes_folders_but_those_that_read_no_suite_and_no_run() -> None:
+def test_every_command_takes_folders() -> None:
     takes = {
         each.callback.__name__: "plugin" in inspect.signature(each.callback).parameters
         for each in app.registered_commands
         if each.callback is not None
     }
-    assert {name for name, included in takes.items() if not included} == {"doctor"}
+    assert {name for name, included in takes.items() if not included} == set()
     assert len(takes) > 10
 
 

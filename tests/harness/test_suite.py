@@ -37,18 +37,6 @@ def first(made: Plan) -> list[Case]:
     return list(made.comparisons[0].variants)
 
 
-def test_every_compilation_has_a_process_of_its_own() -> None:
-    """What was compiled before makes the next one warm."""
-    asked = ["latency/compile", "latency/compile/train_step"]
-    made = planned(settings={"metrics": asked}, compile=True, seq_len=(64,))
-    cases = {case.id for case in made.cases}
-    compiled = [job for job in made.jobs if job.made_in == "compile"]
-    assert {(job.workload, job.comparison.variants[0].id) for job in compiled} == {
-        (group, case) for group in ("forward", "train_step") for case in cases
-    }
-    assert len(compiled) == 2 * len(cases)
-
-
 @pytest.mark.plugin("machine")
 def test_a_search_for_what_fits_has_one_process_for_all() -> None:
     """What is free is one number."""
