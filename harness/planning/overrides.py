@@ -371,6 +371,9 @@ def _set(data: dict[str, Any], key: str, value: object) -> None:
         _set_in_table(data, texts, {key.removeprefix(f"{texts}."): str(value)})
     else:
         raise UsageError(f"--set: {unknown('key', key, keys())}")
+    for table in suite_tables.named_in(data, data["metrics"]):
+        if data.get(table) is not None:
+            catalogue.load("suite_tables", table).complete(data, key)
 
 
 def keys() -> tuple[str, ...]:
@@ -403,9 +406,6 @@ def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:
         data[table][name] = {**data[table].get(name, {}), **value}
     else:
         data[table][name] = value
-    for each in suite_tables.named_in(data, data["metrics"]):
-        if data.get(each) is not None:
-            catalogue.load("suite_tables", each).complete(data, key)
 
 
 def _budget(train: dict[str, Any], name: str, value: object) -> None:

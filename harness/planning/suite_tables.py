@@ -5,7 +5,7 @@ A suite has the table's values; what follows from them when a suite is read and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -14,15 +14,13 @@ from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.immutable import Frozen
 from modbench.harness.domain.suite import TABLES, Suite, TablePlan
 from modbench.harness.registry import catalogue, plugin_manifests
-from modbench.harness.stats import effects
-from modbench.harness.stats.interim import ONE, Analysis
-from modbench.harness.stats.verdicts import ByClock, Contrast, Direction, Rule, Side, contrast
 
 if TYPE_CHECKING:
     from modbench.harness.core.contracts import AnyMetric, Text
     from modbench.harness.domain.case import Case, Comparison, Condition, GridPoint, Job
     from modbench.harness.domain.records import Outcome
     from modbench.harness.planning.variants import ResolvedVariant
+    from modbench.harness.stats.over_seeds import OverSeeds
 
 PlanType = TypeVar("PlanType", bound=TablePlan)
 
@@ -87,45 +85,6 @@ class Budget(NamedTuple):
     rate_from: str | None = None
 
 
-class Compared(NamedTuple):
-    """What two cases are found to differ by, where means over seeds are not compared.
-
-    Attributes:
-        contrast: the comparison.
-        difference: difference of the means; None where no seed has both.
-        reason: what was compared, in words.
-    """
-
-    contrast: Contrast
-    difference: float | None
-    reason: str
-
-
-class OverSeeds:
-    """How values of a metric are judged of which each seed leaves one: by their mean over seeds.
-
-    A table has its own for metrics whose comparisons it plans (`SuiteTable.over_seeds`).
-    """
-
-    def analysis(self, *sides: Collection[int]) -> Analysis:  # noqa: ARG002  # for others
-        """Return which interim analysis the seeds of some variants are."""
-        return ONE
-
-    def estimate(self, case: str, values: Mapping[int, float]) -> effects.Effect:  # noqa: ARG002  # for others
-        """Return the mean of a case's values by seed, with its interval."""
-        return effects.over_processes([*values.values()], analysis=self.analysis(values))
-
-    def contrast(self, base: Mapping[int, float], new: Mapping[int, float], better: Direction) -> Contrast:
-        """Compare the values of two cases seed by seed, over the seeds that both have."""
-        seeds = sorted(base.keys() & new.keys())
-        mine, theirs = (Side(ByClock({seed: side[seed] for seed in seeds})) for side in (new, base))
-        return contrast(theirs, mine, "interleaved", Rule("loss", 0.0, better, self.analysis(seeds)))
-
-    def otherwise(self, case: Case, baseline: Case, better: Direction) -> Compared | None:  # noqa: ARG002  # for others
-        """Compare two cases by something else than these means; None: they are compared by these."""
-        return None
-
-
 class SuiteTable(Generic[PlanType]):
     """A table of a suite. Subclasses override the hooks that they need.
 
@@ -146,7 +105,7 @@ class SuiteTable(Generic[PlanType]):
         self.plan = plan
 
     def check(self, suite: Suite, source: str) -> None:
-        """Check a suite that has the table.
+        """Check a suite that has the table, or whose metrics it plans comparisons for.
 
         Args:
             suite: the suite.
@@ -270,6 +229,8 @@ class SuiteTable(Generic[PlanType]):
             sets: its seeds; where runs are pooled, those of each, in the order in which they were trained.
             outcomes: by case and seed, of the cases that are compared there and lack none.
         """
+        from modbench.harness.stats.over_seeds import OverSeeds  # which loads scipy
+
         return OverSeeds()
 
 
@@ -288,10 +249,15 @@ def in_use(suite: Suite) -> list[SuiteTable[Any]]:
     return [catalogue.load("suite_tables", name) for name in named_in(suite.tables, suite.metrics)]
 
 
-def named_in(data: Iterable[str], metrics: Sequence[str]) -> list[str]:
-    """Names of the tables of plug-ins among the keys of a suite, and of those that plan comparisons for its metrics."""
-    known, tables = catalogue.metrics(), catalogue.entries("suite_tables")
-    planners = (known[key].planned_by for key in metrics if key in known)
+def named_in(data: Iterable[str], metrics: object) -> list[str]:
+    """Names of the tables of plug-ins among the keys of a suite, and of those that plan comparisons for its metrics.
+
+    Args:
+        data: the keys.
+        metrics: the metrics, whose type nobody has checked yet.
+    """
+    tables, asked = catalogue.entries("suite_tables"), metrics if isinstance(metrics, list | tuple) else ()
+    planners = [each.planned_by for key, each in catalogue.metrics().items() if key in asked]
     return [name for name in dict.fromkeys((*data, *planners)) if name in tables]
 
 

@@ -272,7 +272,7 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         why = "the two read other tokens, so a loss per token does not compare: bpb/val does"
         return {"status": "skipped", "reason": why}
     judge = tables.over_seeds(case, metric)
-    if otherwise := judge.otherwise(case, baseline, metric.better):
+    if otherwise := judge.otherwise(case.id, baseline.id, metric.better):
         return otherwise._asdict() | {"paired": False}
     found = judge.contrast(theirs.values(), mine.values(), metric.better)
     effect, few = found.effect, Sentence("{n:seed}: illustration, no claim", n=found.effect.n)

@@ -19,11 +19,12 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.evidence import CellWarning, Evidence, ProcessCount
 from modbench.harness.domain.notes import CARRIER, CountNotes, TimeNotes, TrainNotes
 from modbench.harness.domain.passes import Pass
-from modbench.harness.planning.suite_tables import OverSeeds, SuiteTable
+from modbench.harness.planning.suite_tables import SuiteTable
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.stats import effects, paired, trend_test
 from modbench.harness.stats.against_baseline import Process
+from modbench.harness.stats.over_seeds import OverSeeds
 from modbench.harness.stats.paired import Numbers
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import SEVERAL_THREADS, ByClock, Contrast, Rule, Seen, Side, contrast

@@ -209,9 +209,7 @@ if TYPE_CHECKING:
     from modbench.harness.planning.select import compile_expression
     from modbench.harness.planning.suite_tables import (
         Budget,
-        Compared,
         MakesComparisons,
-        OverSeeds,
         Sizes,
         SuiteTable,
         sizes_of,
@@ -266,6 +264,7 @@ if TYPE_CHECKING:
     )
     from modbench.harness.stats.interim import LEVEL as ERROR_LEVEL
     from modbench.harness.stats.noise import Columns
+    from modbench.harness.stats.over_seeds import Compared, OverSeeds
     from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
     from modbench.harness.stats.power import MOST, above_0, fewest, smallest
     from modbench.harness.stats.reason import Reason, both

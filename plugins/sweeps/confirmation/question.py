@@ -172,14 +172,18 @@ def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> Effec
     tried = [each for each in explored(loaded, of.grid_point) if each.flops <= budget]
     cheaper = {each.flops for each in tried if each.variant == anchor} - {budget}
     if not cheaper:
-        return EffectiveSpeedup(reason=Reason("no_smaller_budget"))
+        return EffectiveSpeedup(
+            reason=Reason("the baseline was trained with no fewer FLOPs: [isoflop] baseline_train_flops names some")
+        )
     # Each budget has curves of its own; one fit of all of them knows the spread best.
     fitted = JointFit([Run(f"{each.variant} {each.flops}", each.place, each.seed, each.loss) for each in tried])
     below = max(cheaper)
     there, here = ((side, fitted.best(side)) for side in (f"{anchor} {each}" for each in (below, budget)))
     fall, last = fitted.apart(*there, *here), compared.interim_analyses[-1]
     if fall.low is None or fall.high is None:
-        return EffectiveSpeedup(reason=Reason("few_anchor_runs"))
+        return EffectiveSpeedup(
+            reason=Reason("the sweep left too few runs of the baseline to see how its loss falls with compute")
+        )
     folds = math.log(budget / below)
     margin = None if last.low is None or last.high is None else (last.high - last.low) / 2
     per_fold = Fall(fall.value / folds, (fall.high - fall.low) / 2 / folds)

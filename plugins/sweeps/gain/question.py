@@ -248,7 +248,7 @@ def _speedup(loaded: Loaded, variant: Variant, metric: Metric) -> Speedup:
     costs = [[cost + more for cost in each] for each, more in zip(_costs(loaded, metric, sides), steps, strict=True)]
     found = rate(variant.place, costs, counted=not sampled)
     if found.kind != "none" and not loaded.suite.claims:
-        found = replace(found, illustration=True, reason=Reason("smoke"))
+        found = replace(found, illustration=True, reason=Reason("smoke effort: no claims"))
         found = replace(found, low=None, high=None) if found.kind == "rate" else found
     plain, noisy = _beside(loaded, metric, where, variant)
     warned = [*tables.row_labels(case, tables.metrics[variant.loss]), *tables.row_labels(sides[0], metric)]
