@@ -188,6 +188,7 @@ if TYPE_CHECKING:
     from modbench.harness.machine.roofline.table import amount
     from modbench.harness.machine.roofline.work import Listed as CallWork
     from modbench.harness.machine.roofline.work import Work
+    from modbench.harness.measure.adaptive_rules.process_count import samples_in_process
     from modbench.harness.measure.metrics.latency import generation
     from modbench.harness.measure.metrics.loss import causal
     from modbench.harness.measure.metrics.memory import ONE_STEP, SOME_BYTES
@@ -227,7 +228,6 @@ if TYPE_CHECKING:
     from modbench.harness.results.json_files import load as load_json
     from modbench.harness.results.json_files import parse as parse_stored
     from modbench.harness.results.measured_or_missing import attempt, measured, missing, missing_after, single
-    from modbench.harness.results.process_effects import effect_in_process
     from modbench.harness.results.record_files import read_record
     from modbench.harness.results.run_file import StoredRun
     from modbench.harness.results.run_folder import FINISHED, RunFolder, planned_job, read
