@@ -332,7 +332,7 @@ def completed(modbench: Modbench, typed: str, cwd: Path | None = None) -> list[s
         ("modbench plan quick --set metrics=task/n", ["metrics=task/nli_pairs", "metrics=task/nli_templates"]),
         ("modbench compare x --metric ttf", ["ttft"]),
         ("modbench list rou", ["routers"]),
-        ("modbench report x --format te", ["tex"]),
+        ("modbench report x --format m", ["md"]),
         ("modbench compare --format m", ["md"]),
         ("modbench run nothing-such", []),
     ],
