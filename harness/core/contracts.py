@@ -265,7 +265,9 @@ class Metric(Generic[Given, Made]):
         statistic: kind of number that a value is; empty: as its pass says.
         no_interval: why a value has no interval; empty: as its pass says.
         on_request: whether it is measured only when a suite asks for it, although its pass always measures the others.
-        task: the task whose accuracy it is.
+        planned_by: the table of a suite that plans its comparisons (`planning/suite_tables.py`); empty: the grid, or training on
+            a corpus.
+        entry: kind and name of the catalogue's entry that it is about, such as a task; None: it is about none.
         range: what its value can be; None: as its unit says (`core/units.py`).
     """
 
@@ -289,7 +291,8 @@ class Metric(Generic[Given, Made]):
     statistic: str = ""
     no_interval: str = ""
     on_request: bool = False
-    task: str = ""
+    planned_by: str = ""
+    entry: tuple[str, str] | None = None
     range: Range | None = None
 
     def __post_init__(self) -> None:
@@ -370,7 +373,7 @@ class Source:
     sha256: str = ""
 
 
-# Three quarters of the way from the best shortcut to every answer right: `harness/stats/solved.py` says what it is for.
+# Three quarters of the way from the best shortcut to every answer right: `plugins/tasks/solved.py` says what it is for.
 SOLVED = 0.75
 
 

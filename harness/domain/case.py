@@ -92,7 +92,6 @@ class JobFacts(Frozen):
         cold: whether it needs a fresh interpreter at any effort.
         repeated: whether it is repeated in every process.
         trains: whether it trains a model.
-        confirms: whether it trains again what a sweep found best.
         about_machine: whether it finds out something that belongs to no metric: about the machine, or of a whole model.
         predicts: whether its pass says itself how long it takes (`Pass.estimate_seconds`).
         environment: environment variables that its process needs before it starts.
@@ -109,7 +108,6 @@ class JobFacts(Frozen):
     cold: bool
     repeated: bool
     trains: bool
-    confirms: bool
     about_machine: bool
     predicts: bool
     environment: tuple[tuple[str, str], ...]
@@ -175,17 +173,35 @@ class GridPoint(Frozen):
         )
 
 
+class Condition(Frozen):
+    """What a plug-in adds to a case: under which condition it is measured.
+
+    Attributes:
+        key: its name, such as `task`: the column of tables that holds it, where they have such a column.
+        value: its value.
+        label: what it is called in ids.
+        title: what a page calls it.
+        unit: unit of a value that is a number.
+    """
+
+    key: str
+    value: str | float
+    label: str
+    title: str
+    unit: str = ""
+
+
 class Case(Frozen):
     """One point of the grid: exactly the fields that can change a number.
 
     Attributes:
         model: catalogue name, or a user's `FILE.py:build`.
         variant_parts: what distinguishes this variant from others of its model in the suite, such as `c0.125`.
+        sized: whether the last of these is its size, where every variant is measured in several.
         config: shape of the model.
         place: where and on what input it runs.
         matched: whether this is a matched baseline: a shape solved to cost what another variant costs, or a multiple.
-        task: the task that it is trained on; empty if it trains on a corpus or not at all.
-        train_flops: training FLOPs that it may spend, in a sweep over several budgets.
+        conditions: what plug-ins add, such as the task that it is trained on.
         aa_control: whether it is a second instance of the anchor, timed to see whether the machine calls equals equal.
         options: what a user's build is given by name besides the configuration.
         by_name: keys of the configuration that it is given by name as well, since it has options of these names.
@@ -196,13 +212,17 @@ class Case(Frozen):
     variant_parts: tuple[str, ...]
     config: ModelConfig
     grid_point: GridPoint
+    sized: bool = False
     matched: bool = False
-    task: str = ""
-    train_flops: float | None = None
+    conditions: tuple[Condition, ...] = ()
     aa_control: bool = False
     options: Options = ()
     by_name: tuple[Key, ...] = ()
     tokenizer: str = ""
+
+    def condition(self, key: str) -> str | float | None:
+        """The value of a condition; None if the case does not have it."""
+        return next((each.value for each in self.conditions if each.key == key), None)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -257,8 +277,7 @@ class Case(Frozen):
     @functools.cached_property
     def id(self) -> str:
         """Case id, like pytest's: `mod[c0.125-T512-B1-fp32-cpu1]`; `dense-f0.56[…]`: matched baseline; `dense-aa[…]`: control."""
-        budget = f"F{self.train_flops:.3g}".replace("+", "") if self.train_flops else ""
-        where = "-".join(part for part in (self.task, budget, self.grid_point.label) if part)
+        where = "-".join((*(each.label for each in self.conditions), self.grid_point.label))
         if self.matched:
             return f"{self.variant}[{where}]"
         return f"{self._model_name}[{'-'.join((*self.variant_parts, where))}]"
@@ -270,13 +289,13 @@ class Case(Frozen):
 
     @property
     def size(self) -> str:
-        """Size within a sweep: the last part of the variant."""
-        return self.variant_parts[-1]
+        """Its size among several; empty where there is one."""
+        return self.variant_parts[-1] if self.sized else ""
 
     @property
     def family(self) -> str:
-        """Variant within a sweep, without its size: `mod[c0.125]`, `dense`."""
-        return self._named(self.variant_parts[:-1])
+        """The variant without its size: `mod[c0.125]`, `dense`."""
+        return self._named(self.variant_parts[:-1] if self.sized else self.variant_parts)
 
     def _named(self, parts: tuple[str, ...]) -> str:
         if self.matched:
@@ -408,12 +427,11 @@ class Protocol(Frozen):
         seed: seed of weights, inputs and orders.
         train: the training run, for jobs that train: resolved for their model.
         rates: multiples of its learning rate to try, for jobs that search for the best.
-        task_path: file or folder that the task reads, for jobs that train on such a task.
         decode: the decode measurement, for jobs that decode.
         settings: what their pass gets of a plug-in's table of the suite (`Pass.table`).
-        corpus: catalogue name of the corpus, for jobs that train.
-        corpus_path: its path, if it takes one.
-        corpus_sha256: expected hash of the corpus, or of the task's files.
+        corpus: catalogue name of the corpus; empty for jobs that train on data of a plug-in's.
+        corpus_path: its path, or that of these data, if it takes one.
+        corpus_sha256: expected hash of the corpus, or of these data.
         trace: path to which a profile writes its trace.
         counts: for jobs that count, what is counted besides what every number needs to be believed; None: everything.
     """
@@ -424,7 +442,6 @@ class Protocol(Frozen):
     seed: int
     train: TrainRun | None = None
     rates: tuple[float, ...] = ()
-    task_path: str | None = None
     decode: DecodePlan = DecodePlan()
     settings: Options = ()
     corpus: str
@@ -469,6 +486,11 @@ class Job(Frozen):
         return self.model_copy(
             update={"comparison": self.comparison.model_copy(update={"variants": self.comparison.shipped})}
         )
+
+    @property
+    def of_corpus(self) -> bool:
+        """Whether it trains on the suite's corpus, with one seed, or evaluates on it."""
+        return self.facts.samples == "seeds" and bool(self.protocol.corpus)
 
     @property
     def ranks(self) -> int:

@@ -6,7 +6,6 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, model_validator
 
-from modbench.harness.core.contracts import SOLVED
 from modbench.harness.core.immutable import Frozen
 from modbench.harness.machine.roofline.table import Table
 from modbench.harness.machine.roofline.work import Listed
@@ -286,48 +285,14 @@ class Looks(Frozen):
     _equally_long = model_validator(mode="after")(equally_long)
 
 
-class TaskAnswers(Frozen):
-    """Results on a task (`harness/training/task_eval.py`).
-
-    Attributes:
-        n: questions that were scored, one per sequence.
-        correct: correct answers to these.
-        correct_as_trained: the same, routed as in training; None if the routing is the same.
-        whole: sequences with every question answered correctly.
-        by_kind: kind of question to (n, correct).
-        shortcuts: accuracy of rules that do not solve the task, on the same questions.
-        depth_by_kind: mean number of blocks that sequences of a kind ran, where a gate chose.
-        cpu_s: CPU time of the training, in s.
-        solved: share of the way from the best shortcut to every answer right from which the task counts as solved.
-    """
-
-    n: int = Field(ge=1)
-    correct: int
-    correct_as_trained: int | None
-    whole: int
-    by_kind: dict[str, tuple[int, int]]
-    shortcuts: dict[str, Annotated[float, Field(ge=0, le=1)]]
-    depth_by_kind: dict[str, float] = Field(default_factory=dict)
-    cpu_s: float = 0.0
-    solved: float = SOLVED
-
-    @model_validator(mode="after")
-    def _of_the_questions(self) -> TaskAnswers:
-        right = (self.correct, self.whole, self.correct if self.correct_as_trained is None else self.correct_as_trained)
-        for n, correct in (*((self.n, each) for each in right), *self.by_kind.values()):
-            if not 0 <= correct <= n:
-                raise ValueError(f"{correct} of {n} questions")
-        return self
-
-
 class TrainNotes(Notes):
     """How a model was trained. Only the first metric of a run carries the long fields.
 
     Attributes:
         seed: seed of weights and data.
-        corpus: name or path of the corpus; None for a task.
+        corpus: name or path of the corpus.
         corpus_sha256: its hash.
-        tokenizer: what its tokens are; None for a task.
+        tokenizer: what its tokens are.
         sees_future: whether the model read later tokens when the loss was measured.
         causality: whether logits depend on later tokens after training.
         lr: learning rate.
@@ -340,7 +305,6 @@ class TrainNotes(Notes):
         spent: seconds of forward, backward, optimizer, and outside of all three; on a GPU between CUDA events, not of launching.
         resumed_at: steps that were made before the run was last resumed.
         routing: what the routers did, in numbers (`plugins/routing/describe.py`).
-        answers: results on a task; None for a corpus.
     """
 
     seed: int
@@ -358,7 +322,6 @@ class TrainNotes(Notes):
     spent: dict[str, float] = Field(default_factory=dict)
     resumed_at: int = 0
     routing: dict[str, float | str | None] | None = None
-    answers: TaskAnswers | None = None
 
 
 class PeakFinding(Notes):

@@ -23,7 +23,7 @@ from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import Notes, SomeNotes
 from modbench.harness.machine.certificate import Certificate
 
-SCHEMA: Final = 14
+SCHEMA: Final = 15
 
 Status = Literal["ok", "skipped", "failed"]
 # `damaged` is never written: the reader gives it to what a damaged file should have held.
@@ -189,7 +189,7 @@ class Record(Frozen):
             absolute outside of it; None where the process left none.
     """
 
-    schema_version: Literal[14] = SCHEMA
+    schema_version: Literal[15] = SCHEMA
     job: Job
     started: str
     wall_s: float

@@ -102,9 +102,9 @@ def _plain(case: Case) -> Case:
     grid_point = case.grid_point.model_copy(update={"compile": False, "graph": False})
     nothing = {
         "variant_parts": (),
+        "sized": False,
         "matched": False,
-        "task": "",
-        "train_flops": None,
+        "conditions": (),
         "aa_control": False,
         "tokenizer": "",
     }

@@ -1,22 +1,20 @@
-"""Expands a suite into comparisons: the grid, training runs, an isoFLOP sweep over sizes and budgets, tasks."""
+"""Expands a suite into comparisons: the grid, training runs, what tables of plug-ins plan."""
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.contracts import Source, Task
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.group_by import grouped
 from modbench.harness.core.model_specs import Pairs
-from modbench.harness.domain.case import Case, CaseFacts, Comparison, Device, GridPoint, MatchedBaseline
+from modbench.harness.domain.case import Case, CaseFacts, Comparison, Condition, Device, GridPoint, MatchedBaseline
 from modbench.harness.domain.suite import Suite
 from modbench.harness.planning import suite_tables
 from modbench.harness.planning.matching import Costs, Matcher, case_of, placeless
-from modbench.harness.planning.suite_tables import SuiteTable
+from modbench.harness.planning.suite_tables import Sizes, SuiteTable
 from modbench.harness.planning.variants import ResolvedVariant, resolve_variants
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.case_facts import with_facts
@@ -33,30 +31,30 @@ def is_timed(key: str) -> bool:
 
 @dataclass(frozen=True)
 class Keys:
-    """The metrics of a suite by what they are measured on: the grid, a corpus, a task."""
+    """The metrics of a suite by what they are measured on: the grid, a corpus, what a table plans."""
 
     measured: tuple[str, ...]
     trained: tuple[str, ...]
-    tasks: tuple[str, ...]
+    planned: dict[str, list[str]]
 
 
 def keys_of(suite: Suite) -> Keys:
     """Sort the suite's metrics by what they are measured on."""
     known = catalogue.metrics()
-    of_training = [key for key in suite.metrics if catalogue.pass_of(known[key]).trains]
-    return Keys(
-        tuple(key for key in suite.metrics if key not in of_training),
-        tuple(key for key in of_training if not known[key].task),
-        tuple(key for key in of_training if known[key].task),
-    )
+    planned = grouped((table, key) for key in suite.metrics if (table := known[key].planned_by))
+    others = [key for key in suite.metrics if not known[key].planned_by]
+    of_training = [key for key in others if catalogue.pass_of(known[key]).trains]
+    return Keys(tuple(key for key in others if key not in of_training), tuple(of_training), planned)
 
 
 def sized(variants: Sequence[ResolvedVariant], shape: Mapping[str, Any]) -> list[ResolvedVariant]:
-    """The variants of a sweep at one of its sizes, which becomes part of their names."""
+    """The variants in one of several sizes, which becomes part of their names; as they are in the suite's own shape."""
+    if not shape:
+        return [*variants]
     size = "-".join(f"{SHORT.get(key, key)}{value}" for key, value in shape.items())
     named = {
         variant: replace(
-            variant, parts=(*variant.parts, size), title=f"{variant.title} {size}" if variant.title else ""
+            variant, parts=(*variant.parts, size), sized=True, title=f"{variant.title} {size}" if variant.title else ""
         )
         for variant in variants
     }
@@ -84,8 +82,8 @@ class Expander:
             UsageError: if the suite asks for something impossible.
         """
         suite, keys = self.suite, keys_of(self.suite)
-        sizes: Sequence[Mapping[str, int]] = suite.isoflop.sizes if suite.isoflop else ({},)
-        by_size = [self.variants(size, self._solved_at) for size in sizes]
+        sizes = suite_tables.sizes_of(suite) or Sizes(({},), 0)
+        by_size = [sized(self.variants(shape, self._solved_at), shape) for shape in sizes.shapes]
         matched_baselines = [matched for variants in by_size for matched in self._matched_baselines(variants)]
         no_matches = {
             name_of_variant(variant): variant.no_match
@@ -95,8 +93,8 @@ class Expander:
         }
         made = []
         if keys.measured:
-            # All shapes of a sweep are in one comparison; the anchor is that of the middle size.
-            anchor = by_size[suite.isoflop.middle if suite.isoflop else 0][0]
+            # All sizes are in one comparison; the anchor is that of the middle one.
+            anchor = by_size[sizes.middle][0]
             every = [anchor, *(variant for variants in by_size for variant in variants if variant is not anchor)]
             for grid_point, metrics in self._grid(keys.measured):
                 apart = list[Comparison]()
@@ -108,7 +106,8 @@ class Expander:
                 made += apart
         if keys.trained and suite.train is not None:
             made += self._trained(by_size, keys.trained)
-        made += [self._task(key) for key in keys.tasks]
+        for name, planned in keys.planned.items():
+            made += catalogue.load("suite_tables", name).planned(self, planned)
         return made, matched_baselines, no_matches
 
     def _has_aa_control(self, metrics: tuple[str, ...]) -> bool:
@@ -141,7 +140,7 @@ class Expander:
         yield from ((grid_point, tuple(keys)) for grid_point, keys in asked.items())
 
     def grid_points(self) -> Iterator[GridPoint]:
-        """Every grid point and of training on a corpus. Tasks have places of their own."""
+        """Every grid point and of training on a corpus. What tables plan has places of its own."""
         yield from (grid_point for grid_point, _ in self._grid(keys_of(self.suite).measured))
         yield from self._training_places()
 
@@ -151,10 +150,9 @@ class Expander:
         return max(self.suite.train.lengths if self.suite.train else self.suite.grid.seq_len)
 
     def variants(self, shape: Mapping[str, Any], seq_len: int) -> list[ResolvedVariant]:
-        """The suite's variants, of a sweep at a size."""
+        """The suite's variants in a shape."""
         suite = self.suite.model_copy(update={"shape": {**self.suite.shape, **shape}})
-        variants = resolve_variants(suite, self._matcher(seq_len))
-        return variants if self.suite.isoflop is None else sized(variants, shape)
+        return resolve_variants(suite, self._matcher(seq_len))
 
     def _matcher(self, seq_len: int) -> Matcher:
         """What knows the variants' costs where they are matched."""
@@ -207,15 +205,13 @@ class Expander:
         keys: tuple[str, ...],
         name: str = "",
         *,
-        task: str = "",
-        budget: float | None = None,
+        conditions: tuple[Condition, ...] = (),
         aa_control: bool = False,
         partial: bool = False,
     ) -> Comparison:
         """One comparison of variants at a grid point."""
         cases = tuple(
-            case_of(variant, grid_point).model_copy(update={"task": task, "train_flops": budget})
-            for variant in variants
+            case_of(variant, grid_point).model_copy(update={"conditions": conditions}) for variant in variants
         )
         facts = tuple(
             self._facts_of(case).model_copy(update={"title": variant.title})
@@ -236,72 +232,35 @@ class Expander:
         sizes = train.grid_points if train else ()
         return [self._place(*each, dtype, execution) for each in sizes for dtype in grid.dtype]
 
-    def _trained(self, by_size: list[list[ResolvedVariant]], keys: tuple[str, ...]) -> Iterator[Comparison]:
-        """One comparison per length and number format; for a sweep, one per number format, budget and size."""
-        sweep, grid_points = self.suite.isoflop, self._training_places()
-        if sweep is None:
-            yield from (self.comparison(by_size[0], grid_point, keys) for grid_point in grid_points)
-            return
-        known = catalogue.metrics()
-        plain = tuple(key for key in keys if not catalogue.pass_of(known[key]).once_per_sweep)
-        fresh = tuple(key for key in plain if catalogue.pass_of(known[key]).confirms)
-        for grid_point, budget in itertools.product(grid_points, sweep.train_flops):
-            wanted = plain if all(table.explores(self.suite, budget) for table in self._tables) else fresh
-            for j in sweep.at(budget):
-                # Rates are tried once, at the smallest budget and its middle size.
-                asked = keys if budget == min(sweep.train_flops) and j == sweep.middle else wanted
-                yield self.comparison(by_size[j], grid_point, asked, _sized(by_size[j], budget), budget=budget)
-        alone = tuple(key for key in plain if key not in fresh)
-        for grid_point, budget in itertools.product(grid_points, sweep.baseline_train_flops):
-            for variants in (by_size[j] for j in sweep.at(budget)):
-                yield self.comparison(variants[:1], grid_point, alone, _sized(variants, budget), budget=budget)
+    def _trained(self, by_size: list[list[ResolvedVariant]], keys: tuple[str, ...]) -> Iterable[Comparison]:
+        """The comparisons that train on a corpus: as a table has them, else one per length and number format."""
+        grid_points = self._training_places()
+        for table in self._tables:
+            made = table.on_corpus(self, by_size, grid_points, keys)
+            if made is not None:
+                return made
+        return (self.comparison(by_size[0], grid_point, keys) for grid_point in grid_points)
 
-    def _task(self, key: str) -> Comparison:
-        name = catalogue.metrics()[key].task
-        source = open_task(self.suite, name)
-        shape = {"vocab_size": len(source.words), "max_seq_len": source.seq_len}
-        apart = self.suite.model_copy(
-            update={
-                "train": None,
-                "isoflop": None,
-                "metrics": (key,),
-                "grid": self.suite.grid.model_copy(update={"seq_len": (source.seq_len,)}),
-            }
-        )
-        variants = replace(self, suite=apart).variants(shape, source.seq_len)
-        batch_size = self.suite.tasks.batch_size or catalogue.load("tasks", name).batch_size
+    def apart(
+        self,
+        keys: tuple[str, ...],
+        name: str,
+        *,
+        shape: Mapping[str, int],
+        seq_len: int,
+        batch_size: int,
+        conditions: tuple[Condition, ...],
+    ) -> Comparison:
+        """One comparison of all variants away from the grid: in a shape and on an input of its own, under conditions."""
         grid = self.suite.grid
-        grid_point = self._place(source.seq_len, batch_size, grid.dtype[0], self.suite.executions(grid)[0])
-        return self.comparison(variants, grid_point, (key,), name, task=name)
-
-
-@functools.cache
-def _opened(name: str, path: str | None) -> Source:
-    """Open a task; cached, since a plan asks for it many times."""
-    return catalogue.load("tasks", name).open(path)  # type: ignore[no-any-return]  # Task.open returns a Source
-
-
-def open_task(suite: Suite, name: str) -> Source:
-    """Open a task of a suite.
-
-    Raises:
-        UsageError: if a path is missing or superfluous, or its files cannot be read.
-    """
-    task: Task = catalogue.load("tasks", name)
-    path = suite.tasks.paths.get(name)
-    if task.needs_path and path is None:
-        raise UsageError(
-            f"task {name!r} reads a file or folder of yours: give it with --set tasks.paths.{name}=PATH, or leave the metric "
-            f"'task/{name}' out."
-        )
-    if path is not None and not task.needs_path:
-        raise UsageError(f"task {name!r} makes its own questions and reads no file: leave out tasks.paths.{name}.")
-    return _opened(name, path)
-
-
-def _sized(variants: Sequence[ResolvedVariant], budget: float) -> str:
-    """Name of a sweep's comparison: its size and its budget."""
-    return f"{variants[0].parts[-1]}-F{budget:.3g}".replace("+", "")
+        update = {
+            "train": None,
+            "metrics": keys,
+            "grid": grid.model_copy(update={"seq_len": (seq_len,)}),
+        }
+        variants = replace(self, suite=self.suite.model_copy(update=update)).variants(shape, seq_len)
+        grid_point = self._place(seq_len, batch_size, grid.dtype[0], self.suite.executions(grid)[0])
+        return self.comparison(variants, grid_point, keys, name, conditions=conditions)
 
 
 def name_of_variant(variant: ResolvedVariant) -> str:

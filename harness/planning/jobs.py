@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from modbench.harness.core.contracts import AnyMetric, Text, Workload
 from modbench.harness.core.errors import UsageError
@@ -19,7 +19,6 @@ from modbench.harness.domain.case import VARIANTS_PER_BLOCK, Case, Comparison, G
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.suite import TWO_STAGE, Suite
 from modbench.harness.planning import suite_tables
-from modbench.harness.planning.comparisons import open_task
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.text.corpus import corpus_entry
 from modbench.harness.registry import catalogue
@@ -29,27 +28,19 @@ from modbench.harness.registry.model_loaders import from_loader
 GUESSED_STEP = 3e9
 
 
-def tries_rates(suite: Suite) -> bool:
-    """Whether learning rates are tried before the runs of a sweep."""
-    return suite.isoflop is not None and any(
-        catalogue.pass_of(catalogue.metrics()[key]).once_per_sweep for key in suite.metrics
-    )
-
-
-def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
+def train_run(suite: Suite, case: Case) -> TrainRun:
     """Resolve the training run of one case.
 
     Raises:
         UsageError: if its budget is too small for a step, or cannot be met within 1 %.
     """
-    cost = case_cost(case)
-    step_flops = cost.train_step if cost else None
-    if cost is not None and suite.isoflop is not None and suite.isoflop.count == "causal":
-        step_flops = cost.train_step_causal
-    if case.task:
-        return _task_run(suite, comparison, case, step_flops)
     assert suite.train is not None
-    in_flops = case.train_flops is not None or suite.train.flops is not None
+    budgets = (table.budget(suite, case) for table in suite_tables.in_use(suite))
+    cost, budget = case_cost(case), next(filter(None, budgets), None)
+    step_flops = cost.train_step if cost else None
+    if cost is not None and budget is not None and budget.causal:
+        step_flops = cost.train_step_causal
+    in_flops = budget is not None or suite.train.flops is not None
     if in_flops and case.config.capacity_warmup:
         raise UsageError(
             f"{case.id}: with capacity_warmup {case.config.capacity_warmup:g} steps cost more at first than later, so a budget "
@@ -59,16 +50,19 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
     tokenizer = case.tokenizer or tokenizer_of(case.model, case.options, suite.train)
     grid_point = {"seq_len": case.grid_point.seq_len, "batch_size": case.grid_point.batch_size}
     plan = suite.train.model_copy(update={"tokenizer": tokenizer, **grid_point})
-    run = plan.resolved(case.config.d_model, step_flops, case.train_flops if suite.claims else None)
-    if case.train_flops is not None and step_flops is not None and suite.claims:
-        off = run.steps * step_flops / case.train_flops - 1
+    run = plan.resolved(case.config.d_model, step_flops, budget.flops if budget and suite.claims else None)
+    if budget is not None and step_flops is not None and suite.claims:
+        off = run.steps * step_flops / budget.flops - 1
         if abs(off) > FLOPS_TOLERANCE:
             raise UsageError(
                 f"{case.id}: {run.steps} whole steps of {step_flops:.3g} FLOPs are {percent(off, sign='+')} off the budget "
-                f"{case.train_flops:.3g}; "
+                f"{budget.flops:.3g}; "
                 f"at most {percent(FLOPS_TOLERANCE)} is allowed. Raise the budget, or lower train.batch_size."
             )
-    return run.model_copy(update={"held_out": "explore"}) if suite_tables.confirms(suite) else run
+    changes: dict[str, object] = {"rate_from": budget.rate_from} if budget else {}
+    if suite_tables.confirms(suite):
+        changes["held_out"] = "explore"
+    return run.model_copy(update=changes)
 
 
 def reads_text(steps: int | None, model: str, options: Pairs) -> bool:
@@ -88,22 +82,6 @@ def tokenizer_of(model: str, options: Pairs, plan: TrainPlan) -> str:
     return own if own and plan.tokenizer == TrainPlan.model_fields["tokenizer"].default else plan.tokenizer
 
 
-def _task_run(suite: Suite, comparison: Comparison, case: Case, step_flops: float | None) -> TrainRun:
-    """Resolve a run on a task: the FLOPs that the anchor spends on the task's steps; for a user's model, the same steps."""
-    plan, anchor = suite.tasks, case_cost(comparison.variants[0])
-    steps = plan.steps or catalogue.load("tasks", case.task).steps
-    train = TrainPlan(
-        seq_len=case.grid_point.seq_len,
-        batch_size=case.grid_point.batch_size,
-        steps=steps,
-        lr=plan.lr,
-        checkpoint_s=600.0,
-    )
-    if anchor is None or step_flops is None or not suite.claims:
-        return train.resolved(case.config.d_model, step_flops)
-    return train.resolved(case.config.d_model, step_flops, steps * anchor.train_step)
-
-
 def run_flops(run: TrainRun, case: Case) -> float:
     """FLOPs of a run and its evaluation, from which the time left is estimated; routed models are judged twice."""
     if not reads_text(run.steps, case.model, case.options):
@@ -112,6 +90,18 @@ def run_flops(run: TrainRun, case: Case) -> float:
     step = cost.train_step if cost else GUESSED_STEP
     evaluations = 2 if case.facts.routes else 1
     return step * (run.steps + evaluations * run.val_tokens / run.tokens_per_step / 3)
+
+
+class Data(NamedTuple):
+    """Data of a plug-in's that a job trains on in place of the corpus.
+
+    Attributes:
+        path: the file or folder that they are read from; None: there is none.
+        sha256: their hash.
+    """
+
+    path: str | None
+    sha256: str
 
 
 class JobMaker:
@@ -139,12 +129,12 @@ class JobMaker:
         seed: int | None = None,
         run: TrainRun | None = None,
         rates: tuple[float, ...] = (),
+        data: Data | None = None,
     ) -> Job:
-        """Make one job, with its protocol resolved."""
+        """Make one job, with its protocol resolved; one that trains on data of a plug-in's has no corpus."""
         suite, (_, rounds) = self.suite, self.suite.protocol_size
-        on_gpu, task = comparison.grid_point.device == "cuda", comparison.variants[0].task
-        path, sha256 = task_path(suite, task) if task else (None, self.text.sha256 if self.text else "")
-        corpus, corpus_path = ("", None) if task else corpus_entry(suite.corpus)
+        on_gpu = comparison.grid_point.device == "cuda"
+        corpus, corpus_path = ("", data.path) if data else corpus_entry(suite.corpus)
         table = catalogue.passes()[made_in].table
         settings = () if table is None else tuple(table.settled(suite).model_dump().items())
         protocol = Protocol(
@@ -154,12 +144,11 @@ class JobMaker:
             seed=suite.seeds[0] if seed is None else seed,
             train=run,
             rates=rates,
-            task_path=path,
             decode=suite.decode,
             settings=settings,
             corpus=corpus,
             corpus_path=corpus_path,
-            corpus_sha256=sha256,
+            corpus_sha256=data.sha256 if data else self.text.sha256 if self.text else "",
         )
         series = name.removesuffix(f"-process{process}")
         return Job(
@@ -204,11 +193,6 @@ def in_forwards(workload: str, grid_point: GridPoint, steps: int = 1) -> float:
     # A decode step reads all weights for few tokens: on a CPU it takes about 20 times as long per FLOP.
     decoded = 20 * steps / grid_point.seq_len
     return {"train_step": 3.0, "decode": decoded, "request": 1 + decoded}.get(workload, 1.0)
-
-
-def task_path(suite: Suite, task: str) -> tuple[str | None, str]:
-    """Path and hash of the files that a task reads."""
-    return suite.tasks.paths.get(task), open_task(suite, task).sha256
 
 
 def planned_jobs(

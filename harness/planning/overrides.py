@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,12 +29,10 @@ WITHOUT = {"train": "does not train on a corpus", "decode_grid": "decodes on its
 _OF_PILOT = ("pilot_processes", "most_processes", "detectable")
 # Of one of our models that does not read a key.
 UNREAD = "it does not read it"
-# The anchor's steps of training at smoke effort.
+# The baseline's steps of training at smoke effort.
 SMOKE_STEPS = 4
 # Seeds of a smoke run that names none: it claims nothing, and two show that values are joined by seed.
 SMOKE_SEEDS = 2
-# Beginning of keys whose value is a path, whatever it looks like.
-PATHS = "tasks.paths."
 # Keys of a suite outside its tables that `--set` changes.
 TOP_KEYS = ("processes", "rounds", *_OF_PILOT, "margin", "threads", "metrics", "aa_control")
 
@@ -140,6 +138,7 @@ def override(suite: Suite, flags: Overrides, costs: Costs | None = None) -> Suit
         _set_routing(data, "router", list(flags.router), "--router")
     for key, value in flags.settings.items():
         _set(data, key, value)
+    _shorten_tables(data, flags.settings)
     made = parse_suite(data, "command line")
     _check_pilot(made, flags.settings)
     offered = {"capacity": "--capacity"} if flags.capacity else {}
@@ -273,11 +272,19 @@ def _plain(name: str) -> dict[str, Any]:
 
 def _shorten(data: dict[str, Any]) -> None:
     """Shorten training to a few steps, as smoke effort does."""
-    data["tasks"]["steps"] = SMOKE_STEPS
     if (train := data["train"]) is not None:
         if train["steps"] != 0:  # a run that only evaluates stays one
             _budget(train, "steps", SMOKE_STEPS)
         train["val_tokens"] = min(train["val_tokens"], 4 * max(TrainPlan.model_validate(train).lengths))
+
+
+def _shorten_tables(data: dict[str, Any], settings: Collection[str]) -> None:
+    """Give the tables of plug-ins their values of smoke effort, but for those that are set."""
+    for name in () if data["effort"] != "smoke" else suite_tables.named_in(data, data["metrics"]):
+        values = catalogue.load("suite_tables", name).at_smoke
+        short = {key: value for key, value in values.items() if f"{name}.{key}" not in settings}
+        if short:
+            data[name] = {**(data.get(name) or {}), **short}
 
 
 def _check_pilot(suite: Suite, settings: Iterable[str]) -> None:
@@ -343,7 +350,7 @@ def setting_of(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     if not equals:
         raise UsageError(f"--set {text!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=128.")
-    return key, value if key.startswith(PATHS) else toml_value(value)
+    return key, value if _texts_of(key) else toml_value(value)
 
 
 def _set(data: dict[str, Any], key: str, value: object) -> None:
@@ -358,19 +365,19 @@ def _set(data: dict[str, Any], key: str, value: object) -> None:
         _set_routing(data, key, value, f"--set {key}")
     elif key in TOP_KEYS:
         data[key] = value.split(",") if key == "metrics" and isinstance(value, str) else value
-    elif key == "tasks.paths" and isinstance(value, dict):
-        for task, path in value.items():
-            _name_files(data, task, str(path))
     elif key in in_tables:
         _set_in_table(data, key, value)
-    elif key.startswith(PATHS):
-        _name_files(data, key.removeprefix(PATHS), str(value))
+    elif texts := _texts_of(key):
+        _set_in_table(data, texts, {key.removeprefix(f"{texts}."): str(value)})
     else:
         raise UsageError(f"--set: {unknown('key', key, keys())}")
+    for table in suite_tables.named_in(data, data["metrics"]):
+        if data.get(table) is not None:
+            catalogue.load("suite_tables", table).complete(data, key)
 
 
 def keys() -> tuple[str, ...]:
-    """All keys that `--set` changes, but those of single tasks."""
+    """All keys that `--set` changes, but those of texts by name, such as paths."""
     return (*SHAPE_KEYS, *ROUTING_KEYS, *TOP_KEYS, *_keys_in_tables())
 
 
@@ -378,17 +385,25 @@ def _keys_in_tables() -> list[str]:
     return [f"{table}.{name}" for table, kind in suite_tables.plans().items() for name in kind.model_fields]
 
 
+def _texts_of(key: str) -> str:
+    """The key of a table whose values are texts by name, of one of which this is the key; empty if it is none."""
+    table, _, name = key.partition(".")
+    name, dot, _ = name.partition(".")
+    field = plan.model_fields.get(name) if dot and (plan := suite_tables.plans().get(table)) else None
+    return f"{table}.{name}" if field is not None and field.annotation == dict[str, str] else ""
+
+
 def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:
     table, _, name = key.partition(".")
     if data.get(table) is None:
         own = suite_tables.table_named(table) if table not in TABLES else None
-        if what := own.without if own is not None else WITHOUT.get(table, "is not a sweep"):
+        if what := own.without if own is not None else WITHOUT.get(table):
             raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
         data[table] = {}
     if table == "train" and name in BUDGETS:
-        if data["isoflop"] is not None:
-            raise UsageError(f"--set {key}: in a sweep isoflop.train_flops set how long to train. Set those instead.")
         _budget(data[table], name, value)
+    elif isinstance(value, dict) and _texts_of(f"{key}."):
+        data[table][name] = {**data[table].get(name, {}), **value}
     else:
         data[table][name] = value
 
@@ -405,13 +420,6 @@ def _why_not(variant: dict[str, Any], key: str) -> str:
         return "" if key in catalogue.model_options(model) else UNREAD
     why = user_models.why_not(model, {**variant.get("options", {}), **given}, key)
     return f"Model {model!r}: {why}" if why else ""
-
-
-def _name_files(data: dict[str, Any], task: str, path: str) -> None:
-    """Set the path of a task's files, and add the task to the metrics."""
-    data["tasks"]["paths"][task] = path
-    if f"task/{task}" not in data["metrics"]:
-        data["metrics"] = [*data["metrics"], f"task/{task}"]
 
 
 def toml_value(text: str) -> object:

@@ -5,8 +5,8 @@ A suite has the table's values; what follows from them when a suite is read and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,8 +16,11 @@ from modbench.harness.domain.suite import TABLES, Suite, TablePlan
 from modbench.harness.registry import catalogue, plugin_manifests
 
 if TYPE_CHECKING:
-    from modbench.harness.domain.case import Comparison, GridPoint
+    from modbench.harness.core.contracts import AnyMetric, Text
+    from modbench.harness.domain.case import Case, Comparison, Condition, GridPoint, Job
+    from modbench.harness.domain.records import Outcome
     from modbench.harness.planning.variants import ResolvedVariant
+    from modbench.harness.stats.over_seeds import OverSeeds
 
 PlanType = TypeVar("PlanType", bound=TablePlan)
 
@@ -36,9 +39,50 @@ class MakesComparisons(Protocol):
         keys: tuple[str, ...],
         name: str = "",
         *,
+        conditions: tuple[Condition, ...] = (),
         partial: bool = False,
     ) -> Comparison:
         """One comparison of variants at a grid point; a partial one holds only some of those that are measured there."""
+
+    def apart(
+        self,
+        keys: tuple[str, ...],
+        name: str,
+        *,
+        shape: Mapping[str, int],
+        seq_len: int,
+        batch_size: int,
+        conditions: tuple[Condition, ...],
+    ) -> Comparison:
+        """One comparison of all variants away from the grid: in a shape and on an input of its own, under conditions."""
+
+
+class Sizes(NamedTuple):
+    """The shapes in which every variant is measured.
+
+    Attributes:
+        shapes: keys of the shape and their values, smallest first.
+        middle: which of them the baseline of all comparisons on the grid has.
+        runs: training runs of a variant in a shape, at most.
+    """
+
+    shapes: Sequence[Mapping[str, int]]
+    middle: int
+    runs: int = 1
+
+
+class Budget(NamedTuple):
+    """What a training run of a case spends.
+
+    Attributes:
+        flops: training FLOPs.
+        causal: whether a step is charged with the causal half of attention, not with the whole square.
+        rate_from: name of the job that finds a factor for its learning rate; None: there is none.
+    """
+
+    flops: float
+    causal: bool = False
+    rate_from: str | None = None
 
 
 class SuiteTable(Generic[PlanType]):
@@ -47,6 +91,7 @@ class SuiteTable(Generic[PlanType]):
     Attributes:
         confirms: whether it trains again what a sweep explores, on new seeds and on held-out windows that chose nothing.
         without: what a suite without the table does, in words that follow `this suite`; empty: it has the defaults.
+        at_smoke: values of its keys at smoke effort.
 
     Args:
         plan: the model of its values. With a default for each key, a suite need not have the table.
@@ -54,12 +99,13 @@ class SuiteTable(Generic[PlanType]):
 
     confirms = False
     without = ""
+    at_smoke: ClassVar[Mapping[str, object]] = {}
 
     def __init__(self, plan: type[PlanType]) -> None:
         self.plan = plan
 
     def check(self, suite: Suite, source: str) -> None:
-        """Check a suite that has the table.
+        """Check a suite that has the table, or whose metrics it plans comparisons for.
 
         Args:
             suite: the suite.
@@ -107,9 +153,85 @@ class SuiteTable(Generic[PlanType]):
         """Whether a partial comparison is one that is timed before others of its variant."""
         return True
 
-    def explores(self, suite: Suite, budget: float) -> bool:  # noqa: ARG002  # for others
-        """Whether a sweep explores sizes at one of its budgets, in FLOPs."""
-        return True
+    def complete(self, data: dict[str, Any], key: str) -> None:
+        """Change the data of a suite after `--set` changed a key, such as `train.steps`.
+
+        Raises:
+            UsageError: if the key may not be set in a suite with the table.
+        """
+
+    def sizes(self, suite: Suite) -> Sizes | None:  # noqa: ARG002  # for others
+        """Return the shapes in which every variant is measured; None: that of the suite."""
+        return None
+
+    def on_corpus(
+        self,
+        maker: MakesComparisons,  # noqa: ARG002  # for others
+        by_size: Sequence[Sequence[ResolvedVariant]],  # noqa: ARG002
+        grid_points: Sequence[GridPoint],  # noqa: ARG002
+        keys: tuple[str, ...],  # noqa: ARG002
+    ) -> Iterable[Comparison] | None:
+        """Return the comparisons that train on a corpus; None: one at each grid point, of all variants.
+
+        Args:
+            maker: makes comparisons.
+            by_size: the variants in each size, the baseline first.
+            grid_points: where they are trained.
+            keys: the metrics.
+        """
+        return None
+
+    def budget(self, suite: Suite, case: Case) -> Budget | None:  # noqa: ARG002  # for others
+        """Return what a training run of a case spends; None: what `[train]` says."""
+        return None
+
+    def check_jobs(self, suite: Suite, jobs: Sequence[Job], text: Text | None) -> None:
+        """Check the jobs of a plan, of which `-k` may have left some out.
+
+        Args:
+            suite: the suite.
+            jobs: the jobs.
+            text: the corpus as read, if the suite trains.
+
+        Raises:
+            UsageError: if one is lacking, or cannot be run as planned.
+        """
+
+    def planned(self, maker: MakesComparisons, keys: Sequence[str]) -> Iterable[Comparison]:  # noqa: ARG002  # for others
+        """Return the comparisons for metrics that name the table in `Metric.planned_by`.
+
+        Args:
+            maker: makes comparisons.
+            keys: the metrics.
+        """
+        return ()
+
+    def forecast(self, suite: Suite, comparisons: Sequence[Comparison]) -> Mapping[str, Any]:  # noqa: ARG002  # for others
+        """Return what `plan --json` has of the comparisons of a plan, by key."""
+        return {}
+
+    def forecast_in_words(self, forecast: Mapping[str, Any]) -> Iterator[str]:  # noqa: ARG002  # for others
+        """Return what `plan` says of them, and `run` before anything runs, from the whole forecast."""
+        yield from ()
+
+    def over_seeds(
+        self,
+        metric: AnyMetric,  # noqa: ARG002  # for others
+        suite: Suite,  # noqa: ARG002
+        sets: Sequence[tuple[int, ...]],  # noqa: ARG002
+        outcomes: Mapping[str, Mapping[int, Outcome]],  # noqa: ARG002
+    ) -> OverSeeds:
+        """Return how values of a metric are judged whose comparisons the table plans.
+
+        Args:
+            metric: the metric.
+            suite: the suite.
+            sets: its seeds; where runs are pooled, those of each, in the order in which they were trained.
+            outcomes: by case and seed, of the cases that are compared there and lack none.
+        """
+        from modbench.harness.stats.over_seeds import OverSeeds  # which loads scipy
+
+        return OverSeeds()
 
 
 def confirms(suite: Suite) -> bool:
@@ -117,9 +239,26 @@ def confirms(suite: Suite) -> bool:
     return any(table.confirms for table in in_use(suite))
 
 
+def sizes_of(suite: Suite) -> Sizes | None:
+    """The shapes in which a table of a suite has every variant measured; None: that of the suite."""
+    return next((sizes for table in in_use(suite) if (sizes := table.sizes(suite)) is not None), None)
+
+
 def in_use(suite: Suite) -> list[SuiteTable[Any]]:
-    """The tables of plug-ins that a suite has."""
-    return [catalogue.load("suite_tables", name) for name in suite.tables]
+    """The tables of plug-ins that a suite has, and those that plan comparisons for its metrics."""
+    return [catalogue.load("suite_tables", name) for name in named_in(suite.tables, suite.metrics)]
+
+
+def named_in(data: Iterable[str], metrics: object) -> list[str]:
+    """Names of the tables of plug-ins among the keys of a suite, and of those that plan comparisons for its metrics.
+
+    Args:
+        data: the keys.
+        metrics: the metrics, whose type nobody has checked yet.
+    """
+    tables, asked = catalogue.entries("suite_tables"), metrics if isinstance(metrics, list | tuple) else ()
+    planners = [each.planned_by for key, each in catalogue.metrics().items() if key in asked]
+    return [name for name in dict.fromkeys((*data, *planners)) if name in tables]
 
 
 def plans() -> dict[str, type[Frozen]]:

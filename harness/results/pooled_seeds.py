@@ -1,4 +1,4 @@
-"""Runs on the same tasks with other seeds, read as one: none of their sets of seeds replaces another."""
+"""Runs of the same cases with other seeds, read as one: none of their sets of seeds replaces another."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from modbench.harness.results.run_file import SeedSet, StoredRun
 
 
 def pooled(run: StoredRun, others: Sequence[StoredRun]) -> StoredRun:
-    """Return a run with the seeds that other runs trained the same cases on the same tasks with.
+    """Return a run with the seeds that other runs trained the same cases on the same data with.
 
-    Only runs on tasks are pooled, and only of cases that `run` has: times of other sessions are no further processes. A seed that
-    two runs share is refused: to train it again repeats a computation, and is no new evidence.
+    Only runs on data of a plug-in's are pooled, such as tasks, and only of cases that `run` has: times of other sessions are no
+    further processes. A seed that two runs share is refused: to train it again repeats a computation, and is no new evidence.
 
     Args:
         run: whose cases and suite count.
@@ -24,12 +24,12 @@ def pooled(run: StoredRun, others: Sequence[StoredRun]) -> StoredRun:
     Raises:
         UsageError: if one of them is incomplete or smoke, trained none of the cases, or shares a seed.
     """
-    mine = {_same(job) for job in _on_tasks(run)}
+    mine = {_same(job) for job in _poolable(run)}
     if not mine:
         raise UsageError(
-            f"--pool: {run.path} trained on no task. Seeds of runs on tasks are pooled, as of tasks-confirm."
+            f"--pool: {run.path} has no seeds to pool: those of runs on tasks are pooled, as of tasks-confirm."
         )
-    taken = {id(each): [job for job in _on_tasks(each) if _same(job) in mine] for each in (run, *others)}
+    taken = {id(each): [job for job in _poolable(each) if _same(job) in mine] for each in (run, *others)}
     for each in others:
         asked = f"--pool {each.path}"
         if each.incomplete is not None:
@@ -40,7 +40,7 @@ def pooled(run: StoredRun, others: Sequence[StoredRun]) -> StoredRun:
             )
         if not taken[id(each)]:
             raise UsageError(
-                f"{asked}: it trained none of the cases of {run.path}: the model, its shape, the task and its training must be "
+                f"{asked}: it trained none of the cases of {run.path}: the model, its shape, the data and its training must be "
                 "the same, and only seeds may differ."
             )
     for one, other in combinations((run, *others), 2):
@@ -65,12 +65,12 @@ def pooled(run: StoredRun, others: Sequence[StoredRun]) -> StoredRun:
     )
 
 
-def _on_tasks(run: StoredRun) -> list[Job]:
-    return [job for job in run.plan.jobs if job.facts.samples == "seeds" and job.comparison.variants[0].task]
+def _poolable(run: StoredRun) -> list[Job]:
+    return [job for job in run.plan.jobs if job.facts.samples == "seeds" and not job.of_corpus]
 
 
 def _same(job: Job) -> Hashable:
-    """What jobs share that differ in their seed alone: the case, its training, and the task's files by their hash."""
+    """What jobs share that differ in their seed alone: the case, its training, and the data by their hash."""
     return job.comparison.variants, job.protocol.train, job.protocol.corpus_sha256
 
 

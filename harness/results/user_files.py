@@ -140,14 +140,13 @@ def loaded(jobs: Iterable[Job], here: Path | None = None, *, texts: bool = False
     Args:
         jobs: what it ran or planned.
         here: the folder in which it began; None: the current one.
-        texts: whether it read the files of corpora and tasks. Whoever trains on them compares them with the plan's hash.
+        texts: whether it read the files of corpora and other data. Whoever trains on them compares them with the plan's hash.
     """
     jobs = list(jobs)
     models = dict.fromkeys((case.model, case.options) for job in jobs for case in job.comparison.variants)
     files = {file.absolute() for model in models for file in _files_of(*model)}
     if texts:
-        protocols = [job.protocol for job in jobs]
-        files |= {Path(text).absolute() for each in protocols for text in (each.corpus_path, each.task_path) if text}
+        files |= {Path(text).absolute() for job in jobs if (text := job.protocol.corpus_path)}
     hashes = user_code.ran() | {str(file): sha256 for file in files if (sha256 := sha256_of(file))}
     return {user_code.name_of(path, here or Path.cwd()): sha256 for path, sha256 in sorted(hashes.items())}
 

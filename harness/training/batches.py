@@ -1,6 +1,6 @@
-"""Training batches: windows of a text, or sequences of a task. Equal for every variant of a seed.
+"""Training batches: windows of a text. Equal for every variant of a seed.
 
-Shapes: B batch, T tokens, N sequences.
+Shapes: B batch, T tokens.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modbench.harness.core.contracts import UNASKED, Examples, Source
+from modbench.harness.core.contracts import UNASKED
 
 if TYPE_CHECKING:
     from modbench.harness.core.train_plan import TrainRun
@@ -111,48 +111,7 @@ class Windows:
         return Batch(tokens[:, :-1].clone(), tokens[:, 1:].clone())
 
 
-class Drills:
-    """Sequences of a task: new ones for every step, and a fixed set held out."""
-
-    def __init__(self, source: Source, run: TrainRun, seed: int) -> None:
-        self.source, self.run, self.seed = source, run, seed
-
-    def train(self, step: int) -> Batch:
-        """The batch of a step: B sequences; the same for every variant."""
-        return batch_of(self.source.draw(np.random.default_rng((self.seed, step)), self.run.batch_size))
-
-    def val(self) -> Iterator[Batch]:
-        """All held-out sequences with all their questions."""
-        for part in pieces(self.source.held_out, self.run.batch_size):
-            yield batch_of(part)
-
-
 def joined(batches: Iterable[Batch]) -> Batch:
     """Join batches of windows into one."""
     parts = list(batches)
     return Batch(torch.cat([part.tokens_BT for part in parts]), torch.cat([part.targets_BT for part in parts]))
-
-
-def pieces(examples: Examples, size: int) -> Iterator[Examples]:
-    """Split examples into pieces of at most `size` sequences."""
-    for first in range(0, len(examples.lengths_N), size):
-        yield rows_of(examples, slice(first, first + size))
-
-
-def rows_of(examples: Examples, rows: slice) -> Examples:
-    """Select sequences."""
-    return Examples(
-        examples.tokens_NT[rows], examples.answers_NT[rows], examples.kinds_NT[rows], examples.lengths_N[rows]
-    )
-
-
-def batch_of(examples: Examples) -> Batch:
-    """Convert to tensors. A gate over the whole input may read up to the first question."""
-    answers_BT = torch.from_numpy(np.ascontiguousarray(examples.answers_NT))
-    first_B = (answers_BT != UNASKED).int().argmax(1)
-    return Batch(
-        torch.from_numpy(np.ascontiguousarray(examples.tokens_NT)),
-        answers_BT,
-        torch.from_numpy(np.ascontiguousarray(examples.lengths_N)),
-        first_B + 1,
-    )

@@ -1,10 +1,10 @@
-"""Runs one training run on a corpus or a task: opens the data, watches the routers, keeps checkpoints, evaluates."""
+"""Runs one training run on a corpus: opens the data, watches the routers, keeps checkpoints, evaluates."""
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import OF_THE_LOGGER, TrainRun
 from modbench.harness.domain.case import Case, Job, Protocol
-from modbench.harness.machine.process import clocks
 from modbench.harness.machine.process.torchrun import ALONE, Ranks
 from modbench.harness.planning.jobs import reads_text
 from modbench.harness.registry import catalogue
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from modbench.harness.training.batches import Batches, Windows
     from modbench.harness.training.held_out import HeldOut
     from modbench.harness.training.logger_feed import LoggerFeed
-    from modbench.harness.training.task_eval import Answered
     from modbench.harness.training.trainer import Progress, Trainer
 
 # Held-out tokens per evaluation during training.
@@ -158,33 +156,14 @@ def train(case: Case, protocol: Protocol, log: LoggerFeed | None = None) -> Trai
     )
 
 
-def train_on_task(case: Case, protocol: Protocol) -> Answered:
-    """Train on a task and answer its held-out questions.
+def trainer_of(case: Case, protocol: Protocol, batches: Batches) -> Trainer:
+    """What trains a case on batches of a plug-in's, in this process alone; it has the trained model (`subject`).
 
     Raises:
         Unmeasured: if the case cannot be trained by design.
-        NumericsError: as soon as a loss is not finite.
-        ValueError: if the task's files are not those that the plan names.
     """
     _refuse(case)
-    if case.config.bidirectional:
-        raise Unmeasured("tasks ask for the next token: a bidirectional model has no next token")
-    from modbench.harness.training.batches import Drills
-    from modbench.harness.training.task_eval import answer
-
-    source = catalogue.load("tasks", case.task).open(protocol.task_path)
-    if source.sha256 != protocol.corpus_sha256:
-        raise ValueError(f"the files of task {case.task!r} changed since the plan")
-    if len(source.words) > case.config.vocab_size:
-        raise Unmeasured(f"vocab_size {case.config.vocab_size} cannot hold the {len(source.words)} words of this task")
-    plan = settled(protocol)
-    drills = Drills(source, plan, protocol.seed)
-    subject = _subject(case, protocol, drills)
-    trainer = _trainer(subject, drills, plan, ALONE, None)
-    start = clocks.process_time()
-    trainer.train()
-    cpu_s = clocks.process_time() - start
-    return replace(answer(subject, source, plan.batch_size), curve=trainer.curve, cpu_s=cpu_s)
+    return _trainer(_subject(case, protocol, batches), batches, settled(protocol), ALONE, None)
 
 
 def _watched(subject: Subject, windows: Windows, plan: TrainRun, ranks: Ranks) -> RoutingWatch | str:

@@ -155,7 +155,7 @@ def combined(loaded: Loaded) -> list[Combined]:
     """Return every square in every metric: by square, metric and length; empty where no four variants are one."""
     tables, found = loaded.tables, list[tuple[Square, dict[str, Any]]]()
     for comparison in loaded.plan.comparisons:
-        if comparison.variants[0].task or comparison.variants[0].train_flops is not None:
+        if comparison.variants[0].conditions:
             continue
         here = list(squares(comparison, tables.baseline_of(comparison)))
         for key in comparison.metrics if here else ():

@@ -182,7 +182,7 @@ def choice(
     trained = {
         (case.variant, key): case
         for each in loaded.plan.comparisons
-        if not each.variants[0].task and each.grid_point.seq_len == length
+        if each.grid_point.seq_len == length
         for key in each.metrics
         if key in HELD_OUT
         for case in each.variants

@@ -120,7 +120,7 @@ def variants_of(loaded: Loaded) -> list[Variant]:
     found: dict[str, Variant] = {}
     for job in loaded.plan.jobs:
         case = job.comparison.variants[0]
-        if job.facts.samples != "seeds" or case.task:
+        if not job.of_corpus:
             continue
         kept = artifact(loaded.path, job.name)
         if kept and kept.get("routing"):
@@ -144,17 +144,13 @@ def shown(variants: Sequence[Variant]) -> list[Variant]:
 
 def best_sizes(variants: Sequence[Variant]) -> list[Variant]:
     """Return the variants; of each variant of a sweep only the size with the lowest loss."""
-    by_variant = grouped(
-        (variant.case.variant if variant.case.train_flops is None else variant.case.family, variant)
-        for variant in variants
-    )
+    by_variant = grouped((variant.case.family, variant) for variant in variants)
     return [min(sizes, key=lambda variant: variant.mean_loss) for sizes in by_variant.values()]
 
 
 def _of_its_size(variants: Sequence[Variant], focus: Variant) -> Sequence[Variant]:
     """In a sweep the variants of one size, otherwise all."""
-    sized = focus.case.train_flops is not None
-    return [variant for variant in variants if variant.case.size == focus.case.size] if sized else variants
+    return [variant for variant in variants if variant.case.size == focus.case.size]
 
 
 def controls_of(variants: Sequence[Variant], focus: Variant) -> list[Variant]:
@@ -184,7 +180,7 @@ def dense_beside(loaded: Loaded, variants: Sequence[Variant], focus: Variant) ->
     same = (variant for variant in _of_its_size(variants, focus) if not variant.case.matched)
     whole = [variant for variant in same if variant.case.model == "dense"]
     train = loaded.suite.train
-    equal = focus.case.train_flops is not None or (train is not None and train.flops is not None)
+    equal = focus.case.condition("train_flops") is not None or (train is not None and train.flops is not None)
     said = "same shape and training FLOPs" if equal else "same shape, more FLOPs"
     return (whole[0], said) if whole else None
 

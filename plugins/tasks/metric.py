@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING
 from modbench.extend import SHARE, Metric, catalogue
 
 if TYPE_CHECKING:
-    from modbench.extend import Answered
+    from modbench.plugins.tasks.notes import TaskNotes
 
 
-def _metrics() -> tuple[Metric[Answered, float], ...]:
+def _metrics() -> tuple[Metric[TaskNotes, float], ...]:
     return tuple(
         Metric(
             key=f"task/{name}",
             unit="ratio",
             better="higher",
-            measured_by="train",
+            measured_by="train_on_task",
             workload="train",
             about=f"Accuracy: {entry.about}",
-            measure=lambda answered: answered.accuracy,
+            measure=lambda notes: notes.accuracy,
             scored_as="difference",
             range=SHARE,
-            task=name,
+            planned_by="tasks",
+            entry=("tasks", name),
         )
         for name, entry in catalogue.entries("tasks").items()
     )

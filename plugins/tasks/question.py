@@ -2,7 +2,7 @@
 
 With three seeds or more there are two intervals: over seeds (training varies most) and a binomial one over the questions,
 which all seeds share. With one seed there is only the second, which says nothing about another seed. Where the suite says so,
-runs that solved a task are counted in place of an interval over seeds (`tables/solved.py`); `solved.csv` has all counts.
+runs that solved a task are counted in place of an interval over seeds (`counts.py`); `solved.csv` has all counts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from modbench.extend import (
     Analysis,
     Case,
     Code,
-    Counts,
     DataTable,
     Estimate,
     Finding,
@@ -30,18 +29,19 @@ from modbench.extend import (
     best_variants,
     count,
     effects,
-    exact_two_proportions,
     interval,
     known_text,
     number,
     of_row,
     pivot,
     seeds_in_words,
-    solved,
     text,
     verdict_words,
 )
 from modbench.extend import AnyMetric as Metric
+from modbench.plugins.tasks import exact_two_proportions, solved
+from modbench.plugins.tasks.counts import Counts
+from modbench.plugins.tasks.table import TaskPlan, task_of
 
 READING = "accuracy on held-out questions, and its difference to the baseline; n/m: n of m seeds solved the task"
 BY_MEAN = "compared by mean accuracy: tasks.counted does not name the task"
@@ -81,54 +81,55 @@ class OnTask:
     @property
     def solved(self) -> int:
         """Seeds that solved the task."""
-        return self.counts.of(self.found.case)[0]
+        return self.counts.of(self.found.case.id)[0]
 
     @property
     def of_baseline(self) -> tuple[int, int] | tuple[None, None]:
         """Runs of the baseline that solved the task, and all of them; None where it is not compared with these."""
         against = self.found.against
-        return self.counts.of(against) if isinstance(against, Case) and self.look is not None else (None, None)
+        return self.counts.of(against.id) if isinstance(against, Case) and self.look is not None else (None, None)
 
 
 def results(loaded: Loaded) -> list[OnTask]:
     """Return every variant on every task that at least one variant has a result on."""
     made = list[OnTask]()
     for comparison in loaded.plan.comparisons:
-        if not comparison.variants[0].task:
+        if not task_of(comparison.variants[0]):
             continue
         metric, baseline = loaded.tables.metrics[comparison.metrics[0]], loaded.tables.baseline_of(comparison)
-        counts = loaded.tables.counts(baseline, metric)
-        if counts is not None:
+        counts = loaded.tables.over_seeds(baseline, metric)
+        assert isinstance(counts, Counts)
+        if counts.answers:
             made += [_on_task(loaded, metric, counts, case, baseline) for case in comparison.variants]
     return made
 
 
 def _on_task(loaded: Loaded, metric: Metric, counts: Counts, case: Case, baseline: Case) -> OnTask:
     tables, alone = loaded.tables, Finding(case, None, case.grid_point, metric.key)
-    unanswered = None if case.id in counts.seeds else Trouble("skipped", "no answers were recorded")
+    unanswered = None if case.id in counts.answers else Trouble("skipped", "no answers were recorded")
     trouble = tables.trouble(case, metric) or unanswered
     if trouble is not None:
-        return OnTask(metric.task, counts, replace(alone, status=trouble.status, reason=trouble.reason))
+        return OnTask(task_of(case), counts, replace(alone, status=trouble.status, reason=trouble.reason))
     values = tables.values_of(case, metric.key)
     accuracy = Estimate.of_interval(tables.estimate(case, metric), "share", n=len(values))
     own = replace(alone, value=accuracy, reason=None if counts.counted else BY_MEAN)
-    made = OnTask(metric.task, counts, own, tuple(values.values()))
+    made = OnTask(task_of(case), counts, own, tuple(values.values()))
     return made if case.variant == baseline.variant else _compared(loaded, made, baseline)
 
 
 def _compared(loaded: Loaded, alone: OnTask, baseline: Case) -> OnTask:
     """Add what is found against the baseline: by counts, or by how the mean accuracy differs."""
     own, counts = replace(alone.found, against=baseline), alone.counts
-    if baseline.id not in counts.seeds:
+    if baseline.id not in counts.answers:
         return replace(alone, found=replace(own, reason="the baseline has no value"))
-    alone = replace(alone, look=counts.analysis(own.case, baseline))
+    alone = replace(alone, look=counts.analysis(counts.answers[own.case.id], counts.answers[baseline.id]))
     row = loaded.pair(own.case.variant, own.metric)
     if not counts.counted:
         mean = own if row is None else of_row(row, own.case, baseline)
         known = mean.typical.closed  # from one seed nothing is found
         return replace(alone, found=replace(own, typical=mean.typical, verdict=mean.verdict) if known else own)
     verdict = None if row is None else known_text(row.verdict)
-    test, needed, reason = counts.effect(own.case, baseline), None, None
+    test, needed, reason = counts.effect(own.case.id, baseline.id), None, None
     if verdict is None and not loaded.suite.claims:
         reason = SMOKE
     elif verdict == INCONCLUSIVE:
@@ -141,8 +142,8 @@ def _compared(loaded: Loaded, alone: OnTask, baseline: Case) -> OnTask:
 
 def _seeds_needed(found: Counts, case: Case, baseline: Case) -> int | None:
     """Return the seeds of each variant that tell the observed rates apart; None: more than 100, or the rates are equal."""
-    (mine, n), (theirs, other_n) = found.of(case), found.of(baseline)
-    needed = exact_two_proportions.seeds_needed(mine / n, theirs / other_n, solved.level_among(len(found.seeds) - 1))
+    (mine, n), (theirs, other_n) = found.of(case.id), found.of(baseline.id)
+    needed = exact_two_proportions.seeds_needed(mine / n, theirs / other_n, solved.level_among(len(found.answers) - 1))
     return None if needed is None else max(needed, min(n, other_n) + 1)
 
 
@@ -193,7 +194,7 @@ TABLE = DataTable[OnTask](
 def answer(loaded: Loaded) -> Iterator[Sentence]:
     """Say at which tasks variants are better or worse than the baseline; of a run that compares other things too, nothing."""
     made, (base, *variants) = results(loaded), loaded.variants
-    if not made or not all(each.variants[0].task for each in loaded.plan.comparisons):
+    if not made or not all(task_of(each.variants[0]) for each in loaded.plan.comparisons):
         return
     for case in variants[:MOST_ANSWERED]:
         found = [each for each in made if each.found.case.variant == case.variant]
@@ -212,14 +213,14 @@ def pooled(loaded: Loaded) -> Iterator[Sentence]:
     if sets:
         runs = [Sentence("{n} of {run}", n=len(each.seeds), run=Code(str(each.run))) for each in sets]
         yield Sentence("seeds of {runs}", runs=Listed(runs, last=" and "))
-    if (most := max(number, loaded.suite.tasks.interim_analyses)) > 1:
+    if (most := max(number, TaskPlan.settled(loaded.suite).interim_analyses)) > 1:
         words = "interim analysis {number} of {most}: CIs and verdicts allow for all of them"
         yield Sentence(words, number=number, most=most)
 
 
 def doubts(loaded: Loaded) -> Iterator[Sentence]:
     """Say where more sets of seeds were analysed than the suite planned."""
-    n, planned = len(loaded.run.sets), loaded.suite.tasks.interim_analyses
+    n, planned = len(loaded.run.sets), TaskPlan.settled(loaded.suite).interim_analyses
     if n > planned:
         words = "{n} interim analyses, {planned} planned (tasks.interim_analyses): errors may exceed 5 %"
         yield Sentence(words, n=n, planned=planned)

@@ -151,7 +151,7 @@ def _groups(loaded: Loaded, metric: str, axis: Axis) -> Iterator[list[Mapping[st
     """Yield points along an axis, ascending, for everything else that a place has; of each point its cases by variant."""
     held = operator.attrgetter(other(axis), "dtype", "device", "threads", "compile", "graph")
     every = [each for each in loaded.plan.comparisons if metric in each.metrics]
-    timed = [each for each in every if not each.variants[0].task and each.variants[0].train_flops is None]
+    timed = [each for each in every if not each.variants[0].conditions]
     # A search names a comparison for each variant.
     for group in grouped(((held(each.grid_point), each.name), each) for each in timed).values():
         if len(group) > 1:

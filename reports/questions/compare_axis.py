@@ -325,7 +325,7 @@ def remarks(along: AlongAxis, most: int, *, every: bool = True) -> Iterator[Show
 
 
 # Fields of a case that are none of its variant's.
-OUTER = (*axes.PLACE, "task", "train_flops")
+OUTER = (*axes.PLACE, *axes.CONDITIONS)
 # Fields that stay in a heading even where others imply them.
 NAMED = (*OUTER, "variant", "model", "capacity")
 Measured: TypeAlias = tuple[Comparison, Metric, Case]

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from modbench.harness.core.group_by import grouped
 from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
+from modbench.harness.registry.discovery import one_of
 from modbench.reports.blocks import Estimate, Listed, Sentence, Value
 from modbench.reports.questions import found_warnings, machine_check, user_models, win_rate
 from modbench.reports.section import sections
@@ -114,8 +116,8 @@ def asked(loaded: Loaded) -> Sentence:
     what = [workload for metric, workload in WORKLOADS.items() if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
     made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
-    tasks = {task for key in made if (task := loaded.tables.metrics[key].task)}
-    what += [f"accuracy on {counted(len(tasks), 'task')}"] * bool(tasks)
+    entries = grouped({each.entry for key in made if (each := loaded.tables.metrics[key]).entry is not None})
+    what += [f"accuracy on {counted(len(names), one_of(kind))}" for kind, names in entries.items()]
     what += ["held-out loss"] * (loaded.trained_metric is not None)
     return Sentence(
         f"{words}: {{what}}" + " at {lengths} tokens" * bool(loaded.lengths) + ".",

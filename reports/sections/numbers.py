@@ -225,10 +225,8 @@ def _settings(loaded: Loaded, case: Case) -> Iterator[tuple[str, Value]]:
     yield "Runs on", f"{grid_point.device}{threads}, {grid_point.execution}"
     yield "Parameters", loaded.tables.counted(case).params or "not counted"
     yield "Not default", Listed(differs) if differs else "nothing"
-    if case.task:
-        yield "Task", case.task
-    if case.train_flops:
-        yield "Training FLOPs", Estimate(case.train_flops, unit="FLOP")
+    for each in case.conditions:
+        yield each.title, each.value if isinstance(each.value, str) else Estimate(each.value, unit=each.unit)
 
 
 def _doubts(loaded: Loaded, case: Case, rows: Sequence[Row]) -> list[Value]:

@@ -28,6 +28,8 @@ ONLY_WITH: dict[str, tuple[str, Value]] = {
     "n_classes": ("bidirectional", True),
     "decode_rows": ("decode_policy", "budget"),
 }
+# Conditions of a case that are fields whether or not a case of the run has them.
+CONDITIONS = ("task", "train_flops")
 # Before the name of a user's option where a field of each case has that name.
 OPTION = "options."
 # How fields of the grid are called in a heading.
@@ -43,7 +45,8 @@ def fields(case: Case) -> Fields:
         unread |= set() if case.facts.keys else {"decode_policy"}  # nothing is routed, so that no row is chosen
     known: Fields = {key: None if key in unread else value for key, value in config.items()}
     known |= case.grid_point.model_dump() | {"new_tokens": case.grid_point.new_tokens or None}
-    known |= {"model": case.model, "variant": case.variant, "task": case.task or None, "train_flops": case.train_flops}
+    known |= {"model": case.model, "variant": case.variant, **dict.fromkeys(CONDITIONS)}
+    known |= {each.key: each.value for each in case.conditions}
     for name, value in case.options:
         # An option takes the place of a key of the same name that the model does not read.
         taken = name in known and (name not in config or known[name] is not None)

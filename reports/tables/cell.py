@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from modbench.harness.domain.notes import SomeNotes, TaskAnswers, TrainNotes
+from modbench.harness.domain.notes import SomeNotes
 from modbench.harness.domain.records import Failure, Outcome
-from modbench.harness.stats import effects
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.seed_sets import SeedSets
 from modbench.reports.blocks import Interval, Value
 from modbench.reports.markup.number_format import plain
 from modbench.reports.reasons import sentence
@@ -76,20 +74,6 @@ class Cell:
     def values(self) -> dict[int, float]:
         """Return the value of each seed (or process) that has one, for metrics with one value per unit."""
         return {number: outcome.samples["value"][0] for number, outcome in self.good().items()}
-
-    def over_seeds(self, sets: SeedSets) -> effects.Effect:
-        """Return mean and interval over sets of seeds; for one seed's accuracy the binomial interval over its questions."""
-        values = self.values()
-        effect = effects.over_processes([*values.values()], analysis=sets.analysis(values))
-        if len(self.outcomes) > 1 or (answers := self.answers) is None:
-            return effect
-        low, high = effects.share_interval(answers.correct, answers.n)
-        return effects.Effect(effect.value, low, high, n=1, reason=Reason("within_seed", n=answers.n))
-
-    @property
-    def answers(self) -> TaskAnswers | None:
-        """The answers to a task's questions, of the first run that gave any."""
-        return next((notes.answers for notes in self.notes(TrainNotes) if notes.answers), None)
 
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Return the notes of that kind, of all outcomes in order."""

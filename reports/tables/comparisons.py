@@ -32,11 +32,11 @@ from modbench.harness.domain.notes import FitNotes, MemoryNotes, TrainNotes
 from modbench.harness.machine.roofline.table import ROUTED_BIAS, SHORT
 from modbench.harness.stats import effects
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.verdicts import BETTER, EQUIVALENT, WORSE, Contrast, Rule, Seen, counted, estimated
+from modbench.harness.stats.verdicts import BETTER, EQUIVALENT, WORSE, Contrast, Rule, Seen, counted
 from modbench.reports.blocks import Estimate, Sentence
 from modbench.reports.data_table import frame
 from modbench.reports.markup.number_format import percent, plain
-from modbench.reports.tables import claims, columns, solved
+from modbench.reports.tables import claims, columns
 from modbench.reports.tables.cases import no_interval
 from modbench.reports.tables.cell import columns_of, joined_reasons
 from modbench.reports.tables.claims import AAControls, judge, machine_labels
@@ -271,11 +271,10 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     if metric.unit == "nat" and len({each.tokenizer for each in notes} - {None}) > 1:
         why = "the two read other tokens, so a loss per token does not compare: bpb/val does"
         return {"status": "skipped", "reason": why}
-    by_count = tables.counts(case, metric)
-    if by_count is not None and by_count.counted:
-        row = solved.result(by_count, case, baseline, (mine.values(), theirs.values()))
-        return row | {"contrast": estimated(by_count.effect(case, baseline), Rule("loss", 0.0, metric.better))}
-    found = tables.seed_sets(metric).contrast(theirs.values(), mine.values(), metric.better)
+    judge = tables.over_seeds(case, metric)
+    if otherwise := judge.otherwise(case.id, baseline.id, metric.better):
+        return otherwise._asdict() | {"paired": False}
+    found = judge.contrast(theirs.values(), mine.values(), metric.better)
     effect, few = found.effect, Sentence("{n:seed}: illustration, no claim", n=found.effect.n)
     return {
         **columns_of(effect, "difference"),
@@ -317,7 +316,7 @@ def comparison_table(tables: Tables, *, all_pairs: bool) -> pd.DataFrame:
     """
     compared = tables.plan.comparisons
     few = sum(len(each.metrics) * math.comb(len(each.variants), 2) for each in compared) <= MOST_PAIRS
-    all_pairs = all_pairs or few or tables.suite.isoflop is not None  # which compares the step times of any two sizes
+    all_pairs = all_pairs or few or tables.plan.sizes_differ  # which compares the step times of any two sizes
     rows = [row for each in compared for row in _rows_of(tables, each, all_pairs=all_pairs)]
     made = (pair_row(tables, *pair) for pair in tables.aa_controls())
     aa_controls = [of_family(row, "aa_controls", primary=False, aa_control=True) for row in made]

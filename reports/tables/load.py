@@ -109,8 +109,8 @@ class Loaded:
 
     @property
     def sizes_differ(self) -> bool:
-        """Whether it is a sweep over sizes: a speed-up of one size over another compares nothing."""
-        return self.suite.isoflop is not None
+        """Whether variants are measured in several sizes: a speed-up of one size over another compares nothing."""
+        return self.plan.sizes_differ
 
     @cached_property
     def records(self) -> dict[str, Record]:
@@ -235,14 +235,14 @@ class Loaded:
 
         None too where stored weights were to be evaluated, and no model has any.
         """
-        trained = (m.key for m in self.metrics if self.tables.made_in(m).samples == "seeds" and not m.task)
+        trained = (m.key for m in self.metrics if self.tables.made_in(m).samples == "seeds" and not m.planned_by)
         measured = set(self.cases[self.cases.status == "ok"].metric)
         return next((key for key in trained if key in measured or not self.evaluates_only), None)
 
     @property
     def runs(self) -> list[Job]:
         """Jobs that train on a corpus, one for each case and seed."""
-        return [job for job in self.plan.jobs if job.facts.samples == "seeds" and not job.comparison.variants[0].task]
+        return [job for job in self.plan.jobs if job.of_corpus]
 
     @cached_property
     def values(self) -> dict[tuple[str, str], float]:
@@ -373,7 +373,7 @@ def load(
         all_pairs: whether any two variants are compared however many pairs that makes (`comparisons.MOST_PAIRS`).
         title: titles of variants, in place of those that the run has.
         lacking: takes what is wrong with titles of variants that it does not have; None: it is raised.
-        pool: run folders with other seeds of the same cases on the same tasks, which are added.
+        pool: run folders with other seeds of the same cases, which are added.
 
     Raises:
         UsageError: if it is not a run folder, is damaged, has no such variant, or cannot be pooled with the others.

@@ -79,7 +79,7 @@ def mixed(loaded: Loaded) -> bool:
 
 def _tokenizers(loaded: Loaded) -> set[str]:
     """The tokenizers of all runs on a corpus; a pretrained model brings its own."""
-    runs = (job.protocol.train for job in loaded.plan.jobs if not job.comparison.variants[0].task)
+    runs = (job.protocol.train for job in loaded.plan.jobs if job.protocol.corpus)
     return {run.tokenizer for run in runs if run is not None}
 
 

@@ -91,10 +91,10 @@ def _is_own(record: Record, outcome: Outcome) -> bool:
     case = next((each for each in record.job.comparison.variants if each.id == outcome.case), None)
     if case is None or case.facts.runs_user_code:
         return True
-    used = {"passes": record.job.made_in, "corpora": record.job.protocol.corpus, "tasks": case.task}
-    if outcome.metric in catalogue.metrics():
-        used["metrics"] = catalogue.file_of_metric(outcome.metric).name
-    entries = (catalogue.entries(room).get(name) for room, name in used.items())
+    used = [("passes", record.job.made_in), ("corpora", record.job.protocol.corpus)]
+    if (metric := catalogue.metrics().get(outcome.metric)) is not None:
+        used += [("metrics", catalogue.file_of_metric(metric.key).name), *filter(None, [metric.entry])]
+    entries = (catalogue.entries(room).get(name) for room, name in used)
     return any(entry is not None and not entry.shipped for entry in entries)
 
 

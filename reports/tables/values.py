@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,16 +19,16 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.evidence import CellWarning, Evidence, ProcessCount
 from modbench.harness.domain.notes import CARRIER, CountNotes, TimeNotes, TrainNotes
 from modbench.harness.domain.passes import Pass
+from modbench.harness.planning.suite_tables import SuiteTable
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.stats import effects, paired, trend_test
 from modbench.harness.stats.against_baseline import Process
+from modbench.harness.stats.over_seeds import OverSeeds
 from modbench.harness.stats.paired import Numbers
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.seed_sets import SeedSets
 from modbench.harness.stats.verdicts import SEVERAL_THREADS, ByClock, Contrast, Rule, Seen, Side, contrast
 from modbench.reports.reasons import in_words
-from modbench.reports.tables import solved
 from modbench.reports.tables.cell import Cell, Trouble
 from modbench.reports.tables.samples import Samples
 from modbench.reports.wording import name, variant_named
@@ -126,9 +127,7 @@ class Value:
     def estimate(self) -> effects.Effect:
         """Value and interval; times and rates on the log scale."""
         if self.made_in.samples != "processes":
-            effect = self.cell.over_seeds(self.tables.seed_sets(self.metric))
-            found = self.tables.counts(self.case, self.metric)
-            return solved.estimate(found, self.case, effect) if found is not None and found.counted else effect
+            return self.tables.over_seeds(self.case, self.metric).estimate(self.case.id, self.cell.values())
         clocks = [(each.by(self.made_in.column), each.number[self.case.id]) for each in self.beside.values()]
         if self.metric.estimand == "median":
             return effects.over_processes([each.typical[at] for each, at in clocks])
@@ -152,7 +151,7 @@ class Value:
             tables.process_counts.get(self.cell.series),
             self.drift,
             tables.alike.get(case.variant, {}),
-            tables.without_user_code.get((self.comparison.label, self.source.key)),
+            tables.findings[self.comparison.label],
             baseline_s=tables.baseline_s(self.anchor, metric, numbers),
             timed=bool(metric.measured_by) and self.made_in.times,
             audited=tables.audited(case),
@@ -369,19 +368,19 @@ class Tables(Samples):
         seen = Seen(noisy, unfit) if self.made_in(metric).times else Seen()
         return contrast(base, new, "independent", Rule("time", self.suite.margin, estimand=metric.estimand), seen)
 
-    def counts(self, case: Case, metric: Metric) -> solved.Counts | None:
-        """Return how many runs of each variant solved the task that a metric is about; None if it is about none."""
-        if not metric.task:
-            return None
+    def over_seeds(self, case: Case, metric: Metric) -> OverSeeds:
+        """Return how values of a metric are judged of which each seed leaves one, where a case is compared with others."""
+        if not metric.planned_by:
+            return OverSeeds()
         cells = {variant.id: self.cell(variant.id, metric.key) for variant in self.comparison(case, metric).variants}
-        return solved.counts(metric, cells, self.suite, self.seed_sets(metric))
+        outcomes = {variant: cell.good() for variant, cell in cells.items() if not cell.trouble()}
+        table: SuiteTable[Any] = catalogue.load("suite_tables", metric.planned_by)
+        return table.over_seeds(metric, self.suite, self.seed_sets(metric), outcomes)
 
-    def seed_sets(self, metric: Metric) -> SeedSets:
-        """Return the sets of seeds that a metric was measured with: one, unless it is a task whose runs were pooled."""
-        if not metric.task:
-            return SeedSets((self.suite.seeds,))
-        sets = tuple(each.seeds for each in self.run.sets)
-        return SeedSets(sets or (self.suite.seeds,), self.suite.tasks.interim_analyses)
+    def seed_sets(self, metric: Metric) -> Sequence[tuple[int, ...]]:
+        """Return the sets of seeds that a metric was measured with: one, unless runs were pooled that a table plans."""
+        sets = [each.seeds for each in self.run.sets] if metric.planned_by else []
+        return sets or [self.suite.seeds]
 
     @functools.cached_property
     def alike(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
@@ -415,7 +414,8 @@ class Tables(Samples):
                 "date": self.run.started[:10],
                 NEW_TOKENS: case.grid_point.new_tokens or None,
             }
-        seeds = self.seed_sets(metric).seeds if self.made_in(metric).samples == "seeds" else self.suite.seeds[:1]
+        sets = self.seed_sets(metric) if self.made_in(metric).samples == "seeds" else [self.suite.seeds[:1]]
+        seeds = itertools.chain.from_iterable(sets)
         return {**self._columns[case.id], "workload": metric.workload, "seed": " ".join(map(str, seeds))}
 
 
@@ -435,7 +435,7 @@ def _alike(tables: Tables) -> Mapping[str, Mapping[str, Sequence[str]]]:
 def _numbers(tables: Tables, cases: Sequence[Case]) -> Iterator[Number]:
     """What a variant computes, at each of its places: counts, and whatever training ends with. Times and bytes are left out."""
     for case in cases:
-        where = f"{case.grid_point.label} {case.task} {case.train_flops}"
+        where = f"{case.grid_point.label} {case.conditions}"
         params = tables.counted(case).params
         if params is not None:
             yield where, "params", 0, (float(params),)

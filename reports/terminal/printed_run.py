@@ -10,6 +10,7 @@ from typing import Any
 from modbench.harness.core.units import counted, human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.evidence import ProcessCount
+from modbench.harness.planning import suite_tables
 from modbench.harness.planning.plan import Plan
 from modbench.reports.blocks import Estimate, Listed, Sentence, Table, Value, where_it_ran
 from modbench.reports.markup import data, text
@@ -23,7 +24,6 @@ from modbench.reports.sections import break_even
 from modbench.reports.sections.failures_and_warnings import failure_sentences
 from modbench.reports.tables import best_variants, job_files
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.solved import decidable_in_words
 from modbench.reports.tables.values import HELD_OUT
 from modbench.reports.wording import name
 
@@ -37,7 +37,7 @@ MORE = "-v: all tables"
 
 
 def opening(plan: Plan) -> str:
-    """Return what is printed before anything runs: the plan, and what its seeds can decide on tasks."""
+    """Return what is printed before anything runs: the plan, and what tables of plug-ins say of it."""
     suite = plan.suite
     least = sum(not job.rule for job in plan.jobs)
     most = round(sum(plan.shares("most").values()))
@@ -48,7 +48,9 @@ def opening(plan: Plan) -> str:
     line = Sentence(words, suite=suite.name, cases=len(plan.cases), least=least, most=max(least, most), how=how)
     more: list[Value] = [best_variants.sentence(plan.variants_from)] if plan.variants_from else []
     more += [f"{variant} has no matched baseline: {why}" for variant, why in plan.no_matches.items()]
-    return "\n".join([plain(line), *wrapped([*more, *filter(None, [decidable_in_words(plan)])], text.width())])
+    for table in suite_tables.in_use(suite):
+        more += table.forecast_in_words(table.forecast(suite, plan.comparisons))
+    return "\n".join([plain(line), *wrapped(more, text.width())])
 
 
 def closing(loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: bool = False, more: str = MORE) -> str:
@@ -158,7 +160,7 @@ def _skipped(loaded: Loaded) -> list[str]:
 def _others(loaded: Loaded, width: int, above: InPlace, *, every: bool) -> list[str]:
     """Return values of requested metrics that the tables above lack; those that all variants share only if they are wanted."""
     shown = {*value_tables.TABLES, "flops/train_step", *HELD_OUT, *above.metrics}
-    asked = [key for key in loaded.suite.metrics if key not in shown and not loaded.tables.metrics[key].task]
+    asked = [key for key in loaded.suite.metrics if key not in shown and not loaded.tables.metrics[key].planned_by]
     length = loaded.lengths[-1] if loaded.lengths else None
     columns = {metric: [_value(loaded, case, metric, length) for case in above.variants] for metric in asked}
     every |= len(above.variants) == 1

@@ -44,6 +44,7 @@ from modbench.harness.machine import environment
 from modbench.harness.stats import interim, verdicts
 from modbench.plugins.ab import question as ab
 from modbench.plugins.ab import turn_taking
+from modbench.plugins.ab.one_process import take_turns
 from modbench.plugins.ab.question import Effects, Row
 from modbench.plugins.ab.suites import ROUNDS
 from modbench.reports.questions.gate import fail_on
@@ -106,7 +107,7 @@ def process(ask: int, granted: int) -> None:
     """Measure all works in turns with other processes, and print the times."""
     from planted_block import call_of
 
-    interleave.take_turns(ask, granted)
+    take_turns(ask, granted)
     assert interleave.its_turn is not None
     calls = {times: call_of(times) for times in HEADS.values()}
     made: Times = {clock: {times: [] for times in calls} for clock in CLOCKS}

@@ -5,8 +5,8 @@
     python tests/bench/seed_sets.py --docs         # the pooled numbers of docs/tasks.md, from the two sets there
 
 Prints Markdown tables for docs/method-tasks.md and docs/tasks.md. Variants are compared with a baseline seed by seed, and their
-verdicts allow for their number (Holm), as in a report. The levels are those of `harness/stats/seed_sets.py`;
-`tests/harness/test_seed_sets.py` holds the verdicts here equal to those of a report.
+verdicts allow for their number (Holm), as in a report. The levels are those of `plugins/tasks/seed_sets.py`;
+`plugins/tasks/tests/test_seed_sets.py` holds the verdicts here equal to those of a report.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from modbench.harness.stats import effects, exact_two_proportions
+from modbench.harness.stats import effects
 from modbench.harness.stats.effects import LEVEL, Effect
 from modbench.harness.stats.interim import ONE, Analysis
-from modbench.harness.stats.seed_sets import SeedSets
+from modbench.plugins.tasks import exact_two_proportions
+from modbench.plugins.tasks.seed_sets import SeedSets
 
 # A run finds the rule or stays on a plateau, about as at inference: shares, middles and deviations.
 FINDS, FOUND, PLATEAU, DEVIATIONS = 0.5, 0.95, 0.68, (0.04, 0.1)

@@ -254,7 +254,7 @@ def test_cuda_that_is_not_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 14}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 15}'])
 def test_a_damaged_run_folder(content: str, here: Path) -> None:
     (here / "run.json").write_text(content)
     message = refused("report .")

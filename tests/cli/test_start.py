@@ -108,7 +108,7 @@ def test_the_schema_refuses_what_modbench_refuses(change: dict[str, Any], tmp_pa
                 {"model": "dense", "match": {"variant": "mod", "capacity": 0.5, "every": 3}},
             ]
         },
-        {"tasks": {"paths": {"nli_pairs": "x.jsonl"}}},
+        pytest.param({"tasks": {"paths": {"nli_pairs": "x.jsonl"}}}, marks=pytest.mark.plugin("tasks")),
     ],
     ids=json.dumps,
 )

@@ -142,7 +142,7 @@ def test_a_damaged_unit_and_one_whose_worker_died_are_measured_again(
     """A bit of a record is flipped: its cells fail, and the file stays. What a parent wrote of a death is replaced."""
     run = shutil.copytree(whole, tmp_path / "run")
     shutil.copy(whole.parent / "text.txt", tmp_path)
-    flipped, dead = sorted((run / "jobs").glob("train-mod*"), key=lambda file: "copy" in file.name)
+    flipped, dead = sorted((run / "jobs").glob("train*-mod*"), key=lambda file: "copy" in file.name)
     content = bytearray(flipped.read_bytes())
     content[len(content) // 2] ^= 1
     flipped.write_bytes(content)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, GridPoint, Protocol
+from modbench.harness.domain.case import Case, Condition, GridPoint, Protocol
 from modbench.harness.planning.text.corpus import from_file
 from modbench.harness.registry.case_facts import with_facts
 
@@ -18,7 +18,7 @@ def case_of(
     *,
     variant_parts: tuple[str, ...] = (),
     options: Mapping[str, Any] | None = None,
-    task: str = "",
+    conditions: tuple[Condition, ...] = (),
     **grid_point: Any,
 ) -> Case:
     """A case on one thread of the CPU, in fp32, with two rows of 16 tokens, unless `grid_point` says otherwise."""
@@ -26,7 +26,14 @@ def case_of(
     config, where = ModelConfig.model_validate(dict(shape)), GridPoint.model_validate(at)
     given = tuple((options or {}).items())
     return with_facts(
-        Case(model=model, variant_parts=variant_parts, config=config, grid_point=where, options=given, task=task)
+        Case(
+            model=model,
+            variant_parts=variant_parts,
+            config=config,
+            grid_point=where,
+            options=given,
+            conditions=conditions,
+        )
     )
 
 

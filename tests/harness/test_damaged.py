@@ -247,9 +247,9 @@ def test_the_record_of_a_second_try_does_not_count_as_the_first(run: Path) -> No
 @pytest.mark.parametrize(
     ("version", "said"),
     [
-        (9, "written by modbench 0.2.0 (schema 9); this one reads schema 14. Read it with modbench 0.2.0, or measure again."),
-        (15, "written by modbench 0.2.0 (schema 15)"),
-        (11, "of schema 11; this one reads schema 14. Read it with the modbench that wrote it, or measure again."),
+        (9, "written by modbench 0.2.0 (schema 9); this one reads schema 15. Read it with modbench 0.2.0, or measure again."),
+        (16, "written by modbench 0.2.0 (schema 16)"),
+        (11, "of schema 11; this one reads schema 15. Read it with the modbench that wrote it, or measure again."),
     ],
 )  # fmt: skip
 def test_a_run_of_another_schema_is_refused_in_a_line(version: int, said: str, run: Path) -> None:

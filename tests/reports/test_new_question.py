@@ -10,10 +10,10 @@ from typing import Any
 import goldens
 import pandas as pd
 import pytest
+from fresh_catalogue import forget
 from in_process import succeeded
 from own_plugin import write
 
-from modbench.harness.registry import catalogue
 from modbench.reports import demo
 
 pytestmark = pytest.mark.plugin("example")
@@ -36,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("undrawn")
 def test_one_file_answers_a_question_in_every_output(here: Path, modbench: Any) -> None:
     done = modbench("report", "run", "--plugin", "bench", "--format", "csv,html,md,json", "-o", "views", "-v", cwd=here)
-    catalogue.forget()
+    forget()
     assert done.returncode == 0, done.stderr
     views = here / "views"
     table = pd.read_csv(views / "router_weights.csv")

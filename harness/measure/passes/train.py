@@ -1,43 +1,34 @@
-"""Train and evaluate one case with one seed: a metric's `measure` is given `Trained` (a corpus) or `Answered` (a task)."""
+"""Train and evaluate one case with one seed: a metric's `measure` is given `Trained`."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import Case, Comparison, Job, Protocol
-from modbench.harness.domain.notes import Curve, Looks, TaskAnswers, TrainNotes
+from modbench.harness.domain.notes import Curve, Looks, TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.machine.process import clocks
-from modbench.harness.planning.jobs import JobMaker, run_flops, train_run, tries_rates
+from modbench.harness.planning.jobs import JobMaker, run_flops, train_run
 from modbench.harness.results.measured_or_missing import attempt, missing, single
-from modbench.harness.training.training_run import Trained, logger_feed, train, train_on_task
-
-if TYPE_CHECKING:
-    from modbench.harness.training.task_eval import Answered
+from modbench.harness.training.training_run import Trained, logger_feed, train
 
 CAUSAL_LOSS = "loss/val_causal"
 # Notes that are kept once per run.
 LONG = {"curve", "looks", "by_position", "routing"}
 
 
-def run(job: Job, metrics: list[Metric[Trained | Answered, float]]) -> Iterator[Outcome]:
+def run(job: Job, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
     (case,) = job.comparison.variants
     log = logger_feed(job)
-    act: Callable[[], Trained | Answered] = (
-        partial(train_on_task, case, job.protocol) if case.task else partial(train, case, job.protocol, log)
-    )
     with contextlib.closing(log):
         with clocks.busy():
-            made = attempt(act)
+            made = attempt(partial(train, case, job.protocol, log))
         values = dict[str, float]()
         for outcome in _outcomes(job, metrics, made):
             if outcome.status == "ok":
@@ -46,9 +37,7 @@ def run(job: Job, metrics: list[Metric[Trained | Answered, float]]) -> Iterator[
         log.end(values)
 
 
-def _outcomes(
-    job: Job, metrics: list[Metric[Trained | Answered, float]], made: Trained | Answered | Missing
-) -> Iterator[Outcome]:
+def _outcomes(job: Job, metrics: list[Metric[Trained, float]], made: Trained | Missing) -> Iterator[Outcome]:
     (case,) = job.comparison.variants
     kept = False
     for metric in metrics:
@@ -60,17 +49,12 @@ def _outcomes(
             yield missing(case, metric, value)
             continue
         notes = notes_of(job.protocol, made)
-        if metric.key == CAUSAL_LOSS and isinstance(made, Trained) and made.held_out.causal_causality is not None:
+        if metric.key == CAUSAL_LOSS and made.held_out.causal_causality is not None:
             notes = notes.model_copy(update={"sees_future": False, "causality": made.held_out.causal_causality})
         if kept:  # curves are long: only the first metric of the run keeps them
             notes = notes.model_copy(update=dict.fromkeys(LONG))
         kept = True
         yield single(case, metric, value, notes)
-
-
-def rates_job(case: Case) -> str:
-    """Name of the job that finds the learning rate of a variant, for all its sizes and budgets."""
-    return slug(f"rates-{case.family}-{case.grid_point.label}")
 
 
 def runs(
@@ -81,9 +65,7 @@ def runs(
     Raises:
         UsageError: if its budget cannot be met.
     """
-    if tries_rates(maker.suite):
-        changes["rate_from"] = rates_job(case)
-    plan, one = train_run(maker.suite, comparison, case), comparison.model_copy(update={"variants": (case,)})
+    plan, one = train_run(maker.suite, case), comparison.model_copy(update={"variants": (case,)})
     plan = plan.model_copy(update=changes)
     for seed in seeds:
         name = f"{made_in}-{case.id}-seed{seed}"
@@ -100,11 +82,8 @@ def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric],
         yield from runs(maker, comparison, case, PASS.name, maker.suite.seeds)
 
 
-def notes_of(protocol: Protocol, made: Trained | Answered) -> TrainNotes:
+def notes_of(protocol: Protocol, made: Trained) -> TrainNotes:
     """Notes about how the model was trained."""
-    if not isinstance(made, Trained):
-        answers = {key: value for key, value in asdict(made).items() if key != "curve"}
-        return TrainNotes(seed=protocol.seed, answers=TaskAnswers.model_validate(answers))
     held_out = made.held_out
     return TrainNotes(
         seed=protocol.seed,
@@ -134,5 +113,5 @@ PASS = Pass(
     trains=True,
     samples="seeds",
     statistic="mean",
-    settings=lambda suite, case: suite.tasks.measured if case.task else suite.train and suite.train.measured,
+    settings=lambda suite, _case: suite.train and suite.train.measured,
 )

@@ -29,6 +29,7 @@ from modbench.extend import (
     train,
 )
 from modbench.plugins.sweeps.confirmation.table import ConfirmPlan
+from modbench.plugins.sweeps.isoflop.plan import CONFIRM_PASS, spent
 from modbench.plugins.sweeps.trend.table import TrendPlan, fresh_seeds
 
 
@@ -57,20 +58,19 @@ def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric],
         UsageError: if a budget cannot be met.
     """
     for case in comparison.variants:
-        assert case.train_flops is not None, "a sweep has budgets"
-        seeds, plain = fresh_seeds(maker.suite, case.train_flops), {"looks": 0, "watch": False, "flips": 0}
+        seeds, plain = fresh_seeds(maker.suite, spent(case)), {"looks": 0, "watch": False, "flips": 0}
         yield from runs(maker, comparison, case, PASS.name, seeds, held_out="confirm", **plain)
 
 
 PASS = Pass(
-    name="confirm",
+    name=CONFIRM_PASS,
     run=run,
     jobs=jobs,
     notes=TrainNotes,
     phase=Phase.TRAIN,
     order=4,
     trains=True,
-    confirms=True,
+    needs_table=("confirm", "trend"),
     samples="seeds",
     statistic="mean",
     settings=lambda suite, _case: ConfirmPlan.of(suite) or TrendPlan.of(suite),

@@ -45,6 +45,7 @@ from modbench.extend import (
 )
 from modbench.extend import AnyMetric as Metric
 from modbench.plugins.sweeps.gain.statistics import Crossing, Rate, crossing, rate
+from modbench.plugins.sweeps.isoflop.plan import budget_of
 
 STRAIGHT = "read between two dense models alone: too high where the dense curve bends"
 CHECK = "a check: a dense model against the other dense models should give 1"
@@ -164,9 +165,9 @@ def _variants(loaded: Loaded) -> Iterator[Variant]:
     Of one length, one number format and one budget.
     """
     every = [] if loaded.evaluates_only else loaded.plan.comparisons
-    trained = [each for each in every if not each.variants[0].task and any(key in each.metrics for key in PER_TOKEN)]
+    trained = [each for each in every if any(key in each.metrics for key in PER_TOKEN)]
     found = grouped(
-        ((each.grid_point.seq_len, each.grid_point.dtype, each.variants[0].train_flops), each) for each in trained
+        ((each.grid_point.seq_len, each.grid_point.dtype, budget_of(each.variants[0])), each) for each in trained
     )
     for (*_, budget), comparisons in found.items():
         cases = [case for comparison in comparisons for case in comparison.variants]
@@ -214,7 +215,7 @@ def _variant(
             own, *dense_variants = [[each[seed] for seed in loaded.suite.seeds] for each in values]
             notes = [CHECK] * check + [STRAIGHT] * (len(sized) == 2 and not check)
             notes += [f"left out, without {key}: {c.variant}" for c in dense if c not in sized]
-            place = crossing(dense_variants, own, turns=case.train_flops is not None)
+            place = crossing(dense_variants, own, turns=budget_of(case) is not None)
             return Variant(case, tuple(sized), key, place, None, tuple(notes), check, sum(own) / len(own))
     found = next((each for each in troubles if each.status == "failed"), troubles[-1])
     return Variant(case, tuple(dense), losses[-1], trouble=found, check=check)
@@ -247,7 +248,7 @@ def _speedup(loaded: Loaded, variant: Variant, metric: Metric) -> Speedup:
     costs = [[cost + more for cost in each] for each, more in zip(_costs(loaded, metric, sides), steps, strict=True)]
     found = rate(variant.place, costs, counted=not sampled)
     if found.kind != "none" and not loaded.suite.claims:
-        found = replace(found, illustration=True, reason=Reason("smoke"))
+        found = replace(found, illustration=True, reason=Reason("smoke effort: no claims"))
         found = replace(found, low=None, high=None) if found.kind == "rate" else found
     plain, noisy = _beside(loaded, metric, where, variant)
     warned = [*tables.row_labels(case, tables.metrics[variant.loss]), *tables.row_labels(sides[0], metric)]
@@ -303,7 +304,7 @@ def _costs(loaded: Loaded, metric: Metric, sides: Sequence[Case]) -> list[list[f
 def _beside(loaded: Loaded, metric: Metric, where: Comparison, variant: Variant) -> tuple[Estimate, bool]:
     """The speed-up over dense of the same shape, and whether a pair with the dense models is noisy."""
     plain, noisy, here = NO_RATIO, False, {each.id for each in where.variants}
-    sized = variant.case.train_flops is not None
+    sized = budget_of(variant.case) is not None
     same = next((c for c in variant.dense_variants if (c.size == variant.case.size if sized else not c.matched)), None)
     for matched in variant.dense_variants:
         for found in between(loaded, metric.key, variant.case, matched):
@@ -321,7 +322,7 @@ TABLE = DataTable[Speedup](
         text("model", "its model", lambda row: row.variant.case.model),
         number("capacity", "its share of tokens in a routed block", lambda row: row.variant.case.config.capacity),
         number(
-            "train_flops", "training FLOPs of every run of a sweep", lambda row: row.variant.case.train_flops, "FLOP"
+            "train_flops", "training FLOPs of every run of a sweep", lambda row: budget_of(row.variant.case), "FLOP"
         ),
         grid_point(lambda row: row.where, "seq_len", "batch_size"),
         text("dtype", "number format of weights and activations", lambda row: row.variant.case.grid_point.dtype),
@@ -372,15 +373,14 @@ def table(loaded: Loaded) -> Table | None:
 
 
 def _trained(case: Case) -> tuple[object, ...]:
-    variant = case.variant if case.train_flops is None else case.family
-    return case.train_flops, case.grid_point.seq_len, case.grid_point.dtype, variant
+    return budget_of(case), case.grid_point.seq_len, case.grid_point.dtype, case.family
 
 
 def _called(loaded: Loaded, variant: Variant) -> Sentence:
     """Name a variant, with what distinguishes its training."""
     case = variant.case
-    words = "{variant}" + " at T = {at}" * (len(lengths(loaded)) > 1) + ", {budget}" * (case.train_flops is not None)
-    budget = Estimate(case.train_flops, unit="FLOP")
+    words = "{variant}" + " at T = {at}" * (len(lengths(loaded)) > 1) + ", {budget}" * (budget_of(case) is not None)
+    budget = Estimate(budget_of(case), unit="FLOP")
     return Sentence(words, variant=short(case), at=case.grid_point.seq_len, budget=budget)
 
 

@@ -47,6 +47,7 @@ from modbench.extend import (
 from modbench.plugins.sweeps.confirmation.rule import place_of
 from modbench.plugins.sweeps.confirmation.table import CONFIRMED
 from modbench.plugins.sweeps.held_against import has_tail, held_against
+from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan, budget_of, spent
 from modbench.plugins.sweeps.joint_fit import Estimate as Fitted
 from modbench.plugins.sweeps.joint_fit import JointFit, Run
 from modbench.plugins.sweeps.rates.measurement import RatesNotes
@@ -118,7 +119,7 @@ class Curve:
 
 def without_size(case: Case) -> str:
     """The display name of a case's variant."""
-    return name(case.model_copy(update={"variant_parts": case.variant_parts[:-1]}))
+    return name(case.model_copy(update={"variant_parts": case.variant_parts[:-1], "sized": False}))
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _beside(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> Swept:
 
     One fit holds all curves of a budget and a loss.
     """
-    anchor = next(c.variants[0].family for c in loaded.plan.comparisons if c.variants[0].train_flops is not None)
+    anchor = next(c.variants[0].family for c in loaded.plan.comparisons if budget_of(c.variants[0]) is not None)
     same = [each for each in made if each.train_flops == curve.train_flops and each.variant == anchor]
     dense = next((each for each in same if each.metric == curve.metric), same[0] if same else None)
     together = [each for each in made if (each.train_flops, each.metric) == (curve.train_flops, curve.metric)]
@@ -193,9 +194,9 @@ def _beside(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> Swept:
 def curves(loaded: Loaded) -> list[Curve]:
     """Return the curve of every variant, budget and requested loss, from the sizes that have a loss for every seed."""
     cases = grouped(
-        ((case.train_flops, metric.key, case.family), case)
+        ((spent(case), metric.key, case.family), case)
         for _, metric, case in loaded.tables.asked()
-        if case.train_flops is not None and metric.key in PER_TOKEN
+        if budget_of(case) is not None and metric.key in PER_TOKEN
     )
     made = [_curve(loaded, *which, those) for which, those in cases.items()]
     return sorted(filter(None, made), key=lambda curve: (curve.train_flops, PER_TOKEN.index(curve.metric)))
@@ -218,7 +219,7 @@ def by_budget(loaded: Loaded) -> list[Swept]:
 
     Of a budget the anchor comes first, then the others from the lowest loss on.
     """
-    sweep, found = loaded.suite.isoflop, dict[tuple[float, str], Swept]()
+    sweep, found = IsoflopPlan.of(loaded.suite), dict[tuple[float, str], Swept]()
     for each in swept(loaded):
         if each.dense is not None and sweep is not None and each.curve.train_flops not in sweep.baseline_train_flops:
             found.setdefault((each.curve.train_flops, each.curve.variant), each)
@@ -230,9 +231,9 @@ def by_budget(loaded: Loaded) -> list[Swept]:
 def explored(loaded: Loaded, place: GridPoint) -> list[Tried]:
     """Return the runs at a place that explored sizes, each with its held-out loss, routed causally."""
     return [
-        Tried(case.family, case.train_flops, place_of(case), seed, loss)
+        Tried(case.family, spent(case), place_of(case), seed, loss)
         for case in loaded.plan.cases
-        if case.train_flops is not None and case.grid_point == place
+        if budget_of(case) is not None and case.grid_point == place
         for seed, loss in loaded.tables.values_of(case, CAUSAL_LOSS).items()
     ]
 
@@ -377,7 +378,7 @@ def _notes(loaded: Loaded, rows: Sequence[Swept]) -> list[Value]:
     causal = all(each.curve.metric == CAUSAL_LOSS for each in rows)
     lacking = [f"{each.curve.name} {size}" for each in rows for size in each.curve.lacking]
     made = {(each.curve.train_flops, each.curve.variant) for each in rows}
-    absent = [c for c in loaded.plan.cases if c.train_flops in dict(made) and (c.train_flops, c.family) not in made]
+    absent = [c for c in loaded.plan.cases if budget_of(c) in dict(made) and (budget_of(c), c.family) not in made]
     lacking += [f"{without_size(case)} has no size with all seeds" for case in absent]
     words = "each at its best size, routed causally" + " where possible" * (not causal) + "; {seeds}"
     said = Sentence(words, seeds=seeds_in_words(loaded))

@@ -13,6 +13,7 @@ from sections_of import drawn, shown
 from test_confirming import BUDGET, SIZES, sweep
 
 from modbench.plugins.sweeps.confirmation import question as confirmation
+from modbench.plugins.sweeps.isoflop.plan import budget_of
 from modbench.plugins.sweeps.section import CONFIRM, ISOFLOP
 from modbench.reports.blocks import Sentence
 from modbench.reports.markup.number_format import plain
@@ -52,15 +53,11 @@ def planted(
     )
     losses = {}
     for case in made.cases:
-        loss = (
-            2.0
-            + 0.1 * (case.train_flops is not None and case.train_flops < BUDGET)
-            + 0.05 * (case.config.d_model != 24)
-        )
+        loss = 2.0 + 0.1 * ((budget_of(case) or BUDGET) < BUDGET) + 0.05 * (case.config.d_model != 24)
         if case.model == "mod":
             loss += mod + 0.05 * (case.config.capacity == 0.5) + noise * (case.config.router == "stochastic")
         if case.grid_point.dtype == "bf16":
-            loss += bf16 * (case.model == "mod") + 0.1 * (case.train_flops is not None and case.train_flops < BUDGET)
+            loss += bf16 * (case.model == "mod") + 0.1 * ((budget_of(case) or BUDGET) < BUDGET)
         losses[case.id] = loss
     return load(str(left(tmp_path, made, losses=losses, run_noise=run_noise)))
 

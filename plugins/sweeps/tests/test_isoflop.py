@@ -31,6 +31,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.sweeps import section as sweeps
 from modbench.plugins.sweeps.isoflop import question as isoflop
+from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan, budget_of, spent
 from modbench.plugins.sweeps.rates.measurement import RatesNotes
 from modbench.reports.blocks import Estimate
 from modbench.reports.markup.number_format import plain
@@ -65,14 +66,13 @@ def test_every_run_of_a_budget_costs_the_same_within_one_per_cent() -> None:
     for job in runs:
         (case,) = job.comparison.variants
         cost, run = present(case_cost(case)), present(job.protocol.train)
-        assert case.train_flops is not None
-        assert abs(run.steps * cost.train_step / case.train_flops - 1) <= FLOPS_TOLERANCE
+        assert abs(run.steps * cost.train_step / spent(case) - 1) <= FLOPS_TOLERANCE
         assert run.lr == width_rule(case.config.d_model)
         # Skipping makes a step cheaper, so the same budget pays for more of them.
-        dense = next(other for other in made.cases if other.model == "dense" and other.train_flops == case.train_flops)
+        dense = next(other for other in made.cases if other.model == "dense" and budget_of(other) == budget_of(case))
         if case.model == "mod" and case.config.d_model == dense.config.d_model:
             dense_cost = present(case_cost(dense))
-            assert run.steps > case.train_flops / dense_cost.train_step * 1.2
+            assert run.steps > spent(case) / dense_cost.train_step * 1.2
 
 
 @pytest.mark.parametrize("budgets", [[1e10, 3e10], [3e10, 1e10]])
@@ -83,7 +83,7 @@ def test_rates_are_tried_once_for_each_variant_and_come_first(budgets: list[floa
     for job in rates.values():
         (case,) = job.comparison.variants
         assert case.config.d_model == 48  # the middle size
-        assert case.train_flops == 1e10  # the smallest budget
+        assert budget_of(case) == 1e10  # the smallest budget
         assert job.protocol.rates == (0.5, 1.0, 2.0)
     for job in made.jobs:
         if job.made_in == "train":
@@ -187,7 +187,7 @@ def test_sweeps_on_the_standard_library_fit_every_supported_python(name: str) ->
 def test_shipped_sweeps_plan(name: str) -> None:
     made = load_suite(name)
     assert "lr/best_over_rule" in keys_of(made).trained
-    assert len(present(made.isoflop).sizes) >= 3
+    assert len(IsoflopPlan.settled(made).sizes) >= 3
     assert len(made.seeds) >= (2 if "confirm" in made.tables else 3)
 
 
@@ -199,7 +199,7 @@ def planted(folder: Path, *, near: bool = False) -> Loaded:
     losses = {
         case.id: 2.0 + above[case.family] + bend * (case.config.d_model - 48) ** 2
         for case in made.cases
-        if case.train_flops
+        if budget_of(case)
     }
     return load(left(folder, made, losses=losses, run_noise=1e-4))
 

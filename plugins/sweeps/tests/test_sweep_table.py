@@ -13,6 +13,7 @@ from test_confirming import sweep as suite_of
 
 from modbench.harness.core.labels import Label
 from modbench.plugins.sweeps.isoflop import question as isoflop
+from modbench.plugins.sweeps.isoflop.plan import budget_of
 from modbench.reports.markup.number_format import plain
 from modbench.reports.markup.short import FUTURE
 from modbench.reports.section import InPlace
@@ -46,7 +47,7 @@ def planted(tmp_path: Path, **changes: Any) -> Loaded:
         times[case.variant, "train_step", 32] = case.config.d_model / 16 * (0.5 if case.model == "mod" else 1)
         best = 16 if case.model == "dense" else 24
         lower = 0.1 * (case.model == "mod") - 0.05 * (case.config.router == "stochastic")
-        losses[case.id] = 2.0 - lower + 0.05 * (case.config.d_model != best) + 0.1 * (case.train_flops == BUDGET / 2)
+        losses[case.id] = 2.0 - lower + 0.05 * (case.config.d_model != best) + 0.1 * (budget_of(case) == BUDGET / 2)
     return load(str(left(tmp_path, made, losses=losses, grid=times, run_noise=0.01)))
 
 

@@ -25,6 +25,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.training.batches import Batch
 from modbench.harness.training.held_out import mean_loss
+from modbench.plugins.sweeps.isoflop.plan import budget_of
 from modbench.plugins.sweeps.trend.rule import Followed, runs_of
 from modbench.plugins.sweeps.trend.statistics import (
     Bend,
@@ -365,7 +366,7 @@ def planted_losses(
     found = {}
     for case in made.cases:
         cost = present(case_cost(case))
-        folds = math.log((case.train_flops or BUDGETS[1]) / BUDGETS[1])
+        folds = math.log((budget_of(case) or BUDGETS[1]) / BUDGETS[1])
         away = math.log(cost.params) - 9.6 - growth * folds - 0.3 * (case.model == "mod")
         found[case.id] = 2 - 0.1 * folds + bend * away**2 + (level + slope * folds) * (case.model == "mod")
     return found
@@ -387,10 +388,10 @@ def test_two_sizes_of_each_variant_get_the_fresh_seeds_of_their_budget(tmp_path:
     assert [(side.train_flops, side.variant) for side in true.sides] == [
         (budget, variant) for budget in BUDGETS for variant in dict.fromkeys(case.family for case in made.cases)
     ]
-    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.facts.confirms]
+    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.made_in == "confirm"]
     asked = {case for side in true.sides for case in side.cases}
     assert {job.comparison.variants[0].id for job in fresh} == asked
-    seeds = {(job.comparison.variants[0].train_flops, job.protocol.seed) for job in fresh}
+    seeds = {(budget_of(job.comparison.variants[0]), job.protocol.seed) for job in fresh}
     counts = {budget: sum(each == budget for each, _ in seeds) for budget in BUDGETS}
     assert counts == dict(zip(BUDGETS, (5, 4, 3), strict=True))
     assert min(job.protocol.seed for job in fresh) >= 1000
@@ -400,7 +401,7 @@ def test_two_sizes_of_each_variant_get_the_fresh_seeds_of_their_budget(tmp_path:
 @pytest.mark.slow
 def test_above_the_explored_budgets_only_fresh_runs_are_planned(tmp_path: Path) -> None:
     made = followed(trend={"seeds": 3, "explored": BUDGETS[1]})
-    exploring = {case.train_flops for job in made.jobs if job.made_in == "train" for case in job.comparison.variants}
+    exploring = {budget_of(case) for job in made.jobs if job.made_in == "train" for case in job.comparison.variants}
     assert exploring == {*BUDGETS[:2]}
     found = told(left(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001))
     assert {side.train_flops for side in found.sides} == {*BUDGETS}
@@ -414,10 +415,10 @@ def test_where_first_seeds_place_the_optimum_elsewhere_other_sizes_are_taken(tmp
     widths = {case.id: case.config.d_model for case in made.cases}
     chosen = {(side.train_flops, side.variant): [widths[case] for case in side.cases] for side in told(folder).sides}
     assert chosen[BUDGETS[2], "dense"] == [24, 32]
-    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.facts.confirms]
+    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.made_in == "confirm"]
     seeds: dict[int, int] = {}
     for case in (job.comparison.variants[0] for job in fresh):
-        if case.model == "dense" and case.train_flops == BUDGETS[2]:
+        if case.model == "dense" and budget_of(case) == BUDGETS[2]:
             seeds[case.config.d_model] = seeds.get(case.config.d_model, 0) + 1
     assert seeds == {16: 2, 24: 4, 32: 4}
 
@@ -446,7 +447,7 @@ def test_each_budget_is_spent_on_the_sizes_near_the_expected_width() -> None:
     }
     made = followed(isoflop=sweep)
     widths = {
-        budget: sorted({case.config.d_model for case in made.cases if case.train_flops == budget}) for budget in BUDGETS
+        budget: sorted({case.config.d_model for case in made.cases if budget_of(case) == budget}) for budget in BUDGETS
     }
     assert widths == {1e10: [16, 24, 32], 2e10: [16, 24, 32], 4e10: [24, 32, 48]}
 

@@ -14,14 +14,15 @@ from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.planning import plan
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.stats import effects, exact_two_proportions
+from modbench.harness.stats import effects
+from modbench.plugins.tasks import exact_two_proportions
 from modbench.plugins.tasks import question as tasks
+from modbench.plugins.tasks.table import TABLE, task_of
 from modbench.reports.blocks import Finding
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import summary
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.solved import decidable_in_words
 from modbench.reports.terminal import printed_run
 
 FIVE = (0, 1, 2, 3, 4)
@@ -110,7 +111,7 @@ def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
 
 def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
     made = planted(tmp_path / "run", tasks=COUNTED).run.plan
-    said = present(decidable_in_words(made))
+    (said,) = TABLE.forecast_in_words(TABLE.forecast(made.suite, made.comparisons))
     assert said in " ".join(printed_run.opening(made).split())
     predicted = forecast(made)
     assert predicted["solved"]["pairs"] == 2
@@ -154,10 +155,10 @@ def test_every_variant_spends_what_the_anchor_spends() -> None:
     made = plan.make_plan(suite, device="cpu")
     spent: dict[str, list[float]] = {}
     for job in made.jobs:
-        if job.made_in == "train":
+        if job.made_in == "train_on_task":
             (case,) = job.comparison.variants
             cost = present(case_cost(case))
-            spent.setdefault(case.task, []).append(present(job.protocol.train).steps * cost.train_step)
+            spent.setdefault(task_of(case), []).append(present(job.protocol.train).steps * cost.train_step)
     assert set(spent) == {"copy", "recall"}
     for flops in spent.values():
         assert flops == pytest.approx([flops[0]] * 3, rel=0.01)

@@ -28,7 +28,7 @@ def list_(
         typer.Argument(
             metavar="[WHAT]",
             help="plugins, models, routers, metrics, passes, adaptive_rules, launchers, suites, tasks, corpora, sections, "
-            "formats, warnings, probes, loggers, model_loaders, recorders, suite_tables.",
+            "formats, warnings, probes, loggers, model_loaders, recorders, suite_tables, machine_checks.",
             autocompletion=kinds,
         ),
     ] = "",
@@ -129,7 +129,7 @@ def _usable(kind: str, broken: Sequence[Entry]) -> dict[str, tuple[str, Entry]]:
     if kind == "metrics":
         files = {key: catalogue.file_of_metric(key) for key in catalogue.metrics()}
         return {
-            key: (metric.about, catalogue.find("tasks", metric.task) if metric.task else files[key])
+            key: (metric.about, catalogue.find(*metric.entry) if metric.entry else files[key])
             for key, metric in catalogue.metrics().items()
         }
     wrong = {entry.path for entry in broken}

@@ -18,6 +18,7 @@ from modbench.commands._flags import (
     TitleFlag,
     VerboseFlag,
     checked_margin,
+    flag,
     listed,
     matching,
     metrics,
@@ -72,39 +73,26 @@ def compare(
         ),
     ] = None,
     by: Annotated[
-        str | None,
-        typer.Option(
-            "--by", metavar="AXIS", help="The cases of one run along this axis, such as capacity, seq_len or variant."
-        ),
+        str | None, flag("--by", "AXIS", "The cases of one run along this axis, such as capacity, seq_len or variant.")
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(
-            "--baseline",
-            metavar="VALUE",
-            help="With --by: a value of the axis, or a variant; default the suite's baseline.",
-        ),
+        flag("--baseline", "VALUE", "With --by: a value of the axis, or a variant; default the suite's baseline."),
     ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option("--metric", metavar="LIST", help="With --by: only these metrics.", autocompletion=metrics),
-    ] = None,
-    seq_len: Annotated[
-        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="With --by: only these lengths.")
-    ] = None,
+    metric: Annotated[list[str] | None, flag("--metric", "LIST", "With --by: only these metrics.", metrics)] = None,
+    seq_len: Annotated[list[str] | None, flag("--seq-len", "LIST", "With --by: only these lengths.")] = None,
     workload: Annotated[
-        list[str] | None,
-        typer.Option("--workload", metavar="LIST", help="With --by: only these workloads, such as decode."),
+        list[str] | None, flag("--workload", "LIST", "With --by: only these workloads, such as decode.")
     ] = None,
     select: SelectFlag = None,
     margin: Annotated[
         float | None,
-        typer.Option(
+        flag(
             "--margin",
-            metavar="SHARE",
+            "SHARE",
+            "Of several runs: equivalence margin, the largest change that does not matter.",
             parser=str,
             callback=checked_margin,
-            help="Of several runs: equivalence margin, the largest change that does not matter.",
         ),
     ] = None,
     across_machines: Annotated[
@@ -112,17 +100,15 @@ def compare(
         typer.Option("--across-machines", help="Of several runs: compare unlike machines, by ratios to the baseline."),
     ] = False,
     title: TitleFlag = None,
-    html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="Also write an HTML report, into a new file.")
-    ] = None,
+    html: Annotated[str | None, flag("--html", "FILE", "Also write an HTML report, into a new file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False,
     style: Annotated[
         str | None,
-        typer.Option(
+        flag(
             "--format",
-            metavar="NAME",
-            help="With --by: print one table in this format, such as md: times, FLOPs, memory, loss.",
-            autocompletion=_formats,
+            "NAME",
+            "With --by: print one table in this format, such as md: times, FLOPs, memory, loss.",
+            _formats,
         ),
     ] = None,
     verbose: VerboseFlag = False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import elided
@@ -17,6 +16,7 @@ from modbench.harness.execution.run_time import RunTime
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.machine.roofline.stored import USUAL
+from modbench.harness.planning import suite_tables
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.planning.plan import (
@@ -24,7 +24,6 @@ from modbench.harness.planning.plan import (
     BUSY_FLOPS,
     TRAINING_FLOP_PER_S,
     assumed_speed,
-    decidable_on_tasks,
     read_corpus,
     training_tokens,
 )
@@ -84,7 +83,6 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "measured_pace": run_time.paced,
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
-        "solved": _solved(plan),
         "aa_controls": [aa_control.id for comparison in plan.comparisons if (aa_control := comparison.aa_control_case)],
         "aa_control_share": _aa_control_share(plan),
         "matches": [*_matches(plan, run_time, every)],
@@ -92,6 +90,7 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
         "variants_from": _variants_from(plan),
         **_of_passes(predicted),
+        **_of_tables(plan),
         "cases": [_case(plan, case, baselines[case], run_time, counted) for case in plan.cases],
         **_of_rules(plan),
     }
@@ -130,7 +129,7 @@ def _training(plan: Plan) -> dict[str, Any] | None:
     jobs = [job for job in plan.jobs if job.facts.trains and not job.rule and job.flops]
     if not jobs:
         return None
-    on_corpus = [job.protocol.train for job in jobs if not job.comparison.variants[0].task and job.protocol.train]
+    on_corpus = [job.protocol.train for job in jobs if job.protocol.corpus and job.protocol.train]
     most = max((run.steps * run.tokens_per_step for run in on_corpus), default=0)
     flops, text = sum(job.flops for job in jobs), read_corpus(plan.suite)
     grid_points = [job.comparison.variants[0].grid_point for job in jobs]
@@ -149,15 +148,10 @@ def _training(plan: Plan) -> dict[str, Any] | None:
     }
 
 
-def _solved(plan: Plan) -> dict[str, Any] | None:
-    """Whether the seeds can decide tasks that are solved or not; None where no variants are compared on a task."""
-    found = decidable_on_tasks(plan)
-    if found is None:
-        return None
-    from modbench.reports.tables.solved import decidable_in_words  # scipy, which other plans do without
-
-    needed = [{"rates": rates, "seeds": seeds} for rates, seeds in found.needed.items()]
-    return asdict(found) | {"needed": needed, "in_words": decidable_in_words(plan)}
+def _of_tables(plan: Plan) -> dict[str, Any]:
+    """What tables of plug-ins say of the comparisons."""
+    tables = suite_tables.in_use(plan.suite)
+    return {key: said for table in tables for key, said in table.forecast(plan.suite, plan.comparisons).items()}
 
 
 def _variants_from(plan: Plan) -> dict[str, Any] | None:
@@ -250,7 +244,8 @@ def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
         *(note for each in catalogue.passes().values() for note in each.forecast_in_words(forecast)),
         *_training_text(forecast["training"]),
     ]
-    notes += [forecast[key]["in_words"] for key in ("variants_from", "solved") if forecast[key]]
+    notes += [forecast["variants_from"]["in_words"]] if forecast["variants_from"] else []
+    notes += [note for table in catalogue.usable("suite_tables").values() for note in table.forecast_in_words(forecast)]
     notes += [note for rule in catalogue.usable("adaptive_rules").values() for note in rule.forecast_in_words(forecast)]
     notes += [*_reasons(forecast["cases"]), *_sources(forecast["cases"]), *_basis(forecast)]
     wrapped_notes = [

@@ -8,57 +8,74 @@ Shapes: N sequences, B batch, T tokens, C candidates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from modbench.harness.core.contracts import SOLVED, UNASKED, Examples, Source, Task
-from modbench.harness.registry import catalogue
-from modbench.harness.training.batches import batch_of, pieces
-from modbench.harness.training.held_out import autocast_of, calibrate, set_progress, why_not_causal
+from modbench.extend import (
+    UNASKED,
+    Batch,
+    Examples,
+    Source,
+    Task,
+    autocast_of,
+    calibrate,
+    catalogue,
+    set_progress,
+    why_not_causal,
+)
+from modbench.plugins.tasks.notes import TaskNotes
+from modbench.plugins.tasks.table import task_of
 
 if TYPE_CHECKING:
-    from modbench.harness.call.subject.subject import Subject
+    from modbench.extend import Subject, TrainRun
 
 SEED = 20_240_402
 # Training sequences that shortcuts may learn from.
 SHORTCUT_EXAMPLES = 20_000
 
 
-@dataclass(frozen=True)
-class Answered:
-    """A model's results on a task.
+class Drills:
+    """Sequences of a task: new ones for every step, and a fixed set held out."""
 
-    Attributes:
-        n: questions that were scored, one of each sequence.
-        correct: correct answers to these.
-        correct_as_trained: the same, routed as while training; None if that makes no difference.
-        whole: sequences with every question answered correctly.
-        by_kind: kind of question to (n, correct).
-        shortcuts: accuracy of rules that do not solve the task, on the same questions; one is `majority`.
-        depth_by_kind: blocks that sequences of a kind ran on average, where a gate chose.
-        curve: training loss, as in `Trainer.curve`.
-        cpu_s: CPU time of the training, in s.
-        solved: what the task counts as solved (`Task.solved`).
-    """
+    def __init__(self, source: Source, run: TrainRun, seed: int) -> None:
+        self.source, self.run, self.seed = source, run, seed
 
-    n: int
-    correct: int
-    correct_as_trained: int | None
-    whole: int
-    by_kind: dict[str, tuple[int, int]]
-    shortcuts: dict[str, float]
-    depth_by_kind: dict[str, float] = field(default_factory=dict)
-    curve: dict[str, list[float]] = field(default_factory=dict)
-    cpu_s: float = 0.0
-    solved: float = SOLVED
+    def train(self, step: int) -> Batch:
+        """The batch of a step: B sequences; the same for every variant."""
+        return batch_of(self.source.draw(np.random.default_rng((self.seed, step)), self.run.batch_size))
 
-    @property
-    def accuracy(self) -> float:
-        """Share of questions answered correctly."""
-        return self.correct / self.n
+    def val(self) -> Iterator[Batch]:
+        """All held-out sequences with all their questions."""
+        for part in pieces(self.source.held_out, self.run.batch_size):
+            yield batch_of(part)
+
+
+def pieces(examples: Examples, size: int) -> Iterator[Examples]:
+    """Split examples into pieces of at most `size` sequences."""
+    for first in range(0, len(examples.lengths_N), size):
+        yield rows_of(examples, slice(first, first + size))
+
+
+def rows_of(examples: Examples, rows: slice) -> Examples:
+    """Select sequences."""
+    return Examples(
+        examples.tokens_NT[rows], examples.answers_NT[rows], examples.kinds_NT[rows], examples.lengths_N[rows]
+    )
+
+
+def batch_of(examples: Examples) -> Batch:
+    """Convert to tensors. A gate over the whole input may read up to the first question."""
+    answers_BT = torch.from_numpy(np.ascontiguousarray(examples.answers_NT))
+    first_B = (answers_BT != UNASKED).int().argmax(1)
+    return Batch(
+        torch.from_numpy(np.ascontiguousarray(examples.tokens_NT)),
+        answers_BT,
+        torch.from_numpy(np.ascontiguousarray(examples.lengths_N)),
+        first_B + 1,
+    )
 
 
 def one_question_each(examples: Examples) -> Examples:
@@ -75,7 +92,7 @@ def one_question_each(examples: Examples) -> Examples:
     )
 
 
-def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
+def answer(subject: Subject, source: Source, batch_size: int) -> TaskNotes:
     """Test a trained model on the held-out questions."""
     case = subject.case
     subject.module.eval()
@@ -93,9 +110,10 @@ def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
     asked_NT, scored_NT = source.held_out.answers_NT != UNASKED, scored.answers_NT != UNASKED
     kind_N, right_N = scored.kinds_NT[scored_NT], right_NT[scored_NT]
     by_kind = {name: (int((kind_N == i).sum()), int(right_N[kind_N == i].sum())) for i, name in enumerate(source.kinds)}
-    task: Task = catalogue.load("tasks", case.task)
+    task: Task = catalogue.load("tasks", task_of(case))
     drawn = source.draw(np.random.default_rng(SEED), SHORTCUT_EXAMPLES)
-    return Answered(
+    return TaskNotes(
+        seed=subject.seed,
         n=int(scored_NT.sum()),
         correct=int(right_N.sum()),
         correct_as_trained=None if as_trained_NT is None else int(as_trained_NT[scored_NT].sum()),

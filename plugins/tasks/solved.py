@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modbench.harness.core.contracts import SOLVED
-from modbench.harness.stats import exact_two_proportions
-from modbench.harness.stats.effects import LEVEL, POWER
-from modbench.harness.stats.interim import ONE, Analysis
+from modbench.extend import LEVEL, ONE, POWER, SOLVED, Analysis, Estimate, Listed, Sentence, plain
+from modbench.plugins.tasks import exact_two_proportions
 
 # Pairs of rates of success for which the number of seeds is told beforehand.
 FORESEEN = ((0.0, 1.0), (0.1, 0.9), (0.2, 0.8))
@@ -79,3 +77,20 @@ def decidable(seeds: int, pairs: int, analysis: Analysis = ONE) -> Decidable:
         from_none=min(above, default=None),
         needed={rates: exact_two_proportions.seeds_needed(*rates, level) for rates in FORESEEN},
     )
+
+
+def in_words(found: Decidable) -> str:
+    """Say which shares of runs that solve a task are decided, and what others take."""
+    words = "Tasks that a run solves or not: {n:seed} decide {what} (80 % power); {others}."
+    shares = [] if found.from_none is None else [Sentence("0 % against {least}", least=_share(found.from_none))]
+    takes = "{low} against {high} takes {n}"
+    most = f"over {exact_two_proportions.MOST_SEEDS}"
+    others = [
+        Sentence(takes, low=_share(low), high=_share(high), n=most if n is None else n)
+        for (low, high), n in found.needed.items()
+    ]
+    return plain(Sentence(words, n=found.seeds, what=Listed(shares) if shares else "nothing", others=Listed(others)))
+
+
+def _share(value: float) -> Estimate:
+    return Estimate(value, kind="share")

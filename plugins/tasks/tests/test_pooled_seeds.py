@@ -115,7 +115,7 @@ def test_what_cannot_be_pooled_is_refused(
     planted(tmp_path / "smoke", (0,), effort="smoke")
     with pytest.raises(UsageError, match="smoke run"):
         load(newer, pool=[tmp_path / "smoke"])
-    next((tmp_path / "steps" / "jobs").glob("train-*")).unlink()
+    next((tmp_path / "steps" / "jobs").glob("train_on_task-*")).unlink()
     with pytest.raises(UsageError, match="is incomplete"):
         load(newer, pool=[tmp_path / "steps"])
     done = command_line("report", newer, "--pool", newer)

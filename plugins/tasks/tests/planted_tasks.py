@@ -8,11 +8,11 @@ from typing import Any
 from planted import ENVIRONMENT, unsynced
 
 from modbench.harness.core import atomic_files
-from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.results import run_folder
+from modbench.plugins.tasks.notes import TaskNotes
 from modbench.reports.tables.load import Loaded, load
 
 # Correct answers out of 1,000 by variant and seed.
@@ -44,7 +44,7 @@ def planted(
     for job in made.jobs:
         outcomes = []
         for case in job.comparison.variants:
-            if job.made_in != "train":
+            if job.made_in != "train_on_task":
                 continue
             common: dict[str, Any] = {"case": case.id, "metric": "task/copy", "unit": "ratio"}
             if case.variant == fails:
@@ -52,6 +52,7 @@ def planted(
                 continue
             right = RIGHT[case.variant][job.protocol.seed]
             answers: dict[str, Any] = {
+                "seed": job.protocol.seed,
                 "n": 1000,
                 "correct": right,
                 "correct_as_trained": right + 5 if case.model == "mod" else None,
@@ -61,7 +62,7 @@ def planted(
                 "depth_by_kind": {"copy": 2.5} if case.model == "depth_predictor" else {},
                 "cpu_s": 12.0,
             }
-            notes = TrainNotes(seed=job.protocol.seed, answers=TaskAnswers.model_validate(answers))
+            notes = TaskNotes.model_validate(answers)
             outcomes.append(Outcome(**common, status="ok", samples={"value": [right / 1000]}, notes=notes))
         record = Record(job=job, started=atomic_files.now(), wall_s=1.0, outcomes=tuple(outcomes))
         run.write_record(record)

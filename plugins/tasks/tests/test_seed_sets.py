@@ -9,10 +9,11 @@ import pytest
 import seed_sets as bench
 from present import present
 
-from modbench.harness.stats import effects, exact_two_proportions
+from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
-from modbench.harness.stats.seed_sets import SeedSets
 from modbench.harness.stats.verdicts import BETTER, INCONCLUSIVE, WORSE, Rule, estimated, together
+from modbench.plugins.tasks import exact_two_proportions
+from modbench.plugins.tasks.seed_sets import SeedSets
 
 TWELVE, MORE = tuple(range(3, 15)), tuple(range(15, 27))
 

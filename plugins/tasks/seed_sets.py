@@ -7,11 +7,10 @@ last analysis, at the level that those before it left (`interim.py`). `tests/ben
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from modbench.harness.stats.interim import LEAST_FRACTION, ONE, Analysis, analysis_at
-from modbench.harness.stats.verdicts import ByClock, Contrast, Direction, Rule, Side, contrast
+from modbench.extend import LEAST_FRACTION, ONE, Analysis, analysis_at
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,6 @@ class SeedSets:
 
     sets: tuple[tuple[int, ...], ...]
     planned: int = 1
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds of all sets."""
-        return tuple(seed for each in self.sets for seed in each)
 
     def analysis(self, *variants: Collection[int]) -> Analysis:
         """Say which analysis the seeds of some variants are; sets in which one of them has none are none.
@@ -50,9 +44,3 @@ class SeedSets:
         # So early an analysis spends nothing.
         kept = [number for number in numbers if number >= LEAST_FRACTION * numbers[-1]]
         return analysis_at(done - (len(numbers) - len(kept)), kept)
-
-    def contrast(self, base: Mapping[int, float], new: Mapping[int, float], better: Direction) -> Contrast:
-        """Compare losses or accuracies seed by seed, over the seeds that both sides have."""
-        seeds = sorted(base.keys() & new.keys())
-        mine, theirs = (Side(ByClock({seed: side[seed] for seed in seeds})) for side in (new, base))
-        return contrast(theirs, mine, "interleaved", Rule("loss", 0.0, better, self.analysis(seeds)))

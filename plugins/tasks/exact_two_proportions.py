@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from modbench.harness.stats.effects import LEVEL, POWER, Effect
-from modbench.harness.stats.interim import ONE, Analysis
-from modbench.harness.stats.power import smallest
+from modbench.extend import LEVEL, ONE, POWER, Analysis, Effect, smallest
 
 Floats = NDArray[np.float64]
 # Common rates at which the error is looked at: evenly spaced in units of the binomial's deviation.

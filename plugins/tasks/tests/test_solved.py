@@ -11,9 +11,9 @@ from scipy import stats
 
 from modbench.harness.core.contracts import Task
 from modbench.harness.registry import catalogue
-from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import POWER
-from modbench.harness.stats.seed_sets import SeedSets
+from modbench.plugins.tasks import exact_two_proportions, solved
+from modbench.plugins.tasks.seed_sets import SeedSets
 
 SIZES = [(n, n) for n in range(2, 11)] + [(3, 5), (4, 9), (7, 10)]
 
