@@ -24,6 +24,7 @@ from modbench.reports.blocks import Estimate, Finding, Listed, Sentence, Table, 
 from modbench.reports.blocks import Value as Shown
 from modbench.reports.markup.short import MARKS
 from modbench.reports.questions import win_rate
+from modbench.reports.questions.summary import measured_on
 from modbench.reports.tables import axes, comparisons, losses
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
@@ -208,7 +209,9 @@ def one_table(loaded: Loaded, along: AlongAxis, keep: Filter) -> Table:
     made = _one(loaded, along, keep, values=True)
     words = "Over {baseline}: a ratio above 1 and a difference below 0 are better; {seeds}"
     legend = Sentence(words, baseline=along.baseline, seeds=losses.seeds_in_words(loaded))
-    return replace(made, label=f"{loaded.suite.name} by {along.axis}", notes=[legend, *along.notes])
+    return replace(
+        made, label=f"{loaded.suite.name} by {along.axis}", notes=[legend, *along.notes, measured_on(loaded)]
+    )
 
 
 def _called(loaded: Loaded, key: str) -> str:
