@@ -277,21 +277,16 @@ class Loaded:
         """Return the rows of `pairs` that compare the two variants, in either direction, as named tuples."""
         return self._pairs.get((metric, frozenset((variant, baseline))), [])
 
-    def at(self, metric: str, variant: str, grid_point: GridPoint) -> Row | None:
-        """Return the row of `cases` of a variant at a place, or None."""
-        return self._cases.get((metric, variant, grid_point))
+    def pair(self, variant: str, metric: str, where: GridPoint | int | None = None) -> Row | None:
+        """Return the row that compares a variant with the report's baseline at a grid point, or None.
 
-    def pair_at(self, metric: str, variant: str, grid_point: GridPoint) -> Row | None:
-        """Return the row that compares a variant with the report's baseline at a place, or None."""
-        return self._primary.get((metric, variant, grid_point))
+        At a length alone it is that of the first batch size and number format, without one the first of all.
+        """
+        return self._primary.get((metric, variant, where))
 
-    def pair(self, variant: str, metric: str, seq_len: int | None = None) -> Row | None:
-        """Return the comparison row of a variant, metric and length at the first batch size and number format, or None."""
-        return self._primary.get((metric, variant, seq_len))
-
-    def case(self, variant: str, metric: str, seq_len: int | None = None) -> Row | None:
-        """Return the first row of `cases` of a variant, metric and length, or None."""
-        return self._cases.get((metric, variant, seq_len))
+    def case(self, variant: str, metric: str, where: GridPoint | int | None = None) -> Row | None:
+        """Return the row of `cases` of a variant there, or None."""
+        return self._cases.get((metric, variant, where))
 
     def value(self, variant: str, metric: str, seq_len: int | None = None) -> float | None:
         """Return the measured value of a variant, or None."""
