@@ -101,7 +101,7 @@ def title(loaded: Loaded) -> Sentence:
 def measured_on(loaded: Loaded) -> str:
     """Name what was measured on: `AMD EPYC, fp32, 1 thread`."""
     suite = loaded.suite
-    said = f"{loaded.device_name}, {'/'.join(suite.grid.dtype)}"
+    said = f"{loaded.tables.device_name}, {'/'.join(suite.grid.dtype)}"
     if loaded.plan.device == "cpu":
         said += f", {counted(suite.threads, 'thread')}"
     return said + ", compiled" * suite.compile

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -195,11 +193,6 @@ class Loaded:
             measured = measured if timed.empty else timed
         return sorted(measured.seq_len.unique().tolist())
 
-    @property
-    def device_name(self) -> str:
-        """The processor, or the GPU."""
-        return self.tables.device_name
-
     @cached_property
     def certificate(self) -> Certificate | None:
         """The machine's certificate at the start of the run; of several machines the worst; None if one was never checked."""
@@ -373,13 +366,12 @@ def load(
     Raises:
         UsageError: if it is not a run folder, is damaged, has no such variant, or cannot be pooled with the others.
     """
-    with without_collections():
-        run = run_folder.read(str(folder))
-        if others := [run_folder.read(str(each)) for each in pool]:
-            run = pooled(run, others)
-        run = replace(run, plan=titled(run.plan, title, lacking)) if title else run
-        tables = Tables(run, baseline)
-        return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))
+    run = run_folder.read(str(folder))
+    if others := [run_folder.read(str(each)) for each in pool]:
+        run = pooled(run, others)
+    run = replace(run, plan=titled(run.plan, title, lacking)) if title else run
+    tables = Tables(run, baseline)
+    return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))
 
 
 def load_all(folders: Sequence[str], title: Mapping[str, str]) -> list[Loaded]:
@@ -399,15 +391,3 @@ def load_all(folders: Sequence[str], title: Mapping[str, str]) -> list[Loaded]:
 def tables_of(tables: Tables, *, all_pairs: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return `cases.csv` and `comparisons.csv`."""
     return cases.case_table(tables), comparisons.comparison_table(tables, all_pairs=all_pairs)
-
-
-@contextlib.contextmanager
-def without_collections() -> Iterator[None]:
-    """Collect no garbage meanwhile: all that is read stays, and to look through it again and again doubles the time."""
-    collected = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collected:
-            gc.enable()
