@@ -325,7 +325,7 @@ if TYPE_CHECKING:
     )
     from modbench.reports.data_table import Column, DataTable, count, flag, grid_point, interval, number, text
     from modbench.reports.figures import heat_map, style
-    from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, thin_ticks, ticks
+    from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, ticks
     from modbench.reports.figures.point_labels import label
     from modbench.reports.figures.style import (
         HAIR,

@@ -283,7 +283,7 @@ def test_every_row_says_on_which_machine_and_when(written: dict[str, str], loade
     """Rows of several runs can be put into one table."""
     for name in ("cases.csv", "comparisons.csv"):
         rows = [*csv.DictReader(written[name].splitlines())]
-        assert {(row["machine"], row["date"]) for row in rows} == {(loaded.device_name, "2026-01-02")}
+        assert {(row["machine"], row["date"]) for row in rows} == {(loaded.tables.device_name, "2026-01-02")}
 
 
 # --- pytest-benchmark
