@@ -17,7 +17,7 @@ KINDS: dict[str, Kind] = {
     "change": "difference",
     "p": "p",
 }
-# Words of each code, with `{names}` as of a `Sentence`.
+# Words of each code, with `{names}` as of a `Sentence`. A reason of a plug-in's has such words as its code.
 WORDS = {
     "both": "{one}; {other}",
     "said": "{said}",  # by a record or a label, which hold words
@@ -25,14 +25,11 @@ WORDS = {
     "few_values": "{n} is too few for an interval; three give one",
     "few_blocks": "one process of {n} blocks: too few for an interval",
     "few_rounds": "{n} rounds are too few for an interval; {needed} give one",
-    "few_seeds": "{n:seed}: three give an interval",
     "few_processes": "{n:process|processes}: three give an interval",
     "few_processes_of_each": "an interval needs three processes of each",
     "one_process": "of one process: says nothing about others",
     "within_process": "one process: the interval does not hold what differs between processes",
-    "within_seed": "binomial, over {n} questions of one seed: says nothing about another seed",
     "no_interval": "there is no interval",
-    "smoke": "smoke effort: no claims",
     # Of a verdict: what disturbed it, and whether CPU time counts.
     "noisy": "{share} of the blocks are noisy",
     "clocks_differ": "wall time and CPU time disagree (one speed-up over the other: {gap})",
@@ -55,12 +52,8 @@ WORDS = {
     "lower_bound": "a lower bound: with all FLOPs counted the verdict may be another",
     "not_alternated": "not alternated: the two sides took no turns",
     "more_rounds": "more rounds may decide it",
-    "margin_is_open": "significantly different, but not shown to be by more than the margin, {margin}",
     "tail": "medians and means disagree: {medians} against {means}",
-    "one_process_beyond": "one process: judged beyond {least}",
     "baseline_differs": "the baseline, timed twice, differs from itself: {ratio}",
-    "slower_at_first": "slower at first ({ratio}), not when measured again",
-    "not_steady": "slower, but not steady: {why}",
     "drifts": (
         "relative to the baseline it drifted by {change} in a process, the mean over {processes} (Mann-Kendall, "
         "pooled, p = {p})"
@@ -68,24 +61,8 @@ WORDS = {
     # Of a line of break-even.
     "no_points": "no point of the axis has a number",
     "falls": "the speed-up falls: {first} at {first_at}, {last} at {last_at}",
-    # Of a compute-equivalent gain.
-    "one_dense_size": "it needs two sizes of dense",
-    "larger_is_no_better": "a larger dense model has no lower loss",
-    "equal_cost": "the dense models cost the same in it",
-    "better_is_not_dearer": "the dense models of lower loss do not cost more in it",
-    "seeds_leave_it_open": "the seeds do not narrow it down: it may lie at any size of dense, or beyond",
-    "loss_does_not_fall": "the loss does not fall with compute by more than its standard deviation",
-    "loss_hardly_falls": "the loss hardly falls with compute: no amount of it makes up for the difference",
-    "no_smaller_budget": "the baseline was trained with no fewer FLOPs: [isoflop] baseline_train_flops names some",
-    "few_anchor_runs": "the sweep left too few runs of the baseline to see how its loss falls with compute",
-    # Of the optimum of a curve.
-    "few_sizes": "{n:size is|sizes are} too few for a parabola",
-    "curve_opens_downwards": "the curve does not open upwards",
-    "optimum_is_smaller": "the optimum is beyond the smallest size",
-    "optimum_is_larger": "the optimum is beyond the largest size",
-    # Of a task.
+    # Of one of several analyses.
     "look": "interim analysis {number} of {looks}: interval and p-value allow for all of them",
-    "counted": "all or nothing: {solved} of {n} seeds solved it (solved.csv)",
 }
 
 
@@ -97,7 +74,9 @@ def sentence(reason: Reason | None) -> Sentence | None:
     """Return a reason as a sentence without its full stop; None where there is none."""
     if reason is None:
         return None
-    return Sentence(WORDS[reason.code], **{name: _value(name, given) for name, given in reason.given.items()})
+    return Sentence(
+        WORDS.get(reason.code, reason.code), **{name: _value(name, given) for name, given in reason.given.items()}
+    )
 
 
 def _value(name: str, given: Given) -> Value:

@@ -32,6 +32,7 @@ ABOUT_KINDS = {
     "model_loaders": "Where models of other libraries come from: `--model NAME:WHAT`.",
     "recorders": "What is kept of routers while a model trains: `train.watch`.",
     "loggers": "Where numbers of training go besides the run folder: `--log-to NAME`.",
+    "machine_checks": "What `modbench doctor` finds out about a machine besides its A/A comparisons.",
     "reports": "What `modbench report` renders besides runs: a folder that holds NAME.json.",
 }
 

@@ -92,7 +92,6 @@ class JobFacts(Frozen):
         cold: whether it needs a fresh interpreter at any effort.
         repeated: whether it is repeated in every process.
         trains: whether it trains a model.
-        confirms: whether it trains again what a sweep found best.
         about_machine: whether it finds out something that belongs to no metric: about the machine, or of a whole model.
         predicts: whether its pass says itself how long it takes (`Pass.estimate_seconds`).
         environment: environment variables that its process needs before it starts.
@@ -109,7 +108,6 @@ class JobFacts(Frozen):
     cold: bool
     repeated: bool
     trains: bool
-    confirms: bool
     about_machine: bool
     predicts: bool
     environment: tuple[tuple[str, str], ...]
@@ -199,6 +197,7 @@ class Case(Frozen):
     Attributes:
         model: catalogue name, or a user's `FILE.py:build`.
         variant_parts: what distinguishes this variant from others of its model in the suite, such as `c0.125`.
+        sized: whether the last of these is its size, where every variant is measured in several.
         config: shape of the model.
         place: where and on what input it runs.
         matched: whether this is a matched baseline: a shape solved to cost what another variant costs, or a multiple.
@@ -213,6 +212,7 @@ class Case(Frozen):
     variant_parts: tuple[str, ...]
     config: ModelConfig
     grid_point: GridPoint
+    sized: bool = False
     matched: bool = False
     conditions: tuple[Condition, ...] = ()
     aa_control: bool = False
@@ -289,13 +289,13 @@ class Case(Frozen):
 
     @property
     def size(self) -> str:
-        """Size within a sweep: the last part of the variant."""
-        return self.variant_parts[-1]
+        """Its size among several; empty where there is one."""
+        return self.variant_parts[-1] if self.sized else ""
 
     @property
     def family(self) -> str:
-        """Variant within a sweep, without its size: `mod[c0.125]`, `dense`."""
-        return self._named(self.variant_parts[:-1])
+        """The variant without its size: `mod[c0.125]`, `dense`."""
+        return self._named(self.variant_parts[:-1] if self.sized else self.variant_parts)
 
     def _named(self, parts: tuple[str, ...]) -> str:
         if self.matched:

@@ -43,8 +43,7 @@ class Pass:
         repeated: whether its jobs are repeated in every process.
         runs_for_every_case: whether every comparison is measured and all its metrics, whatever the suite asks for.
         trains: whether a job trains a model; its metrics are measured at the place of training.
-        once_per_sweep: whether its metrics are measured once in a sweep, at the middle size and the first budget.
-        confirms: whether its jobs train again what a sweep found best, and run only where a confirmation asks for them.
+        needs_table: tables of a suite, without any of which its metrics cannot be measured; empty: they can.
         samples: what the samples are: `processes`: many calls in each of several processes, interleaved with the anchor;
             `seeds`: one value per seed; `one`: one value.
         rounds: `rounds(job)` returns the rounds of a process, where the samples are `processes`.
@@ -87,8 +86,7 @@ class Pass:
     repeated: bool = False
     runs_for_every_case: bool = False
     trains: bool = False
-    once_per_sweep: bool = False
-    confirms: bool = False
+    needs_table: tuple[str, ...] = ()
     samples: Literal["processes", "seeds", "one"] = "one"
     rounds: Callable[[Job], int] = lambda job: job.protocol.rounds
     column: str = "value"

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 
 from modbench.harness.core.config import check_sizes
 from modbench.harness.core.immutable import Frozen, Margin
-from modbench.harness.core.train_plan import IsoflopPlan, TrainPlan
+from modbench.harness.core.train_plan import TrainPlan
 from modbench.harness.core.units import MOST_THREADS, check_seed, plain_share
 from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import DecodePlan, Device, Dtype, Protocol
@@ -114,7 +114,6 @@ TABLES: dict[str, type[Frozen]] = {
     "grid": Grid,
     "decode_grid": Grid,
     "train": TrainPlan,
-    "isoflop": IsoflopPlan,
     "decode": DecodePlan,
 }
 # What a suite's `match` may be, and the quantity that it names.
@@ -125,8 +124,6 @@ MATCHES: dict[Rival, Quantity | None] = {
     "time": "latency/forward",
     "none": None,
 }
-# Tables that a plug-in reads: without it they are refused.
-OF_PLUGINS = {"isoflop": "sweeps"}
 
 
 class TablePlan(Frozen):
@@ -178,7 +175,6 @@ class Suite(Frozen):
         match: what a dense model of ours has in common with each model of yours, beside which it is measured: forward
             `flops`, `params`, the predicted `time` of a forward pass; `none`: there is no such model.
         train: training run; None: no training on a corpus.
-        isoflop: budgets and sizes that every variant is trained at; None: one run, of one shape.
         decode: how decode steps are timed.
         corpus: text to train on: a catalogue name or a path.
         seeds: seeds of weights and data; timing uses the first.
@@ -210,7 +206,6 @@ class Suite(Frozen):
     variants: tuple[Variant, ...] = Field(min_length=1)
     match: Rival = "none"
     train: TrainPlan | None = None
-    isoflop: IsoflopPlan | None = None
     decode: DecodePlan = DecodePlan()
     corpus: str = "stdlib"
     seeds: tuple[int, ...] = Field((0,), min_length=1, max_length=1000)

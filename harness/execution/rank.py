@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from modbench.harness.execution import worker
-from modbench.harness.execution.one_job import planned
 from modbench.harness.execution.ranks import PARENT
 from modbench.harness.machine.process import child, graceful_stop, torchrun
-from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.run_folder import RunFolder, planned_job
 
 
 def heed_torchrun() -> None:
@@ -44,7 +43,7 @@ def _run(path: str, name: str) -> int:
     heed_torchrun()
     graceful_stop.listen()
     folder, ranks = RunFolder(Path(path)), torchrun.from_environment()
-    job = planned(folder.path, name)
+    job = planned_job(folder.path, name)
     from modbench.harness.training.parallel import together
 
     with together(ranks, job.comparison.grid_point.device):

@@ -102,6 +102,7 @@ def _plain(case: Case) -> Case:
     grid_point = case.grid_point.model_copy(update={"compile": False, "graph": False})
     nothing = {
         "variant_parts": (),
+        "sized": False,
         "matched": False,
         "conditions": (),
         "aa_control": False,

@@ -1,9 +1,9 @@
-"""Expands a suite into comparisons: the grid, training runs, a sweep over sizes and budgets, what plug-ins plan."""
+"""Expands a suite into comparisons: the grid, training runs, what tables of plug-ins plan."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from modbench.harness.domain.case import Case, CaseFacts, Comparison, Condition,
 from modbench.harness.domain.suite import Suite
 from modbench.harness.planning import suite_tables
 from modbench.harness.planning.matching import Costs, Matcher, case_of, placeless
-from modbench.harness.planning.suite_tables import SuiteTable
+from modbench.harness.planning.suite_tables import Sizes, SuiteTable
 from modbench.harness.planning.variants import ResolvedVariant, resolve_variants
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.case_facts import with_facts
@@ -48,11 +48,13 @@ def keys_of(suite: Suite) -> Keys:
 
 
 def sized(variants: Sequence[ResolvedVariant], shape: Mapping[str, Any]) -> list[ResolvedVariant]:
-    """The variants of a sweep at one of its sizes, which becomes part of their names."""
+    """The variants in one of several sizes, which becomes part of their names; as they are in the suite's own shape."""
+    if not shape:
+        return [*variants]
     size = "-".join(f"{SHORT.get(key, key)}{value}" for key, value in shape.items())
     named = {
         variant: replace(
-            variant, parts=(*variant.parts, size), title=f"{variant.title} {size}" if variant.title else ""
+            variant, parts=(*variant.parts, size), sized=True, title=f"{variant.title} {size}" if variant.title else ""
         )
         for variant in variants
     }
@@ -80,8 +82,8 @@ class Expander:
             UsageError: if the suite asks for something impossible.
         """
         suite, keys = self.suite, keys_of(self.suite)
-        sizes: Sequence[Mapping[str, int]] = suite.isoflop.sizes if suite.isoflop else ({},)
-        by_size = [self.variants(size, self._solved_at) for size in sizes]
+        sizes = suite_tables.sizes_of(suite) or Sizes(({},), 0)
+        by_size = [sized(self.variants(shape, self._solved_at), shape) for shape in sizes.shapes]
         matched_baselines = [matched for variants in by_size for matched in self._matched_baselines(variants)]
         no_matches = {
             name_of_variant(variant): variant.no_match
@@ -91,8 +93,8 @@ class Expander:
         }
         made = []
         if keys.measured:
-            # All shapes of a sweep are in one comparison; the anchor is that of the middle size.
-            anchor = by_size[suite.isoflop.middle if suite.isoflop else 0][0]
+            # All sizes are in one comparison; the anchor is that of the middle one.
+            anchor = by_size[sizes.middle][0]
             every = [anchor, *(variant for variants in by_size for variant in variants if variant is not anchor)]
             for grid_point, metrics in self._grid(keys.measured):
                 apart = list[Comparison]()
@@ -148,10 +150,9 @@ class Expander:
         return max(self.suite.train.lengths if self.suite.train else self.suite.grid.seq_len)
 
     def variants(self, shape: Mapping[str, Any], seq_len: int) -> list[ResolvedVariant]:
-        """The suite's variants, of a sweep at a size."""
+        """The suite's variants in a shape."""
         suite = self.suite.model_copy(update={"shape": {**self.suite.shape, **shape}})
-        variants = resolve_variants(suite, self._matcher(seq_len))
-        return variants if self.suite.isoflop is None else sized(variants, shape)
+        return resolve_variants(suite, self._matcher(seq_len))
 
     def _matcher(self, seq_len: int) -> Matcher:
         """What knows the variants' costs where they are matched."""
@@ -231,29 +232,14 @@ class Expander:
         sizes = train.grid_points if train else ()
         return [self._place(*each, dtype, execution) for each in sizes for dtype in grid.dtype]
 
-    def _trained(self, by_size: list[list[ResolvedVariant]], keys: tuple[str, ...]) -> Iterator[Comparison]:
-        """One comparison per length and number format; for a sweep, one per number format, budget and size."""
-        sweep, grid_points = self.suite.isoflop, self._training_places()
-        if sweep is None:
-            yield from (self.comparison(by_size[0], grid_point, keys) for grid_point in grid_points)
-            return
-        known = catalogue.metrics()
-        plain = tuple(key for key in keys if not catalogue.pass_of(known[key]).once_per_sweep)
-        fresh = tuple(key for key in plain if catalogue.pass_of(known[key]).confirms)
-        for grid_point, budget in itertools.product(grid_points, sweep.train_flops):
-            wanted = plain if all(table.explores(self.suite, budget) for table in self._tables) else fresh
-            for j in sweep.at(budget):
-                # Rates are tried once, at the smallest budget and its middle size.
-                asked = keys if budget == min(sweep.train_flops) and j == sweep.middle else wanted
-                yield self.comparison(
-                    by_size[j], grid_point, asked, _sized(by_size[j], budget), conditions=at_budget(budget)
-                )
-        alone = tuple(key for key in plain if key not in fresh)
-        for grid_point, budget in itertools.product(grid_points, sweep.baseline_train_flops):
-            for variants in (by_size[j] for j in sweep.at(budget)):
-                yield self.comparison(
-                    variants[:1], grid_point, alone, _sized(variants, budget), conditions=at_budget(budget)
-                )
+    def _trained(self, by_size: list[list[ResolvedVariant]], keys: tuple[str, ...]) -> Iterable[Comparison]:
+        """The comparisons that train on a corpus: as a table has them, else one per length and number format."""
+        grid_points = self._training_places()
+        for table in self._tables:
+            made = table.on_corpus(self, by_size, grid_points, keys)
+            if made is not None:
+                return made
+        return (self.comparison(by_size[0], grid_point, keys) for grid_point in grid_points)
 
     def apart(
         self,
@@ -269,24 +255,12 @@ class Expander:
         grid = self.suite.grid
         update = {
             "train": None,
-            "isoflop": None,
             "metrics": keys,
             "grid": grid.model_copy(update={"seq_len": (seq_len,)}),
         }
         variants = replace(self, suite=self.suite.model_copy(update=update)).variants(shape, seq_len)
         grid_point = self._place(seq_len, batch_size, grid.dtype[0], self.suite.executions(grid)[0])
         return self.comparison(variants, grid_point, keys, name, conditions=conditions)
-
-
-def at_budget(flops: float) -> tuple[Condition, ...]:
-    """The condition of training with a budget."""
-    label = f"F{flops:.3g}".replace("+", "")
-    return (Condition(key="train_flops", value=flops, label=label, title="Training FLOPs", unit="FLOP"),)
-
-
-def _sized(variants: Sequence[ResolvedVariant], budget: float) -> str:
-    """Name of a sweep's comparison: its size and its budget."""
-    return f"{variants[0].parts[-1]}-F{budget:.3g}".replace("+", "")
 
 
 def name_of_variant(variant: ResolvedVariant) -> str:

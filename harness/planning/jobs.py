@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple, cast, get_args
+from typing import NamedTuple, get_args
 
 from modbench.harness.core.contracts import AnyMetric, Text, Workload
 from modbench.harness.core.errors import UsageError
@@ -28,25 +28,18 @@ from modbench.harness.registry.model_loaders import from_loader
 GUESSED_STEP = 3e9
 
 
-def tries_rates(suite: Suite) -> bool:
-    """Whether learning rates are tried before the runs of a sweep."""
-    return suite.isoflop is not None and any(
-        catalogue.pass_of(catalogue.metrics()[key]).once_per_sweep for key in suite.metrics
-    )
-
-
 def train_run(suite: Suite, case: Case) -> TrainRun:
     """Resolve the training run of one case.
 
     Raises:
         UsageError: if its budget is too small for a step, or cannot be met within 1 %.
     """
-    cost = case_cost(case)
-    step_flops = cost.train_step if cost else None
-    if cost is not None and suite.isoflop is not None and suite.isoflop.count == "causal":
-        step_flops = cost.train_step_causal
     assert suite.train is not None
-    budget = cast("float | None", case.condition("train_flops"))
+    budgets = (table.budget(suite, case) for table in suite_tables.in_use(suite))
+    cost, budget = case_cost(case), next(filter(None, budgets), None)
+    step_flops = cost.train_step if cost else None
+    if cost is not None and budget is not None and budget.causal:
+        step_flops = cost.train_step_causal
     in_flops = budget is not None or suite.train.flops is not None
     if in_flops and case.config.capacity_warmup:
         raise UsageError(
@@ -57,16 +50,19 @@ def train_run(suite: Suite, case: Case) -> TrainRun:
     tokenizer = case.tokenizer or tokenizer_of(case.model, case.options, suite.train)
     grid_point = {"seq_len": case.grid_point.seq_len, "batch_size": case.grid_point.batch_size}
     plan = suite.train.model_copy(update={"tokenizer": tokenizer, **grid_point})
-    run = plan.resolved(case.config.d_model, step_flops, budget if suite.claims else None)
+    run = plan.resolved(case.config.d_model, step_flops, budget.flops if budget and suite.claims else None)
     if budget is not None and step_flops is not None and suite.claims:
-        off = run.steps * step_flops / budget - 1
+        off = run.steps * step_flops / budget.flops - 1
         if abs(off) > FLOPS_TOLERANCE:
             raise UsageError(
                 f"{case.id}: {run.steps} whole steps of {step_flops:.3g} FLOPs are {percent(off, sign='+')} off the budget "
-                f"{budget:.3g}; "
+                f"{budget.flops:.3g}; "
                 f"at most {percent(FLOPS_TOLERANCE)} is allowed. Raise the budget, or lower train.batch_size."
             )
-    return run.model_copy(update={"held_out": "explore"}) if suite_tables.confirms(suite) else run
+    changes: dict[str, object] = {"rate_from": budget.rate_from} if budget else {}
+    if suite_tables.confirms(suite):
+        changes["held_out"] = "explore"
+    return run.model_copy(update=changes)
 
 
 def reads_text(steps: int | None, model: str, options: Pairs) -> bool:

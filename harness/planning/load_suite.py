@@ -20,10 +20,11 @@ from modbench.harness.core.errors import UnreadableError, UsageError, in_short, 
 from modbench.harness.core.units import human
 from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
-from modbench.harness.domain.suite import OF_PLUGINS, TABLES, Grid, Suite
+from modbench.harness.domain.suite import TABLES, Grid, Suite
 from modbench.harness.domain.variant_tables import look_beside
 from modbench.harness.planning import suite_tables
 from modbench.harness.planning.flops.closed_form import case_cost
+from modbench.harness.planning.suite_tables import Sizes
 from modbench.harness.registry import catalogue, discovery, plugin_manifests
 from modbench.harness.registry.discovery import Entry
 
@@ -110,7 +111,7 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
         suite = Suite.model_validate(data)
     except ValidationError as error:
         raise UsageError(f"{source}: {in_words(error)}") from error
-    _check_plugins(suite, source)
+    _check_plugins(suite)
     _check_metrics(suite, source)
     for each in suite_tables.in_use(suite):
         each.check(suite, source)
@@ -127,13 +128,10 @@ def _check_needs(data: Mapping[str, Any], source: str) -> None:
             raise UsageError(f"{source} {why}.")
 
 
-def _check_plugins(suite: Suite, source: str) -> None:
-    """Check that the plug-ins are there that read a suite's tables, and that watch a training run."""
+def _check_plugins(suite: Suite) -> None:
+    """Check that the plug-in is there that watches a training run."""
     if suite.train is not None and suite.train.watch:
         catalogue.find("recorders", "routing")
-    for table, name in OF_PLUGINS.items():
-        if getattr(suite, table) is not None and (why := plugin_manifests.lack_of(name)):
-            raise UsageError(f"{source}: [{table}] {why}.")
 
 
 def _check_metrics(suite: Suite, source: str) -> None:
@@ -145,24 +143,18 @@ def _check_metrics(suite: Suite, source: str) -> None:
         except UsageError as error:
             raise UsageError(f"{source}: {error}") from error
         made = catalogue.pass_of(known[metric])
-        if made.trains and not made.once_per_sweep and not known[metric].planned_by and suite.train is None:
+        if made.trains and not known[metric].planned_by and suite.train is None:
             raise UsageError(
                 f"{source}: metric {metric!r} needs a training run: add a [train] table, or leave the metric out."
             )
-        if made.confirms and not suite_tables.confirms(suite):
+        if made.needs_table and not {*made.needs_table} & suite.tables.keys():
+            tables = " or ".join(f"[{table}]" for table in made.needs_table)
             raise UsageError(
-                f"{source}: metric {metric!r} is measured where a sweep is confirmed: add a [confirm] or [trend] table, or leave "
-                "it out."
+                f"{source}: metric {metric!r} is of a table that this suite lacks: add a {tables} table, or leave it out."
             )
     if suite.grid.serves and "latency/request" not in suite.metrics:
         raise UsageError(
             f"{source}: grid.input_len and grid.output_len are read by the metric 'latency/request' alone: add it to metrics."
-        )
-    if suite.isoflop is not None and suite.train is None:
-        raise UsageError(f"{source}: [isoflop] needs a [train] table, which sets how a run is trained.")
-    if suite.isoflop is not None and suite.train is not None and len(suite.train.grid_points) > 1:
-        raise UsageError(
-            f"{source}: a sweep ([isoflop]) trains at one length: give train.seq_len and train.batch_size one each."
         )
 
 
@@ -204,7 +196,8 @@ def check_size(suite: Suite, source: str) -> None:
         )
         for variant in suite.variants
     )
-    variants *= len(suite.isoflop.sizes) if suite.isoflop else 1
+    sizes = suite_tables.sizes_of(suite) or Sizes(({},), 0)
+    variants *= len(sizes.shapes)
     _at_most(source, variants, MOST_VARIANTS, "variants", "Give fewer capacities, sizes or other values")
     grids = [suite.grid, *([suite.decode_grid] if suite.decode_grid else [])]
     points = sum(_lengths(g) * math.prod(map(len, (g.batch_size, g.dtype, g.execution))) for g in grids)
@@ -215,10 +208,9 @@ def check_size(suite: Suite, source: str) -> None:
         "cases",
         f"{variants} variants at {points} grid points: give fewer of them",
     )
-    budgets = len(suite.isoflop.train_flops) if suite.isoflop else 1
-    jobs = points * suite.processes_limit + variants * budgets * len(suite.seeds)
+    jobs = points * suite.processes_limit + variants * sizes.runs * len(suite.seeds)
     _at_most(source, jobs, MOST_JOBS, "jobs", "Give fewer processes, seeds or grid points")
-    depths = [size.get("n_layers", 0) for size in (suite.isoflop.sizes if suite.isoflop else ())]
+    depths = [size.get("n_layers", 0) for size in sizes.shapes]
     for settings in (suite.shape, *(variant.settings for variant in suite.variants)):
         depth = settings.get("n_layers", 0)
         depths += [each for each in (depth if isinstance(depth, list | tuple) else [depth]) if type(each) is int]

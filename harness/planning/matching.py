@@ -157,6 +157,7 @@ def case_of(variant: ResolvedVariant, grid_point: GridPoint) -> Case:
     return Case(
         model=variant.model,
         variant_parts=variant.parts,
+        sized=variant.sized,
         config=variant.config_at(grid_point.seq_len),
         grid_point=grid_point,
         matched=variant.matched,

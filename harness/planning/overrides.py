@@ -371,6 +371,9 @@ def _set(data: dict[str, Any], key: str, value: object) -> None:
         _set_in_table(data, texts, {key.removeprefix(f"{texts}."): str(value)})
     else:
         raise UsageError(f"--set: {unknown('key', key, keys())}")
+    for table in suite_tables.named_in(data, data["metrics"]):
+        if data.get(table) is not None:
+            catalogue.load("suite_tables", table).complete(data, key)
 
 
 def keys() -> tuple[str, ...]:
@@ -392,21 +395,17 @@ def _texts_of(key: str) -> str:
 
 def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:
     table, _, name = key.partition(".")
-    own = suite_tables.table_named(table) if table not in TABLES else None
     if data.get(table) is None:
-        if what := own.without if own is not None else WITHOUT.get(table, "is not a sweep"):
+        own = suite_tables.table_named(table) if table not in TABLES else None
+        if what := own.without if own is not None else WITHOUT.get(table):
             raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
         data[table] = {}
     if table == "train" and name in BUDGETS:
-        if data["isoflop"] is not None:
-            raise UsageError(f"--set {key}: in a sweep isoflop.train_flops set how long to train. Set those instead.")
         _budget(data[table], name, value)
     elif isinstance(value, dict) and _texts_of(f"{key}."):
         data[table][name] = {**data[table].get(name, {}), **value}
     else:
         data[table][name] = value
-    if own is not None:
-        own.complete(data, name)
 
 
 def _budget(train: dict[str, Any], name: str, value: object) -> None:

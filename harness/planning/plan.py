@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Literal, TypeAlias
 
@@ -90,6 +91,11 @@ class Plan(Frozen):
         """
         return self.device == "cuda" or self.suite.effort in TWO_STAGE
 
+    @functools.cached_property
+    def sizes_differ(self) -> bool:
+        """Whether variants are measured in several sizes: a speed-up of one size over another compares nothing."""
+        return any(case.sized for case in self.cases)
+
     @property
     def cases(self) -> list[Case]:
         """All cases without repetition, in order."""
@@ -142,9 +148,8 @@ def make_plan(
     if suite.train is not None and suite.train.log_to is not None:
         catalogue.load("loggers", suite.train.log_to).check(suite.train.log_to)
     jobs, groups = assigned(suite, tuple(planned_jobs(suite, comparisons, text, also)), select)
-    _check_rates(jobs, suite)
-    if suite.isoflop is not None and text is not None and suite.claims:
-        _check_epochs(suite, jobs, text)
+    for table in suite_tables.in_use(suite):
+        table.check_jobs(suite, jobs, text)
     assert len({job.name for job in jobs}) == len(jobs), "two jobs would share a file"
     return Plan(
         suite=suite,
@@ -247,25 +252,6 @@ def _tokenizers(suite: Suite) -> Iterator[tuple[str, int]]:
             yield tokenizer_of(variant.model, tuple(given.items()), suite.train), own or _vocab_size(suite)
 
 
-def _check_rates(jobs: Sequence[Job], suite: Suite) -> None:
-    """Check that the selection includes the jobs that try learning rates.
-
-    Raises:
-        UsageError: if the job that finds a run's learning rate was left out.
-    """
-    names = {job.name for job in jobs}
-    for job in jobs:
-        run = job.protocol.train
-        if run is not None and run.rate_from is not None and run.rate_from not in names:
-            assert suite.isoflop is not None
-            middle = suite.isoflop.sizes[suite.isoflop.middle]
-            raise UsageError(
-                f"-k leaves out the middle size ({', '.join(f'{key} {value}' for key, value in middle.items())}), at which the "
-                f"learning rate of {job.comparison.variants[0].variant} is tried. Select it too, or leave out the "
-                "metric lr/best_over_rule."
-            )
-
-
 def _vocab_size(suite: Suite) -> int:
     size = suite.shape.get("vocab_size", BYTES)
     if type(size) is not int:
@@ -279,25 +265,6 @@ def training_tokens(suite: Suite, text: Text) -> int:
 
     assert suite.train is not None
     return len(encode(text, suite.train.tokenizer, _vocab_size(suite)).train)
-
-
-def _check_epochs(suite: Suite, jobs: Sequence[Job], text: Text) -> None:
-    """Check that a sweep trains mostly on fresh text.
-
-    Raises:
-        UsageError: if a run would repeat the corpus too often.
-    """
-    assert suite.isoflop is not None
-    available = training_tokens(suite, text)
-    for job in jobs:
-        run = job.protocol.train
-        if run is not None and run.steps * run.tokens_per_step > suite.isoflop.max_epochs * available:
-            raise UsageError(
-                f"{job.name} would read {run.steps * run.tokens_per_step:.3g} tokens, "
-                f"{run.steps * run.tokens_per_step / available:.3g} times the {available:.3g} of corpus {suite.corpus!r}; "
-                f"at most {suite.isoflop.max_epochs:g} are allowed. "
-                "Give a larger --corpus, or raise the limit: --set isoflop.max_epochs=N."
-            )
 
 
 def predicted_seconds(plan: Plan, job: Job, at_once: int) -> float:

@@ -5,7 +5,7 @@ A suite has the table's values; what follows from them when a suite is read and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -14,15 +14,13 @@ from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.immutable import Frozen
 from modbench.harness.domain.suite import TABLES, Suite, TablePlan
 from modbench.harness.registry import catalogue, plugin_manifests
-from modbench.harness.stats import effects
-from modbench.harness.stats.interim import ONE, Analysis
-from modbench.harness.stats.verdicts import ByClock, Contrast, Direction, Rule, Side, contrast
 
 if TYPE_CHECKING:
-    from modbench.harness.core.contracts import AnyMetric
-    from modbench.harness.domain.case import Case, Comparison, Condition, GridPoint
+    from modbench.harness.core.contracts import AnyMetric, Text
+    from modbench.harness.domain.case import Case, Comparison, Condition, GridPoint, Job
     from modbench.harness.domain.records import Outcome
     from modbench.harness.planning.variants import ResolvedVariant
+    from modbench.harness.stats.over_seeds import OverSeeds
 
 PlanType = TypeVar("PlanType", bound=TablePlan)
 
@@ -41,6 +39,7 @@ class MakesComparisons(Protocol):
         keys: tuple[str, ...],
         name: str = "",
         *,
+        conditions: tuple[Condition, ...] = (),
         partial: bool = False,
     ) -> Comparison:
         """One comparison of variants at a grid point; a partial one holds only some of those that are measured there."""
@@ -58,43 +57,32 @@ class MakesComparisons(Protocol):
         """One comparison of all variants away from the grid: in a shape and on an input of its own, under conditions."""
 
 
-class Compared(NamedTuple):
-    """What two cases are found to differ by, where means over seeds are not compared.
+class Sizes(NamedTuple):
+    """The shapes in which every variant is measured.
 
     Attributes:
-        contrast: the comparison.
-        difference: difference of the means; None where no seed has both.
-        reason: what was compared, in words.
+        shapes: keys of the shape and their values, smallest first.
+        middle: which of them the baseline of all comparisons on the grid has.
+        runs: training runs of a variant in a shape, at most.
     """
 
-    contrast: Contrast
-    difference: float | None
-    reason: str
+    shapes: Sequence[Mapping[str, int]]
+    middle: int
+    runs: int = 1
 
 
-class OverSeeds:
-    """How values of a metric are judged of which each seed leaves one: by their mean over seeds.
+class Budget(NamedTuple):
+    """What a training run of a case spends.
 
-    A table has its own for metrics whose comparisons it plans (`SuiteTable.over_seeds`).
+    Attributes:
+        flops: training FLOPs.
+        causal: whether a step is charged with the causal half of attention, not with the whole square.
+        rate_from: name of the job that finds a factor for its learning rate; None: there is none.
     """
 
-    def analysis(self, *sides: Collection[int]) -> Analysis:  # noqa: ARG002  # for others
-        """Return which interim analysis the seeds of some variants are."""
-        return ONE
-
-    def estimate(self, case: str, values: Mapping[int, float]) -> effects.Effect:  # noqa: ARG002  # for others
-        """Return the mean of a case's values by seed, with its interval."""
-        return effects.over_processes([*values.values()], analysis=self.analysis(values))
-
-    def contrast(self, base: Mapping[int, float], new: Mapping[int, float], better: Direction) -> Contrast:
-        """Compare the values of two cases seed by seed, over the seeds that both have."""
-        seeds = sorted(base.keys() & new.keys())
-        mine, theirs = (Side(ByClock({seed: side[seed] for seed in seeds})) for side in (new, base))
-        return contrast(theirs, mine, "interleaved", Rule("loss", 0.0, better, self.analysis(seeds)))
-
-    def otherwise(self, case: Case, baseline: Case, better: Direction) -> Compared | None:  # noqa: ARG002  # for others
-        """Compare two cases by something else than these means; None: they are compared by these."""
-        return None
+    flops: float
+    causal: bool = False
+    rate_from: str | None = None
 
 
 class SuiteTable(Generic[PlanType]):
@@ -117,7 +105,7 @@ class SuiteTable(Generic[PlanType]):
         self.plan = plan
 
     def check(self, suite: Suite, source: str) -> None:
-        """Check a suite that has the table.
+        """Check a suite that has the table, or whose metrics it plans comparisons for.
 
         Args:
             suite: the suite.
@@ -166,7 +154,48 @@ class SuiteTable(Generic[PlanType]):
         return True
 
     def complete(self, data: dict[str, Any], key: str) -> None:
-        """Change the data of a suite after `--set` changed a key of the table."""
+        """Change the data of a suite after `--set` changed a key, such as `train.steps`.
+
+        Raises:
+            UsageError: if the key may not be set in a suite with the table.
+        """
+
+    def sizes(self, suite: Suite) -> Sizes | None:  # noqa: ARG002  # for others
+        """Return the shapes in which every variant is measured; None: that of the suite."""
+        return None
+
+    def on_corpus(
+        self,
+        maker: MakesComparisons,  # noqa: ARG002  # for others
+        by_size: Sequence[Sequence[ResolvedVariant]],  # noqa: ARG002
+        grid_points: Sequence[GridPoint],  # noqa: ARG002
+        keys: tuple[str, ...],  # noqa: ARG002
+    ) -> Iterable[Comparison] | None:
+        """Return the comparisons that train on a corpus; None: one at each grid point, of all variants.
+
+        Args:
+            maker: makes comparisons.
+            by_size: the variants in each size, the baseline first.
+            grid_points: where they are trained.
+            keys: the metrics.
+        """
+        return None
+
+    def budget(self, suite: Suite, case: Case) -> Budget | None:  # noqa: ARG002  # for others
+        """Return what a training run of a case spends; None: what `[train]` says."""
+        return None
+
+    def check_jobs(self, suite: Suite, jobs: Sequence[Job], text: Text | None) -> None:
+        """Check the jobs of a plan, of which `-k` may have left some out.
+
+        Args:
+            suite: the suite.
+            jobs: the jobs.
+            text: the corpus as read, if the suite trains.
+
+        Raises:
+            UsageError: if one is lacking, or cannot be run as planned.
+        """
 
     def planned(self, maker: MakesComparisons, keys: Sequence[str]) -> Iterable[Comparison]:  # noqa: ARG002  # for others
         """Return the comparisons for metrics that name the table in `Metric.planned_by`.
@@ -200,11 +229,9 @@ class SuiteTable(Generic[PlanType]):
             sets: its seeds; where runs are pooled, those of each, in the order in which they were trained.
             outcomes: by case and seed, of the cases that are compared there and lack none.
         """
-        return OverSeeds()
+        from modbench.harness.stats.over_seeds import OverSeeds  # which loads scipy
 
-    def explores(self, suite: Suite, budget: float) -> bool:  # noqa: ARG002  # for others
-        """Whether a sweep explores sizes at one of its budgets, in FLOPs."""
-        return True
+        return OverSeeds()
 
 
 def confirms(suite: Suite) -> bool:
@@ -212,15 +239,25 @@ def confirms(suite: Suite) -> bool:
     return any(table.confirms for table in in_use(suite))
 
 
+def sizes_of(suite: Suite) -> Sizes | None:
+    """The shapes in which a table of a suite has every variant measured; None: that of the suite."""
+    return next((sizes for table in in_use(suite) if (sizes := table.sizes(suite)) is not None), None)
+
+
 def in_use(suite: Suite) -> list[SuiteTable[Any]]:
     """The tables of plug-ins that a suite has, and those that plan comparisons for its metrics."""
     return [catalogue.load("suite_tables", name) for name in named_in(suite.tables, suite.metrics)]
 
 
-def named_in(data: Iterable[str], metrics: Sequence[str]) -> list[str]:
-    """Names of the tables of plug-ins among the keys of a suite, and of those that plan comparisons for its metrics."""
-    known, tables = catalogue.metrics(), catalogue.entries("suite_tables")
-    planners = (known[key].planned_by for key in metrics if key in known)
+def named_in(data: Iterable[str], metrics: object) -> list[str]:
+    """Names of the tables of plug-ins among the keys of a suite, and of those that plan comparisons for its metrics.
+
+    Args:
+        data: the keys.
+        metrics: the metrics, whose type nobody has checked yet.
+    """
+    tables, asked = catalogue.entries("suite_tables"), metrics if isinstance(metrics, list | tuple) else ()
+    planners = [each.planned_by for key, each in catalogue.metrics().items() if key in asked]
     return [name for name in dict.fromkeys((*data, *planners)) if name in tables]
 
 

@@ -50,6 +50,7 @@ class ResolvedVariant:
         tokens_of: model and options whose tokenizer it takes, where that is no model of the suite's own.
         no_match: why a user's model has no matched baseline, although the suite asks for one.
         title: what tables and figures call it; empty: its own name.
+        sized: whether the last of its parts is its size, one of several.
     """
 
     model: str
@@ -67,6 +68,7 @@ class ResolvedVariant:
     tokens_of: str = ""
     no_match: str = ""
     title: str = ""
+    sized: bool = False
 
     @property
     def is_user_model(self) -> bool:

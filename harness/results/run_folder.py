@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core import masking
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan
@@ -130,25 +129,6 @@ def create(out: str | None, suite_name: str) -> RunFolder:
     return folder
 
 
-def create_empty(out: str | None, name: str) -> Path:
-    """Make a fresh folder for files of another kind than a run's: `out`, or `runs/<name>-<date>-<n>`.
-
-    Raises:
-        UsageError: if it cannot be written, or is not empty.
-    """
-    made = create(out, name)
-    for of_runs in (made.jobs, made.logs):
-        of_runs.rmdir()
-    return made.path
-
-
-def remove_empty(folder: Path) -> None:
-    """Remove a folder that `create_empty` made, and `runs` if it holds nothing else."""
-    for each in (folder, folder.parent) if folder.parent.name == "runs" else (folder,):
-        with contextlib.suppress(OSError):
-            each.rmdir()
-
-
 # What a run leaves that was ended before it wrote its plan.
 BEGUN = {"jobs", "logs", lock.NAME, layout.MARK}
 
@@ -224,6 +204,23 @@ def read(folder: str, *, include: bool = False) -> StoredRun:
         included=told.included,
         absent=absent,
     )
+
+
+def planned_job(folder: Path, name: str) -> Job:
+    """A job of the plan in `run.json`, with the plug-ins that the run began with; no record is read.
+
+    Raises:
+        UsageError: if the folder holds no readable plan, or no such job.
+    """
+    file = run_file(folder)
+    refuse_links(folder)
+    told = read_run_file(file)
+    user_files.include_again(told.included)
+    jobs = plan_of(told.plan, file, only=name).jobs
+    if not jobs:
+        raise unknown("job", name, [job["name"] for job in told.plan["jobs"]])
+    (job,) = jobs
+    return job
 
 
 def has_checkpoint(path: Path) -> bool:

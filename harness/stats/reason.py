@@ -12,7 +12,7 @@ class Reason:
     """A reason.
 
     Attributes:
-        code: names its words.
+        code: names its words; of a plug-in's reason it is these.
         given: what these name: numbers, a ratio with the ends of its interval, what somebody called something, other reasons.
     """
 

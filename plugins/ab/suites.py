@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from modbench.extend import (
-    ENDLESS_S,
+    LONGEST_S,
     CannotWrite,
     Flags,
     Job,
@@ -262,7 +262,7 @@ class Suites:
         shutil.rmtree(out, ignore_errors=True)
         log = out.with_suffix(".log")
         # A run has limits of its own for its units.
-        with start_command(self.command(side, out), side.environment(), log, ENDLESS_S, folder=side.folder) as run:
+        with start_command(self.command(side, out), side.environment(), log, LONGEST_S, folder=side.folder) as run:
             run.join()
         if run.exitcode:
             said = log.read_text(encoding="utf-8", errors="replace").strip()

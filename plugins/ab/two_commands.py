@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from modbench.extend import (
-    ENDLESS_S,
+    LONGEST_S,
     MOST_BLOCKED,
     MOST_OTHERS,
     NOT_RECORDED,
@@ -259,7 +259,7 @@ def commands(typed: tuple[str, str], flags: AbFlags, *, shell: bool, timeout: st
     """
     asked = flags.asked()
     base, new = (words_of(text, shell=shell) for text in typed)
-    limit_s = ENDLESS_S if timeout is None else parse_duration(timeout, "--timeout")
+    limit_s = LONGEST_S if timeout is None else parse_duration(timeout, "--timeout")
     sides = shlex.join(masked_command(shlex.split(typed[0]))), shlex.join(masked_command(shlex.split(typed[1])))
     wanted = request((base, new), typed) | {"timeout": timeout}
     with ab_folder.held("commands", flags.out, ab_folder.Sides(kind="commands", words=sides), asked, wanted) as folder:

@@ -46,8 +46,7 @@ def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric],
     for case in comparison.variants:
         if case.is_user_model:
             alone = comparison.model_copy(update={"variants": (case,), "aa_control": False})
-            variant = case.variant if maker.suite.isoflop is None else case.family
-            yield maker.job(f"{PASS.name}-{variant}", alone, PASS.name, WORK)
+            yield maker.job(f"{PASS.name}-{case.family}", alone, PASS.name, WORK)
 
 
 def labelled(found: AuditFinding) -> dict[Label, str]:

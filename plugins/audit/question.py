@@ -58,7 +58,7 @@ def audits(loaded: Loaded) -> dict[str, AuditFinding]:
     for planned in loaded.tables.jobs:
         if planned.record is not None and planned.job.made_in == AUDIT:
             case = planned.job.comparison.variants[0]
-            found[case.variant if loaded.suite.isoflop is None else case.family] = _audit_in(planned.record)
+            found[case.family] = _audit_in(planned.record)
     return found
 
 

@@ -133,7 +133,7 @@ class Comparer:
 
         process, found = self._compare_once(baseline, candidate, settings)
         if found.verdict == WORSE:
-            slower = Reason("slower_at_first", ratio=found.contrast.ratio[0])
+            slower = Reason("slower at first ({ratio}), not when measured again", ratio=found.contrast.ratio[0])
             # Chance and passing noise show a slowdown once; two measurements in a row, hardly.
             process, found = self._compare_once(baseline, candidate, settings, seed=1)
             if found.verdict != WORSE:
@@ -161,7 +161,9 @@ class Comparer:
         found = beside_baseline([process], settings.margin)[CANDIDATE]
         if found.verdict == WORSE and UNSTEADY in found.labels:
             assert found.reason is not None, "it says how it drifted, if nothing else"
-            found = replace(found, verdict=INCONCLUSIVE, reason=Reason("not_steady", why=found.reason))
+            found = replace(
+                found, verdict=INCONCLUSIVE, reason=Reason("slower, but not steady: {why}", why=found.reason)
+            )
         if found.doubtful:
             causes = noise_causes([process], (BASELINE, CANDIDATE))
             helps = remedy(causes, working_device(), "use threads=1, or start pytest")

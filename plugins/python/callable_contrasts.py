@@ -122,8 +122,11 @@ def _reasons(found: Contrast) -> Iterator[Reason | None]:
     margin, least = found.rule.margin, found.seen.least or 0.0
     yield found.reason
     if found.by_cpu and least > margin:
-        yield Reason("one_process_beyond", least=least)
-    yield Reason("margin_is_open", margin=margin) if found.verdict in SIZE_OPEN else found.open
+        yield Reason("one process: judged beyond {least}", least=least)
+    if found.verdict in SIZE_OPEN:
+        yield Reason("significantly different, but not shown to be by more than the margin, {margin}", margin=margin)
+    else:
+        yield found.open
     yield found.disagreement
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from modbench.extend import (
+    Lines,
     Plan,
     UsageError,
     UserModelCosts,
@@ -20,7 +21,6 @@ from modbench.extend import (
     html_lines,
     html_table,
     human,
-    in_notebook,
     keywords,
     machine_check,
     parse_duration,
@@ -41,6 +41,8 @@ from modbench.plugins.python.frames import Results
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from modbench.extend import Live, progress_file
 
 T = TypeVar("T")
 # One value, or several.
@@ -217,7 +219,7 @@ def run(
     )
     if not quiet:
         opening = filter(None, [gap, printed_run.opening(resolved)])
-        print(*opening, sep="\n", file=sys.stdout if in_notebook() else sys.stderr)
+        print(*opening, sep="\n", file=sys.stdout if _in_notebook() else sys.stderr)
     finished = api.run(
         resolved,
         folder,
@@ -225,7 +227,7 @@ def run(
             *("modbench", "run", str(suite), *keywords.words(given)),
             *_other_words(select, out, launcher, plugin, launcher_options),
         ],
-        progress=progress_for(folder.path, quiet=quiet),
+        progress=_progress(folder.path, quiet=quiet),
         launcher=launcher,
         options=launcher_options,
         timeout_s=timeout_s,
@@ -308,7 +310,7 @@ def resume(
     _plugins(None)
     finished = api.resume(
         str(run_folder),
-        functools.partial(progress_for, quiet=quiet),
+        functools.partial(_progress, quiet=quiet),
         retry_failed=retry_failed,
         take_over=take_over,
         options=options,
@@ -317,6 +319,32 @@ def resume(
     )
     machine_check.check_measured(finished.loaded, finished.report)
     return Results(finished.loaded, finished.wall_s)
+
+
+class Cell(Lines):
+    """Lines below a notebook's cell, which keeps all of them: one when the first job has ended, then one in a while."""
+
+    EVERY_S = 15.0
+    last: float | None = None
+
+    def _print(self, line: str, now: progress_file.RunProgress) -> None:
+        moment = self.clock()
+        if self.last is None or moment - self.last >= self.EVERY_S or now.all_ended:
+            self.last = moment
+            super()._print(line, now)
+
+
+def _progress(folder: Path, *, quiet: bool) -> Lines | Live:
+    """Few lines in a notebook, else what a command shows."""
+    if not quiet and _in_notebook():
+        return Cell(folder, sys.stdout)  # standard error looks like an error there
+    return progress_for(folder, quiet=quiet)
+
+
+def _in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, by IPython if it is loaded."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ in {"ZMQInteractiveShell", "Shell"}  # the second is Colab's
 
 
 def _check_texts(**values: object) -> None:

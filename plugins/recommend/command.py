@@ -98,7 +98,7 @@ def recommend(
     loaded = load(folder, title=variant_titles.listed(title or ()))
     if not loaded.measured:
         raise UsageError(nothing_measured(loaded))
-    if loaded.run.plan.suite.isoflop is not None:
+    if loaded.sizes_differ:
         chosen_by = {
             "--max-latency": max_latency,
             "--max-memory": max_memory,

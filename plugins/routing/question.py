@@ -144,16 +144,13 @@ def shown(variants: Sequence[Variant]) -> list[Variant]:
 
 def best_sizes(variants: Sequence[Variant]) -> list[Variant]:
     """Return the variants; of each variant of a sweep only the size with the lowest loss."""
-    by_variant = grouped(
-        (variant.case.family if variant.case.conditions else variant.case.variant, variant) for variant in variants
-    )
+    by_variant = grouped((variant.case.family, variant) for variant in variants)
     return [min(sizes, key=lambda variant: variant.mean_loss) for sizes in by_variant.values()]
 
 
 def _of_its_size(variants: Sequence[Variant], focus: Variant) -> Sequence[Variant]:
     """In a sweep the variants of one size, otherwise all."""
-    sized = bool(focus.case.conditions)
-    return [variant for variant in variants if variant.case.size == focus.case.size] if sized else variants
+    return [variant for variant in variants if variant.case.size == focus.case.size]
 
 
 def controls_of(variants: Sequence[Variant], focus: Variant) -> list[Variant]:

@@ -19,6 +19,7 @@ from modbench.extend import (
     is_timed,
     name_of_variant,
     short_name,
+    sizes_of,
     slug,
     unknown,
 )
@@ -72,7 +73,7 @@ class SearchTable(SuiteTable[SearchPlan]):
                 )
         if not timed:
             raise UsageError(f"{where} searches metrics that are timed, such as latency/forward: this suite has none.")
-        if suite.isoflop is not None:
+        if sizes_of(suite) is not None:
             raise UsageError(f"{where}: a sweep over sizes ([isoflop]) measures all of them. Leave out one of the two.")
         for key in ("pilot_processes", "most_processes", "detectable"):
             if getattr(suite, key) is not None:

@@ -29,7 +29,14 @@ FEWEST_FREEDOM = 2.0
 # At or below this a curve does not open upwards: rounding alone may leave as much.
 LEAST_BEND = 1e-12
 
-FLAT = Reason("curve_opens_downwards")
+FLAT = Reason("the curve does not open upwards")
+SMALLER = Reason("the optimum is beyond the smallest size")
+LARGER = Reason("the optimum is beyond the largest size")
+
+
+def too_few(sizes: int) -> Reason:
+    """Why so many sizes have no curve."""
+    return Reason("{n:size is|sizes are} too few for a parabola", n=sizes)
 
 
 @dataclass(frozen=True)
@@ -160,13 +167,13 @@ class JointFit:
         """Return the lowest point of a variant's curve, or the reason why there is none."""
         sizes = self._sizes[variant]
         if self._at(variant, "c") is None or len(sizes) < 2:
-            return Reason("few_sizes", n=len(sizes))
+            return too_few(len(sizes))
         place = self.vertex(variant)
         if place is None:
             return FLAT
         b, c = (float(self._found_C[self._at(variant, name)]) for name in "bc")
         if not sizes[0] <= place <= sizes[-1]:
-            return Reason("optimum_is_smaller") if place < sizes[0] else Reason("optimum_is_larger")
+            return SMALLER if place < sizes[0] else LARGER
         return Optimum(self._place(variant, b, c), self._loss(variant, place))
 
     def difference(self, variant: str, other: str) -> Estimate | None:

@@ -32,6 +32,7 @@ from modbench.extend import (
 from modbench.extend import written_number as number
 from modbench.plugins.sweeps.confirmation import question as confirmation
 from modbench.plugins.sweeps.isoflop import question as isoflop
+from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan
 from modbench.plugins.sweeps.isoflop.question import Swept
 from modbench.plugins.sweeps.trend import question as trend
 from modbench.plugins.sweeps.trend.statistics import Trend
@@ -58,7 +59,7 @@ def equal_flops(loaded: Loaded) -> Iterator[Block]:
 def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    sweep, budget, (unit, factor) = loaded.suite.isoflop, _in_flops(own[0].curve.train_flops), unit_of(loaded)
+    sweep, budget, (unit, factor) = IsoflopPlan.of(loaded.suite), _in_flops(own[0].curve.train_flops), unit_of(loaded)
     assert sweep is not None, "only a sweep has budgets"
     data = pd.DataFrame(
         [

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from modbench.extend import (
     Analysis,
-    Case,
     Compared,
     Direction,
     Effect,
@@ -49,14 +48,14 @@ class Counts(OverSeeds):
     counted: bool
     sets: SeedSets
 
-    def of(self, case: Case | str) -> tuple[int, int]:
+    def of(self, case: str) -> tuple[int, int]:
         """Return the number of a variant's runs that solved the task, and of all its runs."""
-        answers = self.answers[case if isinstance(case, str) else case.id].values()
+        answers = self.answers[case].values()
         return sum(each.accuracy >= self.level for each in answers), len(answers)
 
-    def effect(self, case: Case, baseline: Case) -> Effect:
+    def effect(self, case: str, baseline: str) -> Effect:
         """Return the difference of two variants' shares of runs that solved the task, with exact interval and p-value."""
-        analysis = self.analysis(self.answers[case.id], self.answers[baseline.id])
+        analysis = self.analysis(self.answers[case], self.answers[baseline])
         return exact_two_proportions.compare(*self.of(case), *self.of(baseline), analysis)
 
     def analysis(self, *sides: Collection[int]) -> Analysis:
@@ -74,18 +73,20 @@ class Counts(OverSeeds):
         if len(values) == 1:
             (answered,) = known.values()
             low, high = effects.share_interval(answered.correct, answered.n)
-            return Effect(effect.value, low, high, n=1, reason=Reason("within_seed", n=answered.n))
+            words = Reason("binomial, over {n} questions of one seed: says nothing about another seed", n=answered.n)
+            return Effect(effect.value, low, high, n=1, reason=words)
         if not self.counted:
             return effect
         mine, n = self.of(case)
-        return Effect(effect.value, n=n, reason=Reason("counted", solved=mine, n=n))
+        words = Reason("all or nothing: {solved} of {n} seeds solved it (solved.csv)", solved=mine, n=n)
+        return Effect(effect.value, n=n, reason=words)
 
-    def otherwise(self, case: Case, baseline: Case, better: Direction) -> Compared | None:
+    def otherwise(self, case: str, baseline: str, better: Direction) -> Compared | None:
         """Compare two variants by their counts, where the suite says so."""
         if not self.counted or not self.answers:
             return None
         effect, (mine, n), (theirs, other_n) = self.effect(case, baseline), self.of(case), self.of(baseline)
-        values, base = self.answers[case.id], self.answers[baseline.id]
+        values, base = self.answers[case], self.answers[baseline]
         apart = [values[seed].accuracy - base[seed].accuracy for seed in sorted(values.keys() & base.keys())]
         said = Sentence(
             "all or nothing: solved by {mine} of {n} seeds against {theirs} of {other_n}, exact p {p} (solved.csv)"

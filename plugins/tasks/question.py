@@ -81,13 +81,13 @@ class OnTask:
     @property
     def solved(self) -> int:
         """Seeds that solved the task."""
-        return self.counts.of(self.found.case)[0]
+        return self.counts.of(self.found.case.id)[0]
 
     @property
     def of_baseline(self) -> tuple[int, int] | tuple[None, None]:
         """Runs of the baseline that solved the task, and all of them; None where it is not compared with these."""
         against = self.found.against
-        return self.counts.of(against) if isinstance(against, Case) and self.look is not None else (None, None)
+        return self.counts.of(against.id) if isinstance(against, Case) and self.look is not None else (None, None)
 
 
 def results(loaded: Loaded) -> list[OnTask]:
@@ -107,11 +107,11 @@ def results(loaded: Loaded) -> list[OnTask]:
 def _on_task(loaded: Loaded, metric: Metric, counts: Counts, case: Case, baseline: Case) -> OnTask:
     tables, alone = loaded.tables, Finding(case, None, case.grid_point, metric.key)
     unanswered = None if case.id in counts.answers else Trouble("skipped", "no answers were recorded")
-    trouble = tables.trouble(case, metric) or unanswered
+    trouble = tables.value(case, metric).trouble or unanswered
     if trouble is not None:
         return OnTask(task_of(case), counts, replace(alone, status=trouble.status, reason=trouble.reason))
     values = tables.values_of(case, metric.key)
-    accuracy = Estimate.of_interval(tables.estimate(case, metric), "share", n=len(values))
+    accuracy = Estimate.of_interval(tables.value(case, metric).estimate, "share", n=len(values))
     own = replace(alone, value=accuracy, reason=None if counts.counted else BY_MEAN)
     made = OnTask(task_of(case), counts, own, tuple(values.values()))
     return made if case.variant == baseline.variant else _compared(loaded, made, baseline)
@@ -129,7 +129,7 @@ def _compared(loaded: Loaded, alone: OnTask, baseline: Case) -> OnTask:
         known = mean.typical.closed  # from one seed nothing is found
         return replace(alone, found=replace(own, typical=mean.typical, verdict=mean.verdict) if known else own)
     verdict = None if row is None else known_text(row.verdict)
-    test, needed, reason = counts.effect(own.case, baseline), None, None
+    test, needed, reason = counts.effect(own.case.id, baseline.id), None, None
     if verdict is None and not loaded.suite.claims:
         reason = SMOKE
     elif verdict == INCONCLUSIVE:
@@ -142,7 +142,7 @@ def _compared(loaded: Loaded, alone: OnTask, baseline: Case) -> OnTask:
 
 def _seeds_needed(found: Counts, case: Case, baseline: Case) -> int | None:
     """Return the seeds of each variant that tell the observed rates apart; None: more than 100, or the rates are equal."""
-    (mine, n), (theirs, other_n) = found.of(case), found.of(baseline)
+    (mine, n), (theirs, other_n) = found.of(case.id), found.of(baseline.id)
     needed = exact_two_proportions.seeds_needed(mine / n, theirs / other_n, solved.level_among(len(found.answers) - 1))
     return None if needed is None else max(needed, min(n, other_n) + 1)
 

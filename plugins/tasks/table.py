@@ -106,7 +106,7 @@ class TaskTable(SuiteTable[TaskPlan]):
 
     def complete(self, data: dict[str, Any], key: str) -> None:
         """Add tasks whose files are named to the metrics."""
-        if key == "paths":
+        if key.startswith("tasks.paths"):
             keys = (f"task/{task}" for task in data["tasks"]["paths"])
             data["metrics"] = [*dict.fromkeys((*data["metrics"], *keys))]
 

@@ -43,10 +43,11 @@ if TYPE_CHECKING:
     from modbench.commands.cost.costs import Request, case_of, costs
     from modbench.commands.cost.costs import Request as CostRequest
     from modbench.commands.cost.costs import as_text as costs_as_text
+    from modbench.commands.doctor.checkup import MachineCheck, MachineFinding, about_machine
     from modbench.commands.plan.forecast import as_text as forecast_as_text
     from modbench.commands.plan.forecast import forecast, took_in_words
     from modbench.harness.call.machine_peak import measure_peak
-    from modbench.harness.call.step_peak_memory import StorageTracker
+    from modbench.harness.call.step_peak_memory import StorageTracker, bytes_of, resident
     from modbench.harness.call.subject import (
         build,
         check_caching,
@@ -113,7 +114,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.model_specs import is_user_model, parse_spec
     from modbench.harness.core.plain_text import SCREEN, WIDTH, aligned, escaped
     from modbench.harness.core.python_calls import public
-    from modbench.harness.core.train_plan import MOST_MORE, MOST_STEPS, TrainPlan, TrainRun
+    from modbench.harness.core.train_plan import BUDGETS, MOST_FLOPS, MOST_MORE, MOST_STEPS, TrainPlan, TrainRun
     from modbench.harness.core.units import (
         SHARE,
         Range,
@@ -142,10 +143,21 @@ if TYPE_CHECKING:
         Protocol,
     )
     from modbench.harness.domain.evidence import CellWarning, Evidence, warning
-    from modbench.harness.domain.notes import Causality, Divisor, FitNotes, Notes, PeakFinding, TimeNotes, TrainNotes
+    from modbench.harness.domain.notes import (
+        Causality,
+        CompileNotes,
+        Divisor,
+        FitNotes,
+        MemoryNotes,
+        Notes,
+        PeakFinding,
+        TimeNotes,
+        TrainNotes,
+        WithoutUserCodeFinding,
+    )
     from modbench.harness.domain.passes import Pass
     from modbench.harness.domain.phases import Phase
-    from modbench.harness.domain.records import Death, Missing, Outcome, Record
+    from modbench.harness.domain.records import Blocks, Death, Missing, Outcome, Record
     from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, Suite, TablePlan
     from modbench.harness.execution import limits, ranks, run_phase, stopping, worker
     from modbench.harness.execution.command import answering, answers, call_in_process, call_on_cases, given_cases
@@ -154,12 +166,11 @@ if TYPE_CHECKING:
     from modbench.harness.execution.launchers import local
     from modbench.harness.execution.launchers.local import LAUNCHER as LOCAL_LAUNCHER
     from modbench.harness.execution.launchers.local import LocalLauncher
-    from modbench.harness.execution.limits import Limits
-    from modbench.harness.execution.one_job import ENDLESS_S
-    from modbench.harness.execution.one_job import planned as planned_job
+    from modbench.harness.execution.limits import LONGEST_S, Limits
     from modbench.harness.execution.progress_and_time_left import Tracker
     from modbench.harness.execution.run_phase import Progress as PhaseProgress
     from modbench.harness.execution.run_phase import Run, Slots, death, write_failure
+    from modbench.harness.execution.runner import run_in_temporary_folder
     from modbench.harness.execution.stopping import Stop, interrupt_on_end
     from modbench.harness.execution.user_model_costs import UserModelCosts
     from modbench.harness.execution.worker import NODE, run_job
@@ -177,11 +188,14 @@ if TYPE_CHECKING:
     from modbench.harness.machine.roofline.table import amount
     from modbench.harness.machine.roofline.work import Listed as CallWork
     from modbench.harness.machine.roofline.work import Work
+    from modbench.harness.measure.adaptive_rules.process_count import samples_in_process
     from modbench.harness.measure.metrics.latency import generation
     from modbench.harness.measure.metrics.loss import causal
-    from modbench.harness.measure.passes.rss import MALLOC
-    from modbench.harness.measure.passes.train import notes_of, rates_job, runs
-    from modbench.harness.planning import plan
+    from modbench.harness.measure.metrics.memory import ONE_STEP, SOME_BYTES
+    from modbench.harness.measure.passes import time as time_pass
+    from modbench.harness.measure.passes.memory import Weighed, forecasts
+    from modbench.harness.measure.passes.train import notes_of, runs
+    from modbench.harness.planning import plan, suite_tables
     from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
     from modbench.harness.planning.comparisons import is_timed, name_of_variant
@@ -192,9 +206,15 @@ if TYPE_CHECKING:
     from modbench.harness.planning.jobs import Data, JobMaker, run_flops, train_run
     from modbench.harness.planning.load_suite import check_called, parse_suite
     from modbench.harness.planning.overrides import Overrides, override
-    from modbench.harness.planning.plan import Plan, no_case
+    from modbench.harness.planning.plan import Plan, no_case, training_tokens
     from modbench.harness.planning.select import compile_expression
-    from modbench.harness.planning.suite_tables import Compared, MakesComparisons, OverSeeds, SuiteTable
+    from modbench.harness.planning.suite_tables import (
+        Budget,
+        MakesComparisons,
+        Sizes,
+        SuiteTable,
+        sizes_of,
+    )
     from modbench.harness.planning.text import disk_cache
     from modbench.harness.planning.text.corpus import corpus_entry, from_documents
     from modbench.harness.planning.text.tokens import encode
@@ -208,10 +228,9 @@ if TYPE_CHECKING:
     from modbench.harness.results.json_files import load as load_json
     from modbench.harness.results.json_files import parse as parse_stored
     from modbench.harness.results.measured_or_missing import attempt, measured, missing, missing_after, single
-    from modbench.harness.results.process_effects import effect_in_process
     from modbench.harness.results.record_files import read_record
     from modbench.harness.results.run_file import StoredRun
-    from modbench.harness.results.run_folder import FINISHED, RunFolder, read
+    from modbench.harness.results.run_folder import FINISHED, RunFolder, planned_job, read
     from modbench.harness.results.user_files import sha256_of
     from modbench.harness.results.workspace import artifact
     from modbench.harness.stats import (
@@ -245,6 +264,7 @@ if TYPE_CHECKING:
     )
     from modbench.harness.stats.interim import LEVEL as ERROR_LEVEL
     from modbench.harness.stats.noise import Columns
+    from modbench.harness.stats.over_seeds import Compared, OverSeeds
     from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
     from modbench.harness.stats.power import MOST, above_0, fewest, smallest
     from modbench.harness.stats.reason import Reason, both
@@ -282,7 +302,7 @@ if TYPE_CHECKING:
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
-    from modbench.progress_bar import Counter, StepProgress, in_notebook, progress_for
+    from modbench.progress_bar import Counter, Lines, Live, StepProgress, progress_for
     from modbench.reports import reasons, wording
     from modbench.reports.blocks import (
         Block,
@@ -305,7 +325,7 @@ if TYPE_CHECKING:
     )
     from modbench.reports.data_table import Column, DataTable, count, flag, grid_point, interval, number, text
     from modbench.reports.figures import heat_map, style
-    from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, thin_ticks, ticks
+    from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, ticks
     from modbench.reports.figures.point_labels import label
     from modbench.reports.figures.style import (
         HAIR,
@@ -329,11 +349,11 @@ if TYPE_CHECKING:
     from modbench.reports.html_report import layout as page_layout
     from modbench.reports.html_report import render as page_render
     from modbench.reports.html_report.layout import Page, PageSection
-    from modbench.reports.markup import data, html, latex, markdown, plain_html
+    from modbench.reports.markup import data, html, markdown, plain_html
     from modbench.reports.markup import text as text_writer
     from modbench.reports.markup.data import csv, value
     from modbench.reports.markup.html import fill, inline
-    from modbench.reports.markup.number_format import NONE, about, estimate, half, plain, ratio, share
+    from modbench.reports.markup.number_format import NONE, Inline, about, estimate, half, plain, ratio, share
     from modbench.reports.markup.number_format import grid_point as grid_point_in_words
     from modbench.reports.markup.number_format import interval as interval_in_words
     from modbench.reports.markup.number_format import number as number_text
@@ -346,7 +366,7 @@ if TYPE_CHECKING:
     from modbench.reports.markup.text import alike, labelled, width, wrapped
     from modbench.reports.markup.text import written as written_as_text
     from modbench.reports.output_format import PAGE as REPORT_FILE
-    from modbench.reports.output_format import Format
+    from modbench.reports.output_format import Format, of_tables
     from modbench.reports.questions import machine_check, summary, value_tables
     from modbench.reports.questions.gate.fail_on import ALTERNATED, CPU, FailOn
     from modbench.reports.questions.gate.fail_on import parse as parse_fail_on
@@ -355,7 +375,7 @@ if TYPE_CHECKING:
     from modbench.reports.questions.value_tables import TABLES
     from modbench.reports.reasons import in_words as reason_in_words
     from modbench.reports.reasons import sentence
-    from modbench.reports.section import InPlace, Lead, Section
+    from modbench.reports.section import InPlace, Lead, Section, shared_blocks
     from modbench.reports.sections.speedup_map import heat_cell
     from modbench.reports.tables import best_variants, claims, comparisons, losses, provenance
     from modbench.reports.tables.axes import in_words as axis_value

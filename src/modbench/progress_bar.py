@@ -105,19 +105,6 @@ class Quiet(Lines):
         """Print nothing."""
 
 
-class Cell(Lines):
-    """Lines below a notebook's cell, which keeps all of them: one when the first job has ended, then one in a while."""
-
-    EVERY_S = 15.0
-    last: float | None = None
-
-    def _print(self, line: str, now: RunProgress) -> None:
-        moment = self.clock()
-        if self.last is None or moment - self.last >= self.EVERY_S or now.all_ended:
-            self.last = moment
-            super()._print(line, now)
-
-
 class Live:
     """A progress bar that names the running jobs."""
 
@@ -237,15 +224,7 @@ class StepProgress:
 
 
 def progress_for(folder: Path, *, quiet: bool = False) -> Lines | Live:
-    """A bar on a terminal, lines in a pipe or log, few in a notebook."""
+    """A bar on a terminal, lines in a pipe or log."""
     if quiet:
         return Quiet(folder)
-    if in_notebook():
-        return Cell(folder, sys.stdout)  # standard error looks like an error there
     return Live(folder) if sys.stderr.isatty() else Lines(folder)
-
-
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook, by IPython if it is loaded."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return type(shell).__name__ in {"ZMQInteractiveShell", "Shell"}  # the second is Colab's

@@ -289,14 +289,15 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
         pytest.param(
             '"memory/rss_peak", "memory/peak_reserved", "latency/forward/device"',
             ("--effort", "smoke"),
-            marks=pytest.mark.proof,
+            marks=[pytest.mark.proof, pytest.mark.plugin("machine")],
         ),
         pytest.param(
             '"mfu/train_step", "mfu/forward", "tokens_per_s/train_step", "latency/train_step/backward", "energy/total"',
             (),
-            marks=pytest.mark.proof,
+            marks=[pytest.mark.proof, pytest.mark.plugin("machine")],
         ),
-        pytest.param('"latency/compile"', (), marks=pytest.mark.proof),  # eager models: nothing is measured
+        # Eager models: nothing is measured.
+        pytest.param('"latency/compile"', (), marks=[pytest.mark.proof, pytest.mark.plugin("machine")]),
     ],
 )
 def test_a_part_of_the_metrics_is_a_whole_run(

@@ -13,10 +13,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from fresh_catalogue import forget
 from in_process import succeeded
 
 from modbench.cli import app
-from modbench.harness.registry import catalogue, plugin_manifests
+from modbench.harness.registry import plugin_manifests
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -39,9 +40,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     suite = (tmp_path / "bench" / "suite.toml").read_text()
     (tmp_path / "mine.toml").write_text(f'plugins = ["bench"]\n{suite}')
     yield tmp_path
-    catalogue.forget()
+    forget()
 
 
+@pytest.mark.plugin("tasks")
 def test_a_suite_names_its_plugins_from_its_own_folder(here: Path, modbench: Any) -> None:
     (here / "sub").mkdir()
     planned = succeeded(modbench("plan", "../mine.toml", "--device", "cpu", "--json", cwd=here / "sub"))
@@ -69,7 +71,7 @@ def test_resume_uses_the_plugins_of_a_run_and_report_does_not(
     """Then with broken sections, and with a file gone."""
 
     def anew() -> None:  # as another process
-        catalogue.forget()
+        forget()
         monkeypatch.setenv(plugin_manifests.VARIABLE, "")
 
     succeeded(modbench("run", "mine.toml", "--device", "cpu", "-o", "run", "-q", cwd=here))
@@ -147,13 +149,13 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
         assert said in refused.stderr
 
 
-def test_every_command_takes_folders_but_those_that_read_no_suite_and_no_run() -> None:
+def test_every_command_takes_folders() -> None:
     takes = {
         each.callback.__name__: "plugin" in inspect.signature(each.callback).parameters
         for each in app.registered_commands
         if each.callback is not None
     }
-    assert {name for name, included in takes.items() if not included} == {"doctor"}
+    assert {name for name, included in takes.items() if not included} == set()
     assert len(takes) > 10
 
 

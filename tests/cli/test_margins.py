@@ -41,6 +41,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.plugin("sweeps")
 @pytest.mark.parametrize("value", [1, 1.0, 2, 5, torch.inf, torch.nan, -0.1, 0, True, [0.05]])
 def test_python_takes_no_other_number(value: object) -> None:
     for given in PYTHON.values():

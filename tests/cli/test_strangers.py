@@ -12,18 +12,18 @@ from typing import Any
 
 import planted
 import pytest
+from fresh_catalogue import forget
 from own_plugin import write
 from planted import ENVIRONMENT, left, planted_suite
 from resealed import reseal_with
 
 from modbench.harness.core.atomic_files import unfinished
 from modbench.harness.core.errors import UsageError
-from modbench.harness.execution.one_job import planned
 from modbench.harness.planning.flops.closed_form import case_cost
-from modbench.harness.registry import catalogue, plugin_manifests
+from modbench.harness.registry import plugin_manifests
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.layout import problem_of_name
-from modbench.harness.results.run_folder import RunFolder, read
+from modbench.harness.results.run_folder import RunFolder, planned_job, read
 from modbench.harness.training import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -108,7 +108,7 @@ def build(config):
 METRICS = ()
 """
 COMMANDS = (
-    ("report", "run", "--format", "html,csv,md,tex,json,pytest-benchmark"),
+    ("report", "run", "--format", "html,csv,md,json,pytest-benchmark"),
     ("compare", "run", "other"),
     ("compare", "run", "--by", "seq_len"),
     ("gate", "run", "other"),
@@ -157,7 +157,7 @@ def test_every_command_but_resume_imports_nothing_that_a_folder_names(
         assert done.stdout, (words, done.stderr)
         assert not mark.exists(), words
     next((run / "jobs").glob("count*")).unlink()
-    catalogue.forget()
+    forget()
     modbench("resume", "run", "--allow-changed")
     assert mark.exists()
 
@@ -183,7 +183,7 @@ def test_a_unit_is_named_as_a_plain_file(stranger: Stranger, name: str) -> None:
         assert len(message) < 600
         assert message.count("\n") == 1
     with pytest.raises(UsageError, match="the name"):
-        RunFolder(stranger.path).log(planned(stranger.path, name))
+        RunFolder(stranger.path).log(planned_job(stranger.path, name))
     assert list((stranger.here / "victim").iterdir()) == []
 
 

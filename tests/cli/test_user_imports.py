@@ -18,8 +18,8 @@ from modbench import api
 from modbench.harness.call.subject.build import build_module
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
-from modbench.harness.execution import one_job as cold
 from modbench.harness.execution import resuming
+from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import user_code
 from modbench.harness.registry.user_models import load_user_model
@@ -172,7 +172,12 @@ def test_a_job_finds_them_in_a_fresh_interpreter(here: Path) -> None:
     folder = api.new_folder(plan, str(here / "run"))
     folder.write_run(plan, {}, ["modbench"], "now")
     (job,) = (each for each in plan.jobs if each.made_in == "count")
-    assert cold.run(job, folder.path, None) == 0
+    launcher = LocalLauncher(cold=True, threads=1)
+    handle = launcher.start(job, folder, 200.0)
+    while not launcher.wait([handle], 1.0):
+        pass
+    launcher.end(handle)
+    assert handle.exitcode == 0
     assert {outcome.status for outcome in read_record(folder.record(job), job).outcomes} <= {"ok", "skipped"}
 
 

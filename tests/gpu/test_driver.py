@@ -10,7 +10,7 @@ import torch
 from present import present
 
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.machine import environment, gpu_clocks, nvml
+from modbench.harness.machine import environment, nvml
 
 
 def device() -> nvml.Device:
@@ -42,13 +42,16 @@ def test_clocks_reasons_and_processes_are_read() -> None:
     assert levels["foreign"] == 0
 
 
+@pytest.mark.plugin("machine")
 @pytest.mark.usefixtures("real_card")
 def test_a_working_card_speeds_up() -> None:
-    with gpu_clocks.watching() as clocks:
+    from modbench.plugins.machine.card import clocks as card_clocks
+
+    with card_clocks.watching() as clocks:
         work(2.0)
     uuid = str(torch.cuda.get_device_properties(0).uuid)
     (seen,) = [found for key, found in clocks.items() if uuid in key]
-    assert len(seen.sm_MHz) >= gpu_clocks.ENOUGH
+    assert len(seen.sm_MHz) >= card_clocks.ENOUGH
     assert max(seen.sm_MHz) <= present(seen.most_MHz)
     assert "not known" not in seen.verdict()
 

@@ -58,7 +58,7 @@ def test_what_was_planned_is_looked_up_no_more(plan: Plan, monkeypatch: pytest.M
 def test_facts_are_those_of_the_pass_and_the_model(plan: Plan) -> None:
     for job in plan.jobs:
         made_in = catalogue.passes()[job.made_in]
-        same = ("phase", "timed", "times", "repeated", "trains", "confirms", "samples", "column")
+        same = ("phase", "timed", "times", "repeated", "trains", "samples", "column")
         assert {name: getattr(job.facts, name) for name in same} == {name: getattr(made_in, name) for name in same}
         assert (job.facts.alone, job.facts.cold) == (made_in.exclusive, made_in.fresh_interpreter)
         assert job.facts.most == made_in.timeout_factor(job)

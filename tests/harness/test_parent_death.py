@@ -58,15 +58,14 @@ PARENT = """
 import os, signal, sys
 from pathlib import Path
 import without_torch
-from modbench.harness.execution import one_job
 from modbench.harness.execution.launchers import local
 from modbench.harness.machine.process import child
-from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.run_folder import RunFolder, planned_job
 folder, name, cold, limit_s, stops = sys.argv[1:]
 local.PRELOAD, local.work = [], without_torch.work
 child.LATE_S = 0.5
 launcher = local.LocalLauncher(cold=cold == "cold", threads=1)
-handle = launcher.start(one_job.planned(Path(folder), name), RunFolder(Path(folder)), float(limit_s))
+handle = launcher.start(planned_job(Path(folder), name), RunFolder(Path(folder)), float(limit_s))
 print(handle.child.pid, handle.child.minder.pid, flush=True)
 if stops == "stops":
     os.kill(os.getpid(), signal.SIGSTOP)

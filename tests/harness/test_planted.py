@@ -236,13 +236,6 @@ def test_a_smoke_run_on_a_quiet_machine_has_no_such_label(tmp_path: Path) -> Non
     assert warnings(load(str(tmp_path / "run"))) == []
 
 
-def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:
-    frame = stored(tmp_path, planted_suite("draft", compile=True, metrics=["latency/compile"]))
-    assert (frame.ratio > 0).all()
-    assert frame.verdict.isna().all()
-    assert frame.reason.str.contains("one compilation from an empty cache each").all()
-
-
 def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_path: Path) -> None:
     left(tmp_path, planted_suite("draft", seeds=[0, 1, 2], metrics=["flops/forward", "bpb/val"]), leaks="moe")
     said = printed_run.closing(load(str(tmp_path / "run"), "moe"), tmp_path / "report.html", None)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import sys
-import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from present import of_type, present
+from present import present
 
 from modbench.harness.call.operators import of_real_tensors
 from modbench.harness.call.timing.interleave import Session
@@ -29,7 +27,7 @@ from modbench.harness.results import workspace
 from modbench.harness.results.progress_file import Group, Running, RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Steps, Workspace
-from modbench.progress_bar import MOST_SHOWN, Cell, Lines, Live, progress_for
+from modbench.progress_bar import MOST_SHOWN, Lines, Live
 
 
 def plan_of(metrics: list[str], models: tuple[str, ...] = ("dense", "mod"), **changes: Any) -> Plan:
@@ -43,30 +41,6 @@ def plan_of(metrics: list[str], models: tuple[str, ...] = ("dense", "mod"), **ch
         **changes,
     }
     return make_plan(parse_suite(suite, "small"), device="cpu")
-
-
-def test_below_a_notebooks_cell_stands_a_line_now_and_then_and_the_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class ZMQInteractiveShell:
-        """What IPython says in a notebook."""
-
-    plan = plan_of(["latency/forward"])
-    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=ZMQInteractiveShell))
-    made = of_type(Cell, progress_for(tmp_path))
-    made.clock = clock = Clock()
-    tracker = tracking(plan, tmp_path, display=made, clock=clock)
-    for job in plan.jobs:
-        clock.now += 4.0
-        tracker.started(job)
-        tracker.ended(job)
-    said, wrong = capsys.readouterr()
-    shown = [line.partition("]")[0] for line in said.splitlines()]
-    number = len(plan.jobs)
-    assert shown == [f"[{i}/{number}" for i in (1, 5, 9, number)]
-    assert wrong == ""
-    monkeypatch.delitem(sys.modules, "IPython")
-    assert not isinstance(progress_for(tmp_path), Cell)
 
 
 def tracking(plan: Plan, path: Path, **more: Any) -> Tracker:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fresh_catalogue import forget
 from hypothesis import given
 from hypothesis import strategies as st
 from present import of_type, present
@@ -35,18 +36,6 @@ def planned(select: str | None = None, **flags: Any) -> Plan:
 
 def first(made: Plan) -> list[Case]:
     return list(made.comparisons[0].variants)
-
-
-def test_every_compilation_has_a_process_of_its_own() -> None:
-    """What was compiled before makes the next one warm."""
-    asked = ["latency/compile", "latency/compile/train_step"]
-    made = planned(settings={"metrics": asked}, compile=True, seq_len=(64,))
-    cases = {case.id for case in made.cases}
-    compiled = [job for job in made.jobs if job.made_in == "compile"]
-    assert {(job.workload, job.comparison.variants[0].id) for job in compiled} == {
-        (group, case) for group in ("forward", "train_step") for case in cases
-    }
-    assert len(compiled) == 2 * len(cases)
 
 
 @pytest.mark.plugin("machine")
@@ -390,7 +379,7 @@ def test_a_suite_that_lacks_a_plug_in_says_so_in_one_line(monkeypatch: pytest.Mo
     with pytest.raises(UsageError, match=r"^s needs the plug-in 'nothing', which is absent\.$"):
         parse_suite({**suite, "needs": ["nothing"]}, "s")
     monkeypatch.setattr(plugin_manifests, "every", tuple)
-    catalogue.forget()
+    forget()
     try:
         with pytest.raises(UsageError, match=r"^s needs the plug-in 'sweeps', which is absent\.$"):
             parse_suite({**suite, "confirm": {}, "needs": ["sweeps"]}, "s")
@@ -398,7 +387,7 @@ def test_a_suite_that_lacks_a_plug_in_says_so_in_one_line(monkeypatch: pytest.Mo
             parse_suite({**suite, "confirm": {}}, "s")
     finally:
         monkeypatch.undo()
-        catalogue.forget()
+        forget()
 
 
 def test_every_shipped_suite_is_good() -> None:

@@ -18,7 +18,7 @@ from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Outcome, Record
-from modbench.harness.execution import one_job, worker
+from modbench.harness.execution import worker
 from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.execution.progress_and_time_left import Tracker
 from modbench.harness.execution.run_phase import Run, Slots
@@ -30,7 +30,6 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.layout import SPREAD, TOGETHER, make, refuse_links
-from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder
 
 MODELS = """
@@ -92,39 +91,17 @@ def folder_of(made: Plan, here: Path) -> RunFolder:
     return folder
 
 
-def run_one(folder: RunFolder, name: str, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "modbench.harness.execution.one_job", str(folder.path), name, *more]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
-
-
-@pytest.mark.slow
-def test_a_job_runs_by_its_name_alone_and_where_it_dies_without_users_models(here: Path) -> None:
-    """It ends with its code; nothing is printed but into its log."""
-    made = planned("exits")
-    folder = folder_of(made, here)
-    job = made.jobs[-1]
-    died = run_one(folder, job.name)
-    assert (died.returncode, died.stdout, died.stderr) == (9, "", "")
-    assert not folder.record(job).exists()
-    assert "hello from the model" in folder.log(job).read_text()
-    done = run_one(folder, job.name, "--shipped")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    (damaged,) = run_folder.read(str(folder.path)).damaged
-    assert "not of all cases" in str(damaged.error)
-    assert [case.model for case in read_record(folder.record(job), job.shipped).job.comparison.variants] == ["dense"]
-
-
 def test_a_job_that_is_not_in_the_plan_is_named(here: Path) -> None:
     made = planned("good")
     folder = folder_of(made, here)
     with pytest.raises(UsageError, match="unknown job"):
-        one_job.planned(folder.path, "../../notes")
+        run_folder.planned_job(folder.path, "../../notes")
     for none in (here, here / "nowhere"):
         with pytest.raises(UsageError, match="not a run folder"):
-            one_job.planned(none, made.jobs[0].name)
+            run_folder.planned_job(none, made.jobs[0].name)
     (folder.path / "run.json").write_text("[]")
     with pytest.raises(UsageError, match="no JSON object"):
-        one_job.planned(folder.path, made.jobs[0].name)
+        run_folder.planned_job(folder.path, made.jobs[0].name)
 
 
 @pytest.mark.slow

@@ -183,9 +183,8 @@ DOORS = {
         {
             "harness/machine/process/exit_codes.py": "",
             "harness/execution/worker.py": "ends whatever threads a model left",
-            "harness/execution/one_job.py": "ends with the code of the process that it waited for",
             "harness/machine/process/child.py": "runs without modbench, as a script",
-            "harness/call/timing/interleave.py": "nobody is left who could read a line",
+            "plugins/ab/one_process.py": "nobody is left who could read a line",
         },
         "import sys\nsys.exit(2)",
     ),
@@ -266,7 +265,7 @@ DOORS = {
         {
             "plugins/sweeps/confirmation/rule.py": "losses of the best of two sweeps, confirmed",
             "harness/stats/paired.py": "samples of two variants: pairs of a run, the machine check, the number of processes",
-            "harness/planning/suite_tables.py": "losses of seeds, and accuracies",
+            "harness/stats/over_seeds.py": "losses of seeds, and accuracies",
             "plugins/python/callable_contrasts.py": "`mb.compare`, and the fixture of pytest",
             "plugins/recommend/section.py": "counts of variants that are chosen between",
             "plugins/ab/question.py": "blocks of `modbench ab`",

@@ -1,4 +1,4 @@
-"""Statistics hand on codes and numbers; `reports/reasons.py` alone has the words of a code."""
+"""Statistics hand on codes and numbers; `reports/reasons.py` has the words of a code. A plug-in's reason has words of its own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from modbench.reports.reasons import KINDS, WORDS
 
 ROOT = Path(__file__).parents[2]
+PLUGINS = ROOT / "plugins"
 STATS = [
     path
     for files in ("harness/stats/*.py", "plugins/**/statistics.py", "plugins/*/joint_fit.py")
@@ -48,10 +47,14 @@ def named(words: str) -> set[str]:
     return {field for _, field, _, _ in string.Formatter().parse(words) if field is not None}
 
 
-def wrong(source: str) -> list[str]:
+def wrong(source: str, *, of_plugin: bool = False) -> list[str]:
     """Reasons of a source without words, or whose names are not those that the words have."""
     return [
-        str(code) for code, names in made(source) if code is None or code not in WORDS or names != named(WORDS[code])
+        str(code)
+        for code, names in made(source)
+        if code is None
+        or (code not in WORDS and not (of_plugin and " " in code))
+        or names != {name.partition(":")[0] for name in named(WORDS.get(code, code))}
     ]
 
 
@@ -65,6 +68,7 @@ def phrases(source: str) -> list[str]:
         id(inside)
         for node in ast.walk(tree)
         if isinstance(node, ast.Raise | ast.Assert)
+        or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Reason")  # whose words `wrong` reads
         or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))  # a docstring
         for inside in ast.walk(node)
     }
@@ -86,13 +90,11 @@ def phrases(source: str) -> list[str]:
 
 def test_every_reason_has_words_which_name_what_it_is_given() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in PRODUCT}
-    assert {path.name: lacks for path, source in sources.items() if (lacks := wrong(source))} == {}
-    assert KINDS.keys() <= {name for words in WORDS.values() for name in named(words)}
-
-
-@pytest.mark.plugin("sweeps")
-def test_there_are_no_words_of_no_reason() -> None:
-    assert WORDS.keys() == {code for path in PRODUCT for code, _ in made(path.read_text(encoding="utf-8"))}
+    found = {path.name: wrong(source, of_plugin=PLUGINS in path.parents) for path, source in sources.items()}
+    assert {name: lacks for name, lacks in found.items() if lacks} == {}
+    words = {WORDS.get(str(code), str(code)) for source in sources.values() for code, _ in made(source)}
+    assert KINDS.keys() <= {name for each in words for name in named(each)}
+    assert {*WORDS.values()} <= words  # there are none of no reason
 
 
 def test_statistics_phrase_and_format_nothing() -> None:
@@ -104,6 +106,8 @@ def test_an_offence_is_found() -> None:
     assert wrong('Reason("unheard_of"), Reason("few_values"), Reason("few_values", m=3), Reason(code)') == [
         *("unheard_of", "few_values", "few_values", "None")
     ]
+    assert wrong('Reason("no {thing} of it", thing=2)', of_plugin=True) == []
+    assert wrong('Reason("no thing of it")') == ["no thing of it"]
     assert (
         phrases('"""A docstring of several words."""\nassert x, f"{x} is not"\nraise ValueError(f"{x} is wrong")') == []
     )

@@ -212,7 +212,7 @@ def test_only_writers_write_intervals_and_escape() -> None:
     }
     assert found == {}
     commands = {path.name: path.read_text(encoding="utf-8") for path in sorted(FRONT.rglob("*.py"))}
-    assert [name for name, source in commands.items() if intervals(source)] == ["checkup.py"]  # a range of clock rates
+    assert not any(map(intervals, commands.values()))
     assert not any(re.search(r"html import escape\b|html\.escape\b", source) for source in commands.values())
 
 

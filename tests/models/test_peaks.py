@@ -1,11 +1,7 @@
-"""Peak memory: storages = profiler = fake tensors to the byte, the closed form within 1 % of them, RSS within 2 %."""
+"""Peak memory: storages = profiler = fake tensors to the byte, and the closed form within 1 % of them."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -21,7 +17,6 @@ from modbench.harness.call.step_peak_memory import StorageTracker, by_profiler, 
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import ELEMENT_BYTES, Case
-from modbench.harness.measure.passes.rss import MALLOC
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue
 
@@ -193,39 +188,6 @@ def test_a_compiled_step_is_seen_by_the_profiler(monkeypatch: pytest.MonkeyPatch
     seen = of_training(Subject(compiled, 0))
     assert seen.peak == pytest.approx(forecast(made), rel=0.01)
     assert seen.saved is None
-
-
-RSS = """
-import json, sys
-from modbench.harness.domain.case import Case
-from modbench.harness.call.step_peak_memory import of_training
-from modbench.harness.measure.passes.rss import high_water
-from modbench.harness.call.subject.subject import Subject
-import torch
-torch.set_num_threads(1)
-made = Case.model_validate(json.loads(sys.argv[1]))
-print(high_water(Subject(made, 0)), of_training(Subject(made, 0)).peak)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="VmHWM is Linux's")
-@pytest.mark.parametrize("model", [pytest.param("dense", marks=pytest.mark.proof), "mod"])
-def test_rss_counts_tensors_within_two_percent(model: str) -> None:
-    """In a cold process whose malloc gives every tensor its own pages, whatever the parent's size is."""
-    made = case(model, 256, 4, d_model=256)
-    command = [sys.executable, "-c", RSS, json.dumps(made.model_dump(mode="json"))]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | MALLOC, check=False)
-    assert done.returncode == 0, done.stderr
-    rss, peak = map(float, done.stdout.split())
-    assert rss == pytest.approx(peak, rel=0.02)
-
-
-def test_rss_without_the_settings_is_null() -> None:
-    from modbench.harness.measure.passes.rss import high_water
-
-    with pytest.raises(Unmeasured, match="malloc was set"):
-        high_water(Subject(case("dense"), 0))
 
 
 def test_the_parts_add_up_to_what_is_resident() -> None:

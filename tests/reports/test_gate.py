@@ -13,7 +13,6 @@ from planted import Trouble, fake_record, planted_suite
 from planted_gate import written
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import plan_of, stored_plan
 from modbench.reports.blocks import Value
 from modbench.reports.markup.markdown import annotation
@@ -65,16 +64,6 @@ def test_what_has_no_comparison_by_nature_counts_neither_for_nor_against(tmp_pat
         TIME,
     }  # of times the anchor's own, on a machine without a name
     assert found.verdict == "pass"
-
-
-def test_one_cold_compilation_gates_nothing(tmp_path: Path) -> None:
-    """And a gate that compared nothing is not green."""
-    one, two = (run(tmp_path / name, {"compile": True, "metrics": ["latency/compile"]}) for name in ("a", "b"))
-    found = gate.gate(one, two)
-    said = reasons(found.findings, "latency/compile", "not compared")
-    assert said == {catalogue.passes()["compile"].no_interval}
-    assert (found.verdict, found.exit_code(), found.exit_code(allow_inconclusive=True)) == ("inconclusive", 5, 5)
-    assert gate.headline(found).given["why"] == gate.NOTHING
 
 
 def test_runs_without_a_case_in_common_cannot_be_gated(before: Loaded, tmp_path: Path) -> None:

@@ -12,10 +12,9 @@ from planted import left, planted_suite, stored
 from sections_of import shown
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.execution.one_job import planned
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import layout, run_folder
-from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.run_folder import RunFolder, planned_job
 from modbench.harness.results.workspace import Workspace, artifact
 from modbench.harness.stats import effects, paired
 from modbench.reports.html_report import render
@@ -155,7 +154,7 @@ def test_files_of_many_jobs_are_spread(tmp_path: Path, monkeypatch: pytest.Monke
     assert not read.missing
     # Processes share their comparison: 24,000 jobs would not fit into memory otherwise.
     assert len({id(job.comparison) for job in read.plan.jobs}) < len(made.jobs)
-    assert planned(spread, made.jobs[-1].name) == made.jobs[-1]
+    assert planned_job(spread, made.jobs[-1].name) == made.jobs[-1]
     here = Workspace(spread, made.jobs[0].name)
     here.keep({"routing": {"a": 1}})
     assert artifact(spread, made.jobs[0].name) == {"routing": {"a": 1}}

@@ -7,10 +7,8 @@ the calls are arguments, so that a test can plant an effect and a fake clock.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import math
-import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -332,33 +330,5 @@ class Stopwatch:
         return found
 
 
-# Waits for this process's turn; None: it is timed by itself.
+# Waits for this process's turn, where what started it lets it take turns with others; None: it is timed by itself.
 its_turn: Callable[[], None] | None = None
-
-
-def take_turns(ask: int, granted: int) -> None:
-    """Let this process take turns with others that are alive beside it and compute one after the other, round by round.
-
-    Processes that follow one another lie ten seconds apart, in which a shared machine's speed changes by more than the effect
-    that is looked for. Rounds that alternate lie less than a second apart. A process asks for its turn by a byte into one pipe,
-    and has it once it can read one from the other; its next question, or its end, hands the turn back.
-
-    Args:
-        ask: file descriptor that takes the questions.
-        granted: file descriptor that holds one byte for each turn.
-    """
-    global its_turn  # noqa: PLW0603  # set once, by what starts the process
-
-    def wait() -> None:
-        os.write(ask, b"?")
-        if not os.read(granted, 1):
-            raise SystemExit("the process that grants turns is gone")
-
-    def leave() -> None:
-        for each in (ask, granted):
-            with contextlib.suppress(OSError):
-                os.close(each)
-
-    # A process that a model forks must not hold the pipes open after this one has ended.
-    os.register_at_fork(after_in_child=leave)
-    its_turn = wait

@@ -11,7 +11,6 @@ from modbench.harness.core.units import Range
 from modbench.harness.measure.metrics.latency import generation
 
 if TYPE_CHECKING:
-    from modbench.harness.call.subject.subject import Subject
     from modbench.harness.measure.passes.memory import Weighed
 
 ONE_STEP = "the peak of one training step, not sampled: no interval"
@@ -29,12 +28,6 @@ def _activations(weighed: Weighed) -> float:
     if weighed.peak.saved is None:
         raise Unmeasured("in a compiled step the end of the forward pass cannot be observed")
     return weighed.peak.saved
-
-
-def _rss(subject: Subject) -> float:
-    from modbench.harness.measure.passes.rss import high_water
-
-    return high_water(subject)
 
 
 def _kv_cache(weighed: Weighed) -> float:
@@ -87,12 +80,5 @@ METRICS: tuple[Metric[Any, float], ...] = (
         workload="decode",
         about="Bytes of keys and values after a context of the grid's length; a routed block keeps none of tokens that skip it",
         measure=_kv_cache,
-    ),
-    _peak(
-        key="memory/rss_peak",
-        measured_by="rss",
-        about="Peak as the operating system sees it: RSS high-water mark of a training step in a fresh interpreter",
-        measure=_rss,
-        range=SOME_BYTES,
     ),
 )

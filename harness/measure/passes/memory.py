@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.contracts import AnyMetric, Metric
+from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Job, Protocol
 from modbench.harness.domain.notes import MemoryNotes
@@ -92,7 +92,7 @@ def run(job: Job, metrics: list[Metric[Weighed, float]]) -> Iterator[Outcome]:
             with clocks.busy():
                 value = attempt(partial(metric.measure, weighed))
             retries = weighed.peak.retries if metric.statistic == "peak" else None
-            notes = forecast.of(metric).model_copy(update={"alloc_retries": retries})
+            notes = forecast.of(metric.key).model_copy(update={"alloc_retries": retries})
             yield single(case, metric, value, notes)
 
 
@@ -108,9 +108,9 @@ class Forecasts:
     bytes: Mapping[str, float | None] = field(default_factory=dict)
     reason: str | None = None
 
-    def of(self, metric: AnyMetric) -> MemoryNotes:
-        """Notes of a metric."""
-        forecast = self.bytes.get(metric.key)
+    def of(self, key: str) -> MemoryNotes:
+        """Notes of a metric, by its key."""
+        forecast = self.bytes.get(key)
         return MemoryNotes(forecast=forecast, forecast_reason=self.reason or (NO_FORM if forecast is None else None))
 
 
@@ -130,7 +130,6 @@ def forecasts(case: Case, steps: int = 0) -> Forecasts:
             {
                 **held,
                 "memory/peak_allocated": cost.memory_train(width),
-                "memory/rss_peak": cost.memory_train(width),
                 "memory/activations": cost.memory.saved(width),
                 "memory/parameters": params,
                 "memory/gradients": params,
@@ -149,9 +148,7 @@ def forecasts(case: Case, steps: int = 0) -> Forecasts:
         return Forecasts(
             held, f"a user's model has no closed form, and on fake tensors it raised {type(error).__name__}"
         )
-    return Forecasts(
-        held | {"memory/peak_allocated": peak.peak, "memory/rss_peak": peak.peak, "memory/activations": peak.saved}
-    )
+    return Forecasts(held | {"memory/peak_allocated": peak.peak, "memory/activations": peak.saved})
 
 
 PASS = Pass(name="memory", run=run, forward_equivalents=9.0, notes=MemoryNotes, phase=Phase.TRAIN)

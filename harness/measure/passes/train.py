@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import Case, Comparison, Job, Protocol
 from modbench.harness.domain.notes import Curve, Looks, TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.machine.process import clocks
-from modbench.harness.planning.jobs import JobMaker, run_flops, train_run, tries_rates
+from modbench.harness.planning.jobs import JobMaker, run_flops, train_run
 from modbench.harness.results.measured_or_missing import attempt, missing, single
 from modbench.harness.training.training_run import Trained, logger_feed, train
 
@@ -58,11 +57,6 @@ def _outcomes(job: Job, metrics: list[Metric[Trained, float]], made: Trained | M
         yield single(case, metric, value, notes)
 
 
-def rates_job(case: Case) -> str:
-    """Name of the job that finds the learning rate of a variant, for all its sizes and budgets."""
-    return slug(f"rates-{case.family}-{case.grid_point.label}")
-
-
 def runs(
     maker: JobMaker, comparison: Comparison, case: Case, made_in: str, seeds: Iterable[int], **changes: object
 ) -> Iterator[Job]:
@@ -71,8 +65,6 @@ def runs(
     Raises:
         UsageError: if its budget cannot be met.
     """
-    if tries_rates(maker.suite):
-        changes["rate_from"] = rates_job(case)
     plan, one = train_run(maker.suite, case), comparison.model_copy(update={"variants": (case,)})
     plan = plan.model_copy(update=changes)
     for seed in seeds:

@@ -12,8 +12,9 @@ from modbench.plugins.ab.turn_taking import Start
 CHILD = """
 import sys
 from modbench.harness.call.timing import interleave
+from modbench.plugins.ab.one_process import take_turns
 name, file, rounds, code = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-interleave.take_turns(int(sys.argv[-2]), int(sys.argv[-1]))
+take_turns(int(sys.argv[-2]), int(sys.argv[-1]))
 for _ in range(rounds):
     interleave.its_turn()
     with open(file, "a") as out:

@@ -93,16 +93,16 @@ def test_each_variant_that_is_the_users_has_one_job_where_it_is_asked_for() -> N
 def test_sizes_of_a_sweep_are_one() -> None:
     (job, _) = audited_jobs(planned("audit"))
     (case,) = job.comparison.variants
-    sizes = tuple(case.model_copy(update={"variant_parts": (size,)}).with_facts(case.facts) for size in ("d32", "d64"))
-    both = job.comparison.model_copy(update={"variants": sizes})
 
-    def names(isoflop: object) -> list[str]:
-        suite = SimpleNamespace(isoflop=isoflop)
-        maker: Any = SimpleNamespace(suite=suite, job=lambda name, *_: name)
+    def names(*, sized: bool) -> list[str]:
+        parts = [{"variant_parts": (size,), "sized": sized} for size in ("d32", "d64")]
+        cases = tuple(case.model_copy(update=each).with_facts(case.facts) for each in parts)
+        maker: Any = SimpleNamespace(job=lambda name, *_: name)
+        both = job.comparison.model_copy(update={"variants": cases})
         return [str(name) for name in audit_pass.jobs(maker, both, [], 0)]
 
-    assert names({}) == ["audit-mine:build"] * 2  # jobs of one name are one
-    assert names(None) == ["audit-mine:build[d32]", "audit-mine:build[d64]"]
+    assert names(sized=True) == ["audit-mine:build"] * 2  # jobs of one name are one
+    assert names(sized=False) == ["audit-mine:build[d32]", "audit-mine:build[d64]"]
 
 
 def test_without_a_model_of_ones_own_it_is_refused() -> None:

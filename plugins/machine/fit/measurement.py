@@ -21,7 +21,6 @@ from typing import Any
 
 from modbench.extend import (
     ELEMENT_BYTES,
-    MALLOC,
     Case,
     FitNotes,
     Job,
@@ -43,6 +42,7 @@ from modbench.extend import (
     user_code,
 )
 from modbench.plugins.machine.fit.table import FIT_RESOLUTION, FitPlan
+from modbench.plugins.machine.rss.measurement import MALLOC
 
 Fits = Callable[[int], bool]
 # Started with `python -m` for every input that is tried.

@@ -39,7 +39,7 @@ def test_one_process_is_judged_by_cpu_time_beyond_five_percent(slower: float, wo
     if word == "worse":
         assert found.contrast.ratio[0] == pytest.approx(1 / slower)
         assert found.reason is not None
-        assert found.reason.given["other"] == Reason("one_process_beyond", least=CPU_MARGIN)
+        assert found.reason.given["other"] == Reason("one process: judged beyond {least}", least=CPU_MARGIN)
     escaped = beside_baseline([process], MARGIN, escaped={"variant": "does not compute every call"})["variant"]
     assert escaped.verdict == "inconclusive"
     # Of three processes the margin is the user's own.

@@ -14,6 +14,8 @@ from types import SimpleNamespace
 from typing import Any, assert_type
 
 import pytest
+from present import of_type
+from test_progress import Clock, plan_of, tracking
 
 import modbench as mb
 from modbench import api, keywords
@@ -268,3 +270,27 @@ def test_resuming_and_running_return_tables_and_record_the_command(
         *("modbench", "run", "quick", "--model", "mod", "--device", "cpu", "--effort", "smoke", "--set", "d_model=32"),
         *("--set", "n_layers=2", "--set", "metrics=flops/forward,latency/forward", "-k", "mod", "--out", "here"),
     ]
+
+
+def test_below_a_notebooks_cell_stands_a_line_now_and_then_and_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class ZMQInteractiveShell:
+        """What IPython says in a notebook."""
+
+    plan = plan_of(["latency/forward"])
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=ZMQInteractiveShell))
+    made = of_type(runs.Cell, runs._progress(tmp_path, quiet=False))
+    made.clock = clock = Clock()
+    tracker = tracking(plan, tmp_path, display=made, clock=clock)
+    for job in plan.jobs:
+        clock.now += 4.0
+        tracker.started(job)
+        tracker.ended(job)
+    said, wrong = capsys.readouterr()
+    shown = [line.partition("]")[0] for line in said.splitlines()]
+    number = len(plan.jobs)
+    assert shown == [f"[{i}/{number}" for i in (1, 5, 9, number)]
+    assert wrong == ""
+    monkeypatch.delitem(sys.modules, "IPython")
+    assert not isinstance(runs._progress(tmp_path, quiet=False), runs.Cell)

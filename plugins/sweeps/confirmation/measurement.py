@@ -29,7 +29,7 @@ from modbench.extend import (
     train,
 )
 from modbench.plugins.sweeps.confirmation.table import ConfirmPlan
-from modbench.plugins.sweeps.isoflop.table import spent
+from modbench.plugins.sweeps.isoflop.plan import CONFIRM_PASS, spent
 from modbench.plugins.sweeps.trend.table import TrendPlan, fresh_seeds
 
 
@@ -63,14 +63,14 @@ def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric],
 
 
 PASS = Pass(
-    name="confirm",
+    name=CONFIRM_PASS,
     run=run,
     jobs=jobs,
     notes=TrainNotes,
     phase=Phase.TRAIN,
     order=4,
     trains=True,
-    confirms=True,
+    needs_table=("confirm", "trend"),
     samples="seeds",
     statistic="mean",
     settings=lambda suite, _case: ConfirmPlan.of(suite) or TrendPlan.of(suite),

@@ -34,8 +34,8 @@ from modbench.extend import (
 from modbench.plugins.sweeps.confirmation.rule import Compared, Confirmation, Confirmed, confirmations_of
 from modbench.plugins.sweeps.confirmation.table import CONFIRMED, Role
 from modbench.plugins.sweeps.gain.statistics import EffectiveSpeedup, Fall, from_fall
+from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan, spent
 from modbench.plugins.sweeps.isoflop.question import explored, without_size
-from modbench.plugins.sweeps.isoflop.table import spent
 from modbench.plugins.sweeps.joint_fit import JointFit, Run
 
 NONE, NO_SPEEDUP = Estimate(None), EffectiveSpeedup()
@@ -156,13 +156,12 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
         seconds = seconds_of(loaded, [made.fresh[case.id][seed] for seed in chosen.seeds])
         sides[chosen.role] = Side(case, tuple(found[seed] for seed in chosen.seeds if seed in found), seconds)
     first = next(iter(made.cases.values()))
-    assert suite.isoflop is not None
     speedups = (_speedup(loaded, made.anchor, first, each) for each in told.compared if each.role == "baseline")
     cores = loaded.run.environment.get("usable_cores")
     at_once = max(1, int(cores or 1) // suite.threads) if loaded.plan.device == "cpu" else 1
     dtype = first.grid_point.dtype if len(suite.grid.dtype) > 1 else ""
     speedup, seed = next(speedups, NO_SPEEDUP), made.plan.first_seed
-    return Answer(spent(first), suite.isoflop.count, told, sides, seed, at_once, speedup, dtype)
+    return Answer(spent(first), IsoflopPlan.settled(suite).count, told, sides, seed, at_once, speedup, dtype)
 
 
 def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> EffectiveSpeedup:
@@ -173,14 +172,18 @@ def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> Effec
     tried = [each for each in explored(loaded, of.grid_point) if each.flops <= budget]
     cheaper = {each.flops for each in tried if each.variant == anchor} - {budget}
     if not cheaper:
-        return EffectiveSpeedup(reason=Reason("no_smaller_budget"))
+        return EffectiveSpeedup(
+            reason=Reason("the baseline was trained with no fewer FLOPs: [isoflop] baseline_train_flops names some")
+        )
     # Each budget has curves of its own; one fit of all of them knows the spread best.
     fitted = JointFit([Run(f"{each.variant} {each.flops}", each.place, each.seed, each.loss) for each in tried])
     below = max(cheaper)
     there, here = ((side, fitted.best(side)) for side in (f"{anchor} {each}" for each in (below, budget)))
     fall, last = fitted.apart(*there, *here), compared.interim_analyses[-1]
     if fall.low is None or fall.high is None:
-        return EffectiveSpeedup(reason=Reason("few_anchor_runs"))
+        return EffectiveSpeedup(
+            reason=Reason("the sweep left too few runs of the baseline to see how its loss falls with compute")
+        )
     folds = math.log(budget / below)
     margin = None if last.low is None or last.high is None else (last.high - last.low) / 2
     per_fold = Fall(fall.value / folds, (fall.high - fall.low) / 2 / folds)

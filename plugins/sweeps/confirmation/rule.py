@@ -36,7 +36,7 @@ from modbench.extend import (
 )
 from modbench.extend import AdaptiveDecision as Decision
 from modbench.plugins.sweeps.confirmation.table import CAUSAL, CONFIRMED, ConfirmPlan, Role
-from modbench.plugins.sweeps.isoflop.table import budget_of
+from modbench.plugins.sweeps.isoflop.plan import CONFIRM_PASS, budget_of, label_of, spent
 from modbench.plugins.sweeps.joint_fit import JointFit, Run, Spread
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _matches(expression: str) -> Callable[[str], bool]:
 
 def explores(job: Job) -> bool:
     """Whether a job is a run of the sweep itself, with one of its seeds."""
-    return job.facts.trains and job.facts.samples == "seeds" and not job.facts.confirms
+    return job.facts.trains and job.facts.samples == "seeds" and job.made_in != CONFIRM_PASS
 
 
 def of_sweep(jobs: Sequence[Job], name: Callable[[Case], str]) -> dict[str, list[Job]]:
@@ -205,9 +205,9 @@ def of_sweep(jobs: Sequence[Job], name: Callable[[Case], str]) -> dict[str, list
     found: dict[str, list[Job]] = {}
     for job in jobs:
         (first, *_) = job.comparison.variants
-        if budget_of(first) is not None and (job.facts.confirms or explores(job)):
+        if budget_of(first) is not None and (job.made_in == CONFIRM_PASS or explores(job)):
             found.setdefault(name(first), []).append(job)
-    return {group: each for group, each in found.items() if any(job.facts.confirms for job in each)}
+    return {group: each for group, each in found.items() if any(job.made_in == CONFIRM_PASS for job in each)}
 
 
 def runs_in(
@@ -254,11 +254,11 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
         """Return the runs that explore at each budget and place, with the fresh ones that may be asked for after them."""
         if ConfirmPlan.of(suite) is None:
             return {}
-        return of_sweep(jobs, lambda case: f"best-{case.grid_point.label}-F{budget_of(case):.3g}".replace("+", ""))
+        return of_sweep(jobs, lambda case: f"best-{case.grid_point.label}-{label_of(spent(case))}")
 
     def is_conditional(self, suite: Suite, job: Job) -> bool:  # noqa: ARG002  # as every rule
         """Whether the job trains again what a sweep found best."""
-        return job.facts.confirms
+        return job.made_in == CONFIRM_PASS
 
     def shares(self, suite: Suite, jobs: Sequence[Job]) -> tuple[float, float]:
         """Return the share of the cases that are chosen, twice."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from modbench.extend import Margin, SuiteTable, TablePlan, UsageError
+from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan
 
 if TYPE_CHECKING:
     from modbench.extend import Suite
@@ -96,7 +97,7 @@ class ConfirmTable(SuiteTable[ConfirmPlan]):
     def check(self, suite: Suite, source: str) -> None:
         """Check that there is a sweep to confirm, and that none of its seeds does both."""
         where = f"{source}: [confirm]"
-        if suite.isoflop is None:
+        if IsoflopPlan.of(suite) is None:
             raise UsageError(f"{where} confirms the best of a sweep: it needs an [isoflop] table.")
         check_fresh(suite, ConfirmPlan.settled(suite).first_seed, where)
         if suite.claims and len(suite.seeds) < 2:

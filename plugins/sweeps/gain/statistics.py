@@ -32,11 +32,12 @@ LEAST_SPAN = 0.03
 ROUNDING = 1e-9
 
 # Why there is no compute-equivalent gain.
-FEW_POINTS = Reason("one_dense_size")
-NOT_FALLING = Reason("larger_is_no_better")
-EQUAL_COST = Reason("equal_cost")
-NOT_DEARER = Reason("better_is_not_dearer")
-UNDECIDED = Reason("seeds_leave_it_open")
+FEW_POINTS = Reason("it needs two sizes of dense")
+NOT_FALLING = Reason("a larger dense model has no lower loss")
+FLAT = Reason("the loss does not fall with compute by more than its standard deviation")
+EQUAL_COST = Reason("the dense models cost the same in it")
+NOT_DEARER = Reason("the dense models of lower loss do not cost more in it")
+UNDECIDED = Reason("the seeds do not narrow it down: it may lie at any size of dense, or beyond")
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _located(dense_variants: np.ndarray, variant: np.ndarray) -> Crossing:
     elif max(means) >= 0:
         kind, at = "inside", _first_at_least_zero(means)
     if n < FEWEST:
-        return Crossing(kind, at, points=last + 1, n=n, reason=Reason("few_seeds", n=n))
+        return Crossing(kind, at, points=last + 1, n=n, reason=Reason("{n:seed}: three give an interval", n=n))
     equal = [i for i, each in enumerate(apart) if not each.any()]
     if equal:  # the variant is that very model
         return Crossing("inside", equal[0], equal[0], equal[0], last + 1, n)
@@ -290,10 +291,12 @@ def from_fall(difference: float, margin: float | None, per_fold: Fall) -> Effect
     line = Line(difference, per_fold.value, (margin or 0.0) ** 2, 0.0, per_fold.margin**2)
     ends = line.interval(1.0)
     if ends is None or per_fold.value <= 0:
-        return EffectiveSpeedup(reason=Reason("loss_does_not_fall"))
+        return EffectiveSpeedup(reason=FLAT)
     folds = -difference / per_fold.value
     if abs(folds) > MOST_FOLDS:
-        return EffectiveSpeedup(reason=Reason("loss_hardly_falls"))
+        return EffectiveSpeedup(
+            reason=Reason("the loss hardly falls with compute: no amount of it makes up for the difference")
+        )
     value, (low, high) = math.exp(folds), ends
     if margin is None:
         return EffectiveSpeedup(value)

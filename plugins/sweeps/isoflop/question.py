@@ -47,7 +47,7 @@ from modbench.extend import (
 from modbench.plugins.sweeps.confirmation.rule import place_of
 from modbench.plugins.sweeps.confirmation.table import CONFIRMED
 from modbench.plugins.sweeps.held_against import has_tail, held_against
-from modbench.plugins.sweeps.isoflop.table import budget_of, spent
+from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan, budget_of, spent
 from modbench.plugins.sweeps.joint_fit import Estimate as Fitted
 from modbench.plugins.sweeps.joint_fit import JointFit, Run
 from modbench.plugins.sweeps.rates.measurement import RatesNotes
@@ -119,7 +119,7 @@ class Curve:
 
 def without_size(case: Case) -> str:
     """The display name of a case's variant."""
-    return name(case.model_copy(update={"variant_parts": case.variant_parts[:-1]}))
+    return name(case.model_copy(update={"variant_parts": case.variant_parts[:-1], "sized": False}))
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def by_budget(loaded: Loaded) -> list[Swept]:
 
     Of a budget the anchor comes first, then the others from the lowest loss on.
     """
-    sweep, found = loaded.suite.isoflop, dict[tuple[float, str], Swept]()
+    sweep, found = IsoflopPlan.of(loaded.suite), dict[tuple[float, str], Swept]()
     for each in swept(loaded):
         if each.dense is not None and sweep is not None and each.curve.train_flops not in sweep.baseline_train_flops:
             found.setdefault((each.curve.train_flops, each.curve.variant), each)

@@ -27,13 +27,13 @@ from modbench.extend import (
     attempt,
     clocks,
     missing,
-    rates_job,
     run_flops,
     single,
     train,
     train_run,
     workspace,
 )
+from modbench.plugins.sweeps.isoflop.plan import RATES_PASS, IsoflopPlan, rates_job
 
 
 class RatesNotes(Notes):
@@ -94,10 +94,10 @@ def run(job: Job, metrics: list[Metric[Tried, float]]) -> Iterator[Outcome]:
 
 def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:
     """One job for each variant of a sweep, at the middle size and the first budget."""
-    sweep = maker.suite.isoflop
+    sweep = IsoflopPlan.of(maker.suite)
     for case in comparison.variants if sweep is not None else ():
         # Which rate is tried next depends on losses that only the first of several ranks would know.
-        plan = train_run(maker.suite, case).model_copy(update={"ranks": 1})
+        plan = train_run(maker.suite, case).model_copy(update={"ranks": 1, "rate_from": None})
         one = comparison.model_copy(update={"variants": (case,)})
         assert sweep is not None
         yield maker.job(
@@ -158,15 +158,14 @@ def _loss(case: Case, protocol: Protocol, multiple: float) -> float:
 
 
 PASS = Pass(
-    name="rates",
+    name=RATES_PASS,
     run=run,
     jobs=jobs,
     notes=RatesNotes,
     phase=Phase.TRAIN,
     order=2,
     trains=True,
-    once_per_sweep=True,
     no_interval="the best of the tried rates: no interval",
     timeout_factor=lambda job: 1 + MOST_MORE / len(job.protocol.rates),
-    settings=lambda suite, _case: suite.isoflop,
+    settings=lambda suite, _case: IsoflopPlan.of(suite),
 )

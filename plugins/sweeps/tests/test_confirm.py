@@ -13,7 +13,7 @@ from sections_of import drawn, shown
 from test_confirming import BUDGET, SIZES, sweep
 
 from modbench.plugins.sweeps.confirmation import question as confirmation
-from modbench.plugins.sweeps.isoflop.table import budget_of
+from modbench.plugins.sweeps.isoflop.plan import budget_of
 from modbench.plugins.sweeps.section import CONFIRM, ISOFLOP
 from modbench.reports.blocks import Sentence
 from modbench.reports.markup.number_format import plain

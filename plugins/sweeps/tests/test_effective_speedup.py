@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from present import present
 
 from modbench.harness.stats.fieller import Line
-from modbench.harness.stats.reason import Reason
-from modbench.plugins.sweeps.gain.statistics import Fall, from_fall
+from modbench.plugins.sweeps.gain.statistics import FLAT, Fall, from_fall
 
 
 def test_a_loss_that_falls_by_a_tenth_with_every_e_fold_buys_an_e_fold_for_a_tenth() -> None:
@@ -31,7 +30,7 @@ def test_with_a_known_fall_the_interval_is_that_of_the_difference() -> None:
 def test_a_loss_that_may_not_fall_has_no_price(fall: Fall) -> None:
     found = from_fall(-0.1, 0.02, fall)
     assert found.value is None
-    assert found.reason == Reason("loss_does_not_fall")
+    assert found.reason == FLAT
 
 
 def test_without_an_interval_of_the_difference_there_is_none_of_the_speed_up() -> None:

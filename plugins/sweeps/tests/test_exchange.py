@@ -149,7 +149,7 @@ def test_few_seeds_illustrate_and_have_no_interval() -> None:
         assert made.illustration
         assert made.value == pytest.approx(0.8**0.75 * 1.25**0.25)
         assert (made.low, made.high) == (None, None)
-        assert made.reason == Reason("few_seeds", n=seeds)
+        assert made.reason == Reason("{n:seed}: three give an interval", n=seeds)
         assert found(2.4, 2.2, 2.0, 1.9, noise=0.0, seeds=seeds).low == pytest.approx(1.25)
         # Without an interval nobody knows whether a ladder that turns does so by chance.
         assert found(2.4, 1.9, 2.0, 2.15, noise=0.0, seeds=seeds).kind == "none"

@@ -31,7 +31,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.sweeps import section as sweeps
 from modbench.plugins.sweeps.isoflop import question as isoflop
-from modbench.plugins.sweeps.isoflop.table import budget_of, spent
+from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan, budget_of, spent
 from modbench.plugins.sweeps.rates.measurement import RatesNotes
 from modbench.reports.blocks import Estimate
 from modbench.reports.markup.number_format import plain
@@ -187,7 +187,7 @@ def test_sweeps_on_the_standard_library_fit_every_supported_python(name: str) ->
 def test_shipped_sweeps_plan(name: str) -> None:
     made = load_suite(name)
     assert "lr/best_over_rule" in keys_of(made).trained
-    assert len(present(made.isoflop).sizes) >= 3
+    assert len(IsoflopPlan.settled(made).sizes) >= 3
     assert len(made.seeds) >= (2 if "confirm" in made.tables else 3)
 
 

@@ -14,7 +14,7 @@ from present import of_type, present
 from scipy import stats
 
 from modbench.harness.stats.reason import Reason
-from modbench.plugins.sweeps.joint_fit import FLAT, JointFit, Optimum, Run, linked
+from modbench.plugins.sweeps.joint_fit import FLAT, LARGER, SMALLER, JointFit, Optimum, Run, linked, too_few
 
 
 def one_curve(x: list[float], losses: list[float]) -> JointFit:
@@ -40,12 +40,12 @@ def test_the_optimum_of_a_parabola_is_found(middle: float, bend: float, lowest: 
 @pytest.mark.parametrize(
     ("losses", "reason"),
     [
-        ([3.0, 2.0, 1.5], Reason("optimum_is_larger")),
-        ([1.5, 2.0, 3.0], Reason("optimum_is_smaller")),
+        ([3.0, 2.0, 1.5], LARGER),
+        ([1.5, 2.0, 3.0], SMALLER),
         ([1.0, 2.0, 1.0], FLAT),
         ([1.0, 2.0, 3.0], FLAT),
-        ([1.0, 2.0], Reason("few_sizes", n=2)),
-        ([1.0], Reason("few_sizes", n=1)),
+        ([1.0, 2.0], too_few(2)),
+        ([1.0], too_few(1)),
     ],
 )
 def test_without_an_optimum_there_is_a_reason(losses: list[float], reason: Reason) -> None:
@@ -144,12 +144,12 @@ def test_a_shared_bend_gives_two_sizes_an_optimum() -> None:
         for x in sizes[v]
         for seed in (0, 1)
     ]
-    assert JointFit(runs).optimum("b") == Reason("few_sizes", n=2)
+    assert JointFit(runs).optimum("b") == too_few(2)
     found = of_type(Optimum, JointFit(runs, shared_bend=True).optimum("b"))
     assert found.place.value == pytest.approx(10.7)
     assert found.loss.value == pytest.approx(1.85)
     lines = JointFit([run for run in runs if run.x != 11.0], shared_bend=True)
-    assert lines.optimum("a") == Reason("few_sizes", n=2)
+    assert lines.optimum("a") == too_few(2)
 
 
 @given(st.floats(-50, 50), st.floats(-5, 5), st.integers(0, 99))

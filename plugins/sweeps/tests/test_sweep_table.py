@@ -13,7 +13,7 @@ from test_confirming import sweep as suite_of
 
 from modbench.harness.core.labels import Label
 from modbench.plugins.sweeps.isoflop import question as isoflop
-from modbench.plugins.sweeps.isoflop.table import budget_of
+from modbench.plugins.sweeps.isoflop.plan import budget_of
 from modbench.reports.markup.number_format import plain
 from modbench.reports.markup.short import FUTURE
 from modbench.reports.section import InPlace

@@ -25,7 +25,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.training.batches import Batch
 from modbench.harness.training.held_out import mean_loss
-from modbench.plugins.sweeps.isoflop.table import budget_of
+from modbench.plugins.sweeps.isoflop.plan import budget_of
 from modbench.plugins.sweeps.trend.rule import Followed, runs_of
 from modbench.plugins.sweeps.trend.statistics import (
     Bend,
@@ -388,7 +388,7 @@ def test_two_sizes_of_each_variant_get_the_fresh_seeds_of_their_budget(tmp_path:
     assert [(side.train_flops, side.variant) for side in true.sides] == [
         (budget, variant) for budget in BUDGETS for variant in dict.fromkeys(case.family for case in made.cases)
     ]
-    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.facts.confirms]
+    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.made_in == "confirm"]
     asked = {case for side in true.sides for case in side.cases}
     assert {job.comparison.variants[0].id for job in fresh} == asked
     seeds = {(budget_of(job.comparison.variants[0]), job.protocol.seed) for job in fresh}
@@ -415,7 +415,7 @@ def test_where_first_seeds_place_the_optimum_elsewhere_other_sizes_are_taken(tmp
     widths = {case.id: case.config.d_model for case in made.cases}
     chosen = {(side.train_flops, side.variant): [widths[case] for case in side.cases] for side in told(folder).sides}
     assert chosen[BUDGETS[2], "dense"] == [24, 32]
-    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.facts.confirms]
+    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.made_in == "confirm"]
     seeds: dict[int, int] = {}
     for case in (job.comparison.variants[0] for job in fresh):
         if case.model == "dense" and budget_of(case) == BUDGETS[2]:

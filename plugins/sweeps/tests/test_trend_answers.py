@@ -13,6 +13,7 @@ from planted import left
 from present import present
 from test_trend import BUDGETS, followed, over, planted_losses
 
+from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan
 from modbench.plugins.sweeps.joint_fit import Estimate as Fitted
 from modbench.plugins.sweeps.trend import question as trend
 from modbench.plugins.sweeps.trend.statistics import Trend
@@ -68,7 +69,7 @@ def test_without_losses_of_blocks_the_text_is_in_no_interval_and_said(tmp_path: 
 
 
 def test_a_budget_alone_has_a_difference_and_no_trend(tmp_path: Path) -> None:
-    sweep: Any = followed().suite.isoflop
+    sweep = IsoflopPlan.settled(followed().suite)
     one = {"train_flops": [BUDGETS[0]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
     loaded = planted(tmp_path, 0.05, 0.1, changes={"isoflop": one, "trend": {"seeds": 4}})
     said: Any = summary.answer(loaded)[0]
@@ -145,7 +146,7 @@ def test_off_the_line_there_is_neither_crossing_nor_forecast_in_any_output(
 
 
 def test_two_budgets_give_no_crossing_in_any_output(tmp_path: Path) -> None:
-    sweep: Any = followed().suite.isoflop
+    sweep = IsoflopPlan.settled(followed().suite)
     two = {"train_flops": [*BUDGETS[:2]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
     loaded = planted(tmp_path, 0.05, 0.02, changes={"isoflop": two, "trend": {"seeds": 4, "forecast": 8e10}})
     (row,) = trend.TABLE.frame(loaded).query("quantity == 'crossing'").to_dict("records")

@@ -16,7 +16,7 @@ import numpy as np
 from modbench.extend import AdaptiveDecision as Decision
 from modbench.extend import AdaptiveRule, Case, Frozen, Job, Record, UsageError, human_duration
 from modbench.plugins.sweeps.confirmation.rule import found_in, of_sweep, place_of, runs_in
-from modbench.plugins.sweeps.isoflop.table import budget_of, spent
+from modbench.plugins.sweeps.isoflop.plan import CONFIRM_PASS, IsoflopPlan, budget_of, spent
 from modbench.plugins.sweeps.joint_fit import JointFit
 from modbench.plugins.sweeps.trend.statistics import FIRST_SEEDS, Bend, Sizes, Tried, bend_of, curves, pairs, step
 from modbench.plugins.sweeps.trend.table import TrendPlan, fresh_seeds
@@ -114,7 +114,7 @@ class TrendRule(AdaptiveRule[Followed]):
 
     def is_conditional(self, suite: Suite, job: Job) -> bool:  # noqa: ARG002  # as every rule
         """Whether the job trains again what a sweep found best."""
-        return job.facts.confirms
+        return job.made_in == CONFIRM_PASS
 
     def shares(self, suite: Suite, jobs: Sequence[Job]) -> tuple[float, float]:  # noqa: ARG002  # as every rule
         """Return the share of the fresh runs' FLOPs that two sizes take at each budget: on average, and those that cost most."""
@@ -158,11 +158,10 @@ class TrendRule(AdaptiveRule[Followed]):
         """Return the fresh runs of each trend, and their share of the sweep's FLOPs."""
         found = []
         for name, jobs in groups.items():
-            assert suite.isoflop is not None
             made, (usual, _) = Runs.of(jobs), self.shares(suite, jobs)
             explored = sum(job.flops for job in made.explored)
             fresh = usual * sum(job.flops for each in made.fresh.values() for job in each.values())
-            budgets = sorted(suite.isoflop.train_flops)
+            budgets = sorted(IsoflopPlan.settled(suite).train_flops)
             seeds = [len(fresh_seeds(suite, budget)) for budget in budgets]
             found.append(
                 {

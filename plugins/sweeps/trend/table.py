@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from modbench.extend import SuiteTable, TablePlan, UsageError
 from modbench.plugins.sweeps.confirmation.table import SMOKE_SEEDS, ConfirmPlan, check_fresh
+from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan
 
 if TYPE_CHECKING:
     from modbench.extend import Suite
@@ -56,8 +57,9 @@ class TrendPlan(TablePlan):
 def fresh_seeds(suite: Suite, budget: float) -> range:
     """The new seeds that may be asked for at a budget of a suite that confirms."""
     trend = TrendPlan.of(suite)
-    if trend is not None and suite.isoflop is not None:
-        return trend.fresh(budget, suite.isoflop.train_flops, suite.claims)
+    sweep = IsoflopPlan.of(suite)
+    if trend is not None and sweep is not None:
+        return trend.fresh(budget, sweep.train_flops, suite.claims)
     return ConfirmPlan.settled(suite).fresh(suite.claims)
 
 
@@ -69,7 +71,7 @@ class TrendTable(SuiteTable[TrendPlan]):
 
     def check(self, suite: Suite, source: str) -> None:
         """Check that there is a sweep to follow, and that none of its seeds does both."""
-        plan, sweep = TrendPlan.settled(suite), suite.isoflop
+        plan, sweep = TrendPlan.settled(suite), IsoflopPlan.of(suite)
         where = f"{source}: [trend]"
         if sweep is None:
             raise UsageError(f"{where} follows a difference over the budgets of a sweep: it needs an [isoflop] table.")
@@ -96,10 +98,6 @@ class TrendTable(SuiteTable[TrendPlan]):
                 f"{where}: forecast = {plan.forecast:g} must be above the budgets, the largest of which is "
                 f"{max(sweep.train_flops):g}."
             )
-
-    def explores(self, suite: Suite, budget: float) -> bool:
-        """Whether sizes are explored at a budget; above them each variant gets two."""
-        return TrendPlan.settled(suite).explores(budget)
 
 
 TABLE = TrendTable(TrendPlan)

@@ -11,15 +11,11 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import typer
 from typer.core import TyperGroup
 
+from modbench.commands._flags import flag
 from modbench.harness.core.errors import UsageError, brief, shown
 
 PluginFlag = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--plugin",
-        metavar="DIR",
-        help="Also use the plug-in in this folder, which holds a plugin.toml.",
-    ),
+    list[str] | None, flag("--plugin", "DIR", "Also use the plug-in in this folder, which holds a plugin.toml.")
 ]
 
 

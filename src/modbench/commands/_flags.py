@@ -26,6 +26,19 @@ Completion = Callable[[str], list[tuple[str, str]]]
 T = TypeVar("T")
 
 
+def flag(names: str, takes: str, about: str, complete: Completion | None = None, **more: Any) -> Any:  # noqa: ANN401  # as typer
+    """A flag that takes a value, for typer.
+
+    Args:
+        names: how it is typed, such as `-o --out`.
+        takes: the word for its value.
+        about: its help.
+        complete: completes the value.
+        **more: further arguments of typer's.
+    """
+    return typer.Option(*names.split(), metavar=takes, help=about, autocompletion=complete, **more)
+
+
 def names_in(kind: str) -> Completion:
     """Complete the name of an entry of a kind, with its first line."""
 
@@ -118,50 +131,26 @@ ModelName = Annotated[
     typer.Argument(metavar="MODEL", help="A catalogue model, or 'FILE.py:build(OPTION=VALUE)'.", autocompletion=models),
 ]
 DeviceFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        metavar="NAME",
-        help="cpu or cuda; default cuda if there is a GPU.",
-        autocompletion=one_of("cpu", "cuda"),
-    ),
+    str | None, flag("--device", "NAME", "cpu or cuda; default cuda if there is a GPU.", one_of("cpu", "cuda"))
 ]
 TitleFlag = Annotated[
     list[str] | None,
-    typer.Option(
-        "--title",
-        metavar="VARIANT=TEXT",
-        help="What tables and figures call a variant: 'mod[c0.125]=Ours'. May be repeated.",
-    ),
+    flag("--title", "VARIANT=TEXT", "What tables and figures call a variant: 'mod[c0.125]=Ours'. May be repeated."),
 ]
 OptionFlag = Annotated[
     list[str] | None,
-    typer.Option(
-        "--option",
-        metavar="K=V",
-        help="An option of your own models that take it, or several values: threshold=0.5,0.7.",
-        autocompletion=options,
+    flag(
+        "--option", "K=V", "An option of your own models that take it, or several values: threshold=0.5,0.7.", options
     ),
 ]
-SeqLenFlag = Annotated[
-    list[str] | None, typer.Option("--seq-len", metavar="LIST", help="Sequence lengths, such as 128,512.")
-]
-SetFlag = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other key of a suite.", autocompletion=settings),
-]
-SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
+SeqLenFlag = Annotated[list[str] | None, flag("--seq-len", "LIST", "Sequence lengths, such as 128,512.")]
+SetFlag = Annotated[list[str] | None, flag("--set", "KEY=VALUE", "Any other key of a suite.", settings)]
+SelectFlag = Annotated[str | None, flag("-k", "EXPR", "Only matching cases: 'mod and not c0.5'.")]
 TimeoutFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--timeout", metavar="DURATION", help="Longest time of a job, such as 90s or 10min; default: by prediction."
-    ),
+    str | None, flag("--timeout", "DURATION", "Longest time of a job, such as 90s or 10min; default: by prediction.")
 ]
 FormatFlag = Annotated[
-    str,
-    typer.Option(
-        "--format", metavar="text|github", help="github: annotations, and a job summary in $GITHUB_STEP_SUMMARY."
-    ),
+    str, flag("--format", "text|github", "github: annotations, and a job summary in $GITHUB_STEP_SUMMARY.")
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the report is, and what failed.")]
@@ -191,11 +180,11 @@ class Flags:
 
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        flag(
             "--model",
-            metavar="LIST",
-            help="Keep only these models and the baseline, or add yours: 'FILE.py:build(OPTION=VALUE)'.",
-            autocompletion=models,
+            "LIST",
+            "Keep only these models and the baseline, or add yours: 'FILE.py:build(OPTION=VALUE)'.",
+            models,
         ),
     ] = None
     only: Annotated[
@@ -203,75 +192,52 @@ class Flags:
     ] = False
     match: Annotated[
         str | None,
-        typer.Option(
+        flag(
             "--match",
-            metavar="NAME",
-            help="For each model of yours a matched baseline, dense of equal flops, params or time; or none.",
-            autocompletion=one_of("flops", "params", "time", "none"),
+            "NAME",
+            "For each model of yours a matched baseline, dense of equal flops, params or time; or none.",
+            one_of("flops", "params", "time", "none"),
         ),
     ] = None
     option: OptionFlag = None
     capacity: Annotated[
-        list[str] | None,
-        typer.Option("--capacity", metavar="LIST", help="Capacities, shares of tokens such as 0.125,0.5."),
+        list[str] | None, flag("--capacity", "LIST", "Capacities, shares of tokens such as 0.125,0.5.")
     ] = None
     router: Annotated[
         list[str] | None,
-        typer.Option(
-            "--router",
-            metavar="LIST",
-            help="Routers, such as learned,norm, or a class of your own as FILE.py:ROUTER.",
-            autocompletion=routers,
-        ),
+        flag("--router", "LIST", "Routers, such as learned,norm, or a class of your own as FILE.py:ROUTER.", routers),
     ] = None
     seq_len: SeqLenFlag = None
-    batch_size: Annotated[list[str] | None, typer.Option("--batch-size", metavar="LIST", help="Batch sizes.")] = None
+    batch_size: Annotated[list[str] | None, flag("--batch-size", "LIST", "Batch sizes.")] = None
     dtype: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--dtype",
-            metavar="LIST",
-            help="Number formats: fp32, bf16, fp16.",
-            autocompletion=one_of("fp32", "bf16", "fp16"),
-        ),
+        list[str] | None, flag("--dtype", "LIST", "Number formats: fp32, bf16, fp16.", one_of("fp32", "bf16", "fp16"))
     ] = None
     input_len: Annotated[
-        list[str] | None,
-        typer.Option("--input-len", metavar="LIST", help="End-to-end requests: input tokens; default the lengths."),
+        list[str] | None, flag("--input-len", "LIST", "End-to-end requests: input tokens; default the lengths.")
     ] = None
     output_len: Annotated[
-        list[str] | None,
-        typer.Option("--output-len", metavar="LIST", help="End-to-end requests: output tokens of each, such as 128."),
+        list[str] | None, flag("--output-len", "LIST", "End-to-end requests: output tokens of each, such as 128.")
     ] = None
     device: DeviceFlag = None
     compile: Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")] = False
-    seeds: Annotated[list[str] | None, typer.Option("--seeds", metavar="LIST", help="Seeds, such as 0,1,2.")] = None
+    seeds: Annotated[list[str] | None, flag("--seeds", "LIST", "Seeds, such as 0,1,2.")] = None
     corpus: Annotated[
-        str | None,
-        typer.Option(
-            "--corpus",
-            metavar="TEXT",
-            help="Text to train on: stdlib, a file, a folder or hf:NAME.",
-            autocompletion=corpora,
-        ),
+        str | None, flag("--corpus", "TEXT", "Text to train on: stdlib, a file, a folder or hf:NAME.", corpora)
     ] = None
     settings: SetFlag = None
     effort: Annotated[
         str | None,
-        typer.Option(
-            "--effort",
-            metavar="NAME",
-            help="smoke, draft, standard or rigorous.",
-            autocompletion=one_of("smoke", "draft", "standard", "rigorous"),
+        flag(
+            "--effort", "NAME", "smoke, draft, standard or rigorous.", one_of("smoke", "draft", "standard", "rigorous")
         ),
     ] = None
     variants_from: Annotated[
         str | None,
-        typer.Option(
+        flag(
             "--variants-from",
-            metavar="RUN",
-            help="With the baseline, the MoD and the MoDE variant of a run with the lowest held-out loss.",
-            autocompletion=runs,
+            "RUN",
+            "With the baseline, the MoD and the MoDE variant of a run with the lowest held-out loss.",
+            runs,
         ),
     ] = None
     audit: Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag, QuietFlag, one_of
+from modbench.commands._flags import JsonFlag, QuietFlag, flag, one_of
 from modbench.commands._output import print_summary, say
 from modbench.harness.core.errors import unknown
 
@@ -24,9 +24,7 @@ def demo(
         str,
         typer.Argument(metavar="[SUITE]", help="Whose run: map or quick.", autocompletion=one_of("map", "quick")),
     ] = "map",
-    out: Annotated[
-        str | None, typer.Option("-o", "--out", metavar="DIR", help="Run folder; default runs/demo-DATE-N.")
-    ] = None,
+    out: Annotated[str | None, flag("-o --out", "DIR", "Run folder; default runs/demo-DATE-N.")] = None,
     open_: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the report in a browser, if there is one.")
     ] = True,

@@ -28,7 +28,7 @@ def list_(
         typer.Argument(
             metavar="[WHAT]",
             help="plugins, models, routers, metrics, passes, adaptive_rules, launchers, suites, tasks, corpora, sections, "
-            "formats, warnings, probes, loggers, model_loaders, recorders, suite_tables.",
+            "formats, warnings, probes, loggers, model_loaders, recorders, suite_tables, machine_checks.",
             autocompletion=kinds,
         ),
     ] = "",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, TitleFlag, VerboseFlag, refuse, runs
+from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, TitleFlag, VerboseFlag, flag, refuse, runs
 from modbench.commands._flags import formats as formats_named
 from modbench.commands._output import chosen_run, print_summary
 
@@ -18,10 +18,7 @@ from modbench.commands._output import chosen_run, print_summary
 def report(
     run_folder: RunOrNewest = None,
     baseline: Annotated[
-        str | None,
-        typer.Option(
-            "--baseline", metavar="VARIANT", help="Compare all variants with this one; default the suite's baseline."
-        ),
+        str | None, flag("--baseline", "VARIANT", "Compare all variants with this one; default the suite's baseline.")
     ] = None,
     all_pairs: Annotated[
         bool,
@@ -29,27 +26,22 @@ def report(
     ] = False,
     pool: Annotated[
         list[str] | None,
-        typer.Option(
-            "--pool",
-            metavar="RUN",
-            help="Add the seeds of another run of the same cases on the same tasks. May be repeated.",
-            autocompletion=runs,
+        flag(
+            "--pool", "RUN", "Add the seeds of another run of the same cases on the same tasks. May be repeated.", runs
         ),
     ] = None,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     formats: Annotated[
         str | None,
-        typer.Option(
+        flag(
             "--format",
-            metavar="LIST",
-            help="html, csv, md, tex, json, pytest-benchmark, joined by commas; default csv,html.",
-            autocompletion=formats_named,
+            "LIST",
+            "html, csv, md, tex, json, pytest-benchmark, joined by commas; default csv,html.",
+            formats_named,
         ),
     ] = None,
-    out: Annotated[
-        str | None, typer.Option("-o", "--out", metavar="DIR", help="Where to write; default the run folder.")
-    ] = None,
+    out: Annotated[str | None, flag("-o --out", "DIR", "Where to write; default the run folder.")] = None,
     title: TitleFlag = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -17,6 +17,7 @@ from modbench.commands._flags import (
     SuiteName,
     TimeoutFlag,
     VerboseFlag,
+    flag,
     launchers,
     runs,
     with_flags,
@@ -30,11 +31,7 @@ LauncherOptions = Annotated[
 
 ProfileFlag = Annotated[
     str | None,
-    typer.Option(
-        "--launcher-profile",
-        metavar="FILE",
-        help="File of launcher options: TOML, or one per line; options after `--` override it.",
-    ),
+    flag("--launcher-profile", "FILE", "File of launcher options, one per line; options after `--` override it."),
 ]
 
 
@@ -45,17 +42,10 @@ def run(
     *,
     flags: Flags,
     select: SelectFlag = None,
-    out: Annotated[
-        str | None, typer.Option("-o", "--out", metavar="DIR", help="Run folder; default runs/SUITE-DATE-N.")
-    ] = None,
+    out: Annotated[str | None, flag("-o --out", "DIR", "Run folder; default runs/SUITE-DATE-N.")] = None,
     timeout: TimeoutFlag = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a cell failed.")] = False,
-    launcher: Annotated[
-        str,
-        typer.Option(
-            "--launcher", metavar="NAME", help="What starts the work: local or slurm.", autocompletion=launchers
-        ),
-    ] = "local",
+    launcher: Annotated[str, flag("--launcher", "NAME", "What starts the work: local or slurm.", launchers)] = "local",
     launcher_profile: ProfileFlag = None,
     options: LauncherOptions = None,
     quiet: QuietFlag = False,

@@ -7,18 +7,17 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import DeviceFlag, JsonFlag
+from modbench.commands._flags import DeviceFlag, JsonFlag, flag
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UnfitError
 
 
-@command(plugin=False)
+@command()
 def doctor(
     comparisons: Annotated[
-        int | None,
-        typer.Option("-n", "--comparisons", metavar="N", help="A/A comparisons to make now; default 20, on a GPU 5."),
+        int | None, flag("-n --comparisons", "N", "A/A comparisons to make now; default 20, on a GPU 5.")
     ] = None,
-    threads: Annotated[int, typer.Option("--threads", metavar="N", help="CPU threads of a worker.")] = 1,
+    threads: Annotated[int, flag("--threads", "N", "CPU threads of a worker.")] = 1,
     device: DeviceFlag = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier checks of this machine.")] = False,
     as_json: JsonFlag = False,

@@ -4,69 +4,64 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.plain_text import aligned
-from modbench.harness.core.units import counted, human, human_duration
+from modbench.harness.core.units import counted, human_duration
 from modbench.harness.domain.case import Device, Dtype, Job
-from modbench.harness.domain.notes import PeakFinding, RooflineFinding
+from modbench.harness.domain.notes import RooflineFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
 from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.execution.run_phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
-from modbench.harness.machine import certificate, environment, gpu_clocks, gpu_data_sheets
+from modbench.harness.machine import certificate, environment
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.machine.gpu_clocks import Clocks
-from modbench.harness.machine.gpu_data_sheets import Sheet
 from modbench.harness.machine.process.processes import text_of
 from modbench.harness.machine.roofline import stored
 from modbench.harness.measure.passes import roofline
-from modbench.harness.measure.passes.peak import PASS as PEAK
+from modbench.harness.registry import catalogue
 from modbench.harness.stats import power, time_to_detect
 from modbench.harness.stats.effects import POWER
 from modbench.reports.blocks import Estimate
 from modbench.reports.markup.number_format import interval, number, plain, share
 
-# Of the job that measures the peaks of a CPU, and of those that measure a card in each number format.
-PEAKS_LIMIT_S, CARD_LIMIT_S = 300.0, 120.0
-DTYPES: tuple[Dtype, ...] = ("bf16", "fp32")
+# Of the job that measures the peaks of a CPU.
+PEAKS_LIMIT_S = 300.0
+
+
+class MachineFinding(NamedTuple):
+    """What a further check found out about the machine.
+
+    Attributes:
+        rows: what is printed, as pairs of a word and what is said of it.
+        data: the same for JSON.
+    """
+
+    rows: Sequence[tuple[str, str]]
+    data: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Card:
-    """The measurements of a card.
+class MachineCheck:
+    """What a plug-in lets `modbench doctor` find out besides; its file exports it as `CHECK`.
 
     Attributes:
-        name: as torch names it.
-        torch: torch's version.
-        peaks: the measured peak in each number format.
-        clocks: its clocks under that load; None without NVIDIA's driver.
-        sheet: promises of its data sheet; None if not listed.
+        device: where it is made.
+        processes: how many jobs it runs.
+        run: runs them, in sight of a progress.
     """
 
-    name: str
-    torch: str
-    peaks: tuple[PeakFinding, ...]
-    clocks: Clocks | None
-    sheet: Sheet | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON data."""
-        clocks = self.clocks
-        return {
-            "name": self.name,
-            "torch": self.torch,
-            "peaks": [peak.model_dump() for peak in self.peaks],
-            "clocks": None if clocks is None else vars(clocks) | {"verdict": clocks.verdict()},
-            "sheet": None if self.sheet is None else vars(self.sheet),
-        }
+    device: Device
+    processes: int
+    run: Callable[[Progress], MachineFinding]
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ class Checkup:
         advice: what would make times on this machine more precise.
         machine: description of the machine.
         wall_s: duration of the check in s.
-        card: the card's peak and clocks; None on a CPU.
+        found: what further checks found, by name.
     """
 
     aa_controls: list[aa_comparisons.AAControl]
@@ -87,7 +82,7 @@ class Checkup:
     advice: list[str]
     machine: str
     wall_s: float
-    card: Card | None = None
+    found: Mapping[str, MachineFinding] = field(default_factory=dict)
 
 
 def check(number: int, device: Device, threads: int, progress: Progress, *, fresh: bool) -> Checkup:
@@ -102,7 +97,7 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     where = environment.collect()
     machine = certificate.fingerprint(where, device, threads)
     start = time.monotonic()
-    card = _check_card(progress) if device == "cuda" else None
+    found = {name: each.run(progress) for name, each in _further(device).items()}
     if device == "cpu":
         keep_peaks(threads, progress)
     aa_controls = aa_comparisons.examine(number, device, threads, progress)
@@ -113,12 +108,12 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     pooled = certificate.pooled(machine, EFFORTS["standard"][0])
     assert pooled is not None
     advice = aa_comparisons.advice(where, threads, text_of)
-    return Checkup(aa_controls, pooled, advice, _machine(where, card, threads), time.monotonic() - start, card)
+    return Checkup(aa_controls, pooled, advice, _machine(where, device, threads), time.monotonic() - start, found)
 
 
 def peaks_job(threads: int) -> Job:
     """The job that measures the peaks of a CPU by shape, and keeps them for later plans."""
-    return _about_machine(roofline.PASS, "cpu", "fp32", roofline.WORK, threads)
+    return about_machine(roofline.PASS, "cpu", "fp32", roofline.WORK, threads)
 
 
 def keep_peaks(threads: int, progress: Progress) -> None:
@@ -138,56 +133,30 @@ def _why(record: Record) -> str:
     return record.died.reason if record.died else "no result"
 
 
-def _about_machine(made_in: Pass, device: Device, dtype: Dtype, flops: float, threads: int = 1) -> Job:
+def about_machine(made_in: Pass, device: Device, dtype: Dtype, flops: float, threads: int = 1) -> Job:
     """A job that finds something about the machine: its pass reads the grid point, and runs no model."""
     case = aa_comparisons.case_of(device, dtype, threads)
     return aa_comparisons.job_of(made_in, f"{made_in.name}-{dtype}", (case,), flops)
 
 
-def card_jobs() -> list[Job]:
-    """One job for each number format."""
-    return [_about_machine(PEAK, "cuda", dtype, 1e9) for dtype in DTYPES]
-
-
-def _check_card(progress: Progress) -> Card:
-    """Measure the card that torch uses.
-
-    Raises:
-        ModbenchError: if a measurement left no result.
-    """
-    with gpu_clocks.watching() as clocks:
-        records = run_in_temporary_folder(card_jobs(), LocalLauncher(cold=True, threads=1), progress, CARD_LIMIT_S)
-    return judged_card(records, clocks)
-
-
-def judged_card(records: list[Record], clocks: dict[str, Clocks]) -> Card:
-    """Put together what was measured with the clocks of the card that was used.
-
-    Raises:
-        ModbenchError: if a record has no finding.
-    """
-    peaks = []
-    for record in records:
-        if not isinstance(record.findings, PeakFinding):
-            raise ModbenchError(f"the GPU's peak could not be measured: {record.job.name}: {_why(record)}")
-        peaks.append(record.findings)
-    where = records[0].environment
-    assert where is not None
-    uuid = str(where.device_uuid)
-    used = next((found for key, found in clocks.items() if uuid in key), None)
-    name = str(where.device)
-    return Card(name, where.torch, tuple(peaks), used, gpu_data_sheets.sheet_of(name))
-
-
 def processes(number: int, device: Device) -> int:
     """Processes that a check starts."""
-    return number * aa_comparisons.PROCESSES + (len(DTYPES) if device == "cuda" else 1)
+    peaks = 1 if device == "cpu" else 0
+    return number * aa_comparisons.PROCESSES + peaks + sum(each.processes for each in _further(device).values())
 
 
-def _machine(where: dict[str, Any], card: Card | None, threads: int) -> str:
-    if card is not None:
-        drivers = {str(gpu["driver"]) for gpu in where["gpu"]["devices"] if gpu.get("driver")}
-        return ", ".join([card.name, *(f"driver {driver}" for driver in sorted(drivers)), f"torch {card.torch}"])
+def _further(device: Device) -> dict[str, MachineCheck]:
+    """The checks that plug-ins add, by name."""
+    known: dict[str, MachineCheck] = catalogue.usable("machine_checks")
+    return {name: each for name, each in known.items() if each.device == device}
+
+
+def _machine(where: dict[str, Any], device: Device, threads: int) -> str:
+    if device == "cuda":
+        cards = where["gpu"]["devices"]
+        drivers = {f"driver {card['driver']}" for card in cards if card.get("driver")}
+        names = dict.fromkeys(str(card["name"]) for card in cards)
+        return ", ".join([*names, *sorted(drivers), f"torch {where['packages']['torch']}"])
     cores = f"{where['usable_cores']} of {where['cores']} cores"
     return f"{where['cpu']}, {cores}, {counted(threads, 'thread')}"
 
@@ -216,36 +185,11 @@ def as_text(found: Checkup) -> str:
         ("time to decide", _time_to_decide(pooled)),
         ("noisy", f"{share(noisy)} of the blocks{why}"),
     )
-    lines = [_verdict(pooled), found.machine, "", *aligned([*_card_rows(found.card), *rows] if found.card else rows)]
+    further = chain.from_iterable(each.rows for each in found.found.values())
+    lines = [_verdict(pooled), found.machine, "", *aligned([*further, *rows])]
     if found.advice:
         lines += ["", "Advice", *(f"  - {each}" for each in found.advice)]
     return "\n".join(lines)
-
-
-def _card_rows(card: Card) -> Iterator[tuple[str, str]]:
-    """Its measured peaks beside the data sheet's, and its clocks."""
-    for peak in card.peaks:
-        promised = getattr(card.sheet, peak.dtype) if card.sheet else None
-        yield peak.dtype, f"{human(peak.flop_per_s, 'FLOP')}/s{_share_of_sheet(peak.flop_per_s, promised, 'FLOP')}"
-    promised = card.sheet.bytes_per_s if card.sheet else None
-    copied = max(peak.bytes_per_s for peak in card.peaks)
-    yield "memory", f"{copied / 1e12:.3g} TB/s copied{_share_of_sheet(copied, promised, 'B')}"
-    clocks = card.clocks
-    if clocks is None:
-        yield "clocks", "not known: NVIDIA's driver does not answer for this GPU"
-        return
-    load = f"{min(clocks.sm_MHz):,.0f}–{max(clocks.sm_MHz):,.0f} MHz under load, " if clocks.sm_MHz else ""
-    most = f"at most {clocks.most_MHz:,.0f} MHz; " if clocks.most_MHz else ""
-    yield "clocks", f"{load}{most}{clocks.verdict()}"
-    if clocks.power_W and clocks.temperature_C:
-        yield "under load", f"up to {max(clocks.power_W):.0f} W, {max(clocks.temperature_C):.0f} °C"
-
-
-def _share_of_sheet(measured: float, promised: float | None, unit: str) -> str:
-    if promised is None:
-        return "; no data sheet is listed for this GPU"
-    sheet = f"{human(promised, unit)}/s" if unit == "FLOP" else f"{promised / 1e12:.3g} TB/s"
-    return f", {share(measured / promised)} of the data sheet's {sheet}"
 
 
 def _standard_effort(pooled: Certificate) -> str:
@@ -291,7 +235,8 @@ def as_json(found: Checkup) -> dict[str, Any]:
     """The check as JSON data."""
     return {
         "machine": found.machine,
-        "card": None if found.card is None else found.card.as_dict(),
+        **dict.fromkeys(catalogue.entries("machine_checks")),
+        **{name: each.data for name, each in found.found.items()},
         "wall_s": found.wall_s,
         "comparisons": [aa_control.as_dict() for aa_control in found.aa_controls],
         "certificate": found.certificate.as_dict(),

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import (
-    FormatFlag,
-    JsonFlag,
-    VerboseFlag,
-    checked_format,
-    checked_margin,
-    runs,
-)
+from modbench.commands._flags import FormatFlag, JsonFlag, VerboseFlag, checked_format, checked_margin, flag, runs
 from modbench.commands._output import add_summary, chosen_run, say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError
 
@@ -30,12 +23,12 @@ def gate(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(
+        flag(
             "--margin",
-            metavar="SHARE",
+            "SHARE",
+            "Equivalence margin: the largest change that does not matter, 0.02 or 2%; default the suite's.",
             parser=str,
             callback=checked_margin,
-            help="Equivalence margin: the largest change that does not matter, 0.02 or 2%; default the suite's.",
         ),
     ] = None,
     allow_inconclusive: Annotated[
@@ -44,10 +37,10 @@ def gate(
     ] = False,
     fail_on: Annotated[
         list[str] | None,
-        typer.Option(
+        flag(
             "--fail-on",
-            metavar="CHECK:LIMIT",
-            help="flops:0%,larger:1%,breaks,syncs,labels,loss:0.5%,accuracy:1%. Default: all but times.",
+            "CHECK:LIMIT",
+            "flops:0%,larger:1%,breaks,syncs,labels,loss:0.5%,accuracy:1%. Default: all but times.",
         ),
     ] = None,
     style: FormatFlag = "text",

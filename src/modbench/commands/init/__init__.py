@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag, listed, matching, models, refuse, suites
+from modbench.commands._flags import JsonFlag, flag, listed, matching, models, refuse, suites
 from modbench.commands._output import say, say_json
 
 
@@ -31,20 +31,20 @@ def init(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(
+        flag(
             "--from",
-            metavar="SUITE",
-            help="For a suite: take the values of this one, shipped or a file. For a workflow: what it measures.",
-            autocompletion=suites,
+            "SUITE",
+            "For a suite: take the values of this one, shipped or a file. For a workflow: what it measures.",
+            suites,
         ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        flag(
             "--model",
-            metavar="LIST",
-            help="For a suite: compare these models with dense, names or FILE.py:build. For a workflow: the one to gate.",
-            autocompletion=models,
+            "LIST",
+            "For a suite: compare these models with dense, names or FILE.py:build. For a workflow: the one to gate.",
+            models,
         ),
     ] = None,
     as_json: JsonFlag = False,

@@ -8,18 +8,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.contracts import Metric
-from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import Case, Job, Protocol
-from modbench.harness.domain.notes import CompileNotes
-from modbench.harness.domain.passes import Pass
-from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Outcome
-from modbench.harness.machine.process import clocks
-from modbench.harness.results.measured_or_missing import attempt, single
+from modbench.extend import CompileNotes, Job, Metric, Outcome, Pass, Phase, Unmeasured, attempt, clocks, single
 
 if TYPE_CHECKING:
-    from modbench.harness.call.subject.subject import Subject
+    from modbench.extend import Case, Protocol, Subject
 
 
 def run(job: Job, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
@@ -36,7 +28,7 @@ def run(job: Job, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
 
 
 def _compile(case: Case, protocol: Protocol, metric: Metric[Subject, float]) -> float:
-    from modbench.harness.call.subject.subject import Subject
+    from modbench.extend import Subject
 
     if not case.grid_point.compile:
         raise Unmeasured("the model runs eagerly: nothing is compiled")

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from modbench.harness.machine import nvml
+from modbench.extend import nvml
 
 PERIOD_S = 0.1
 # Readings under load from which the answer is inferred.

@@ -14,19 +14,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.contracts import Metric
-from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import Case, Job, Protocol
-from modbench.harness.domain.notes import MemoryNotes
-from modbench.harness.domain.passes import Pass
-from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Missing, Outcome
-from modbench.harness.machine.process import clocks
-from modbench.harness.measure.passes.memory import Weighed, forecasts
-from modbench.harness.results.measured_or_missing import attempt, measured, missing
+from modbench.extend import (
+    Job,
+    MemoryNotes,
+    Metric,
+    Missing,
+    Outcome,
+    Pass,
+    Phase,
+    Unmeasured,
+    Weighed,
+    attempt,
+    clocks,
+    forecasts,
+    measured,
+    missing,
+)
 
 if TYPE_CHECKING:
-    from modbench.harness.call.subject.subject import Subject
+    from modbench.extend import Case, Protocol, Subject
 
 # Environment of the process: malloc gives every tensor pages of its own, and returns them when it is freed.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
@@ -42,7 +48,7 @@ def run(job: Job, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
         if isinstance(value, Missing):
             yield missing(case, metric, value)
         else:
-            yield measured(case, metric, {"value": [value]}, forecasts(case).of(metric))
+            yield measured(case, metric, {"value": [value]}, forecasts(case).of("memory/peak_allocated"))
 
 
 def _weigh(case: Case, protocol: Protocol, metric: Metric[Subject, float]) -> float:
@@ -55,7 +61,7 @@ def high_water(subject: Subject) -> float:
     Raises:
         Unmeasured: off Linux, on a GPU, or where the mark cannot be reset.
     """
-    from modbench.harness.call.step_peak_memory import bytes_of, resident
+    from modbench.extend import bytes_of, resident
 
     if subject.case.grid_point.device != "cpu":
         raise Unmeasured("RSS does not include a GPU's memory: see memory/peak_reserved")

@@ -16,12 +16,12 @@ from modbench.commands.doctor import aa_comparisons, checkup
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.domain.notes import PeakFinding
 from modbench.harness.domain.records import Death, Environment, Record
-from modbench.harness.machine import gpu_clocks
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.machine.gpu_clocks import Clocks
-from modbench.harness.machine.gpu_data_sheets import sheet_of
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.verdicts import Rule, estimated
+from modbench.plugins.machine.card import check as card_check
+from modbench.plugins.machine.card import clocks as gpu_clocks
+from modbench.plugins.machine.card.clocks import Clocks
 
 
 def watched(seen: Callable[[dict[str, Clocks]], bool]) -> dict[str, Clocks]:
@@ -102,12 +102,12 @@ def test_a_query_that_is_refused_is_null(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_data_sheets_are_found_by_the_drivers_name(name: str, bf16: float | None) -> None:
-    sheet = sheet_of(name)
+    sheet = card_check.sheet_of(name)
     assert (sheet and sheet.bf16) == bf16
 
 
 def record(dtype: str, flop_per_s: float | None, name: str = "NVIDIA H100 80GB HBM3") -> Record:
-    job = next(job for job in checkup.card_jobs() if job.comparison.grid_point.dtype == dtype)
+    job = next(job for job in card_check.jobs_of_card() if job.comparison.grid_point.dtype == dtype)
     environment = Environment(torch="2.11.0", threads=1, pid=1, device=name, device_uuid="1")
     if flop_per_s is None:
         died = Death(kind="oom", reason="the device is full", again=False)
@@ -120,16 +120,19 @@ def record(dtype: str, flop_per_s: float | None, name: str = "NVIDIA H100 80GB H
 
 def test_the_peak_stands_beside_the_data_sheets() -> None:
     clocks = {"GPU-1": Clocks("card", 0, 1980, [1755.0, 1980.0] * 5, [61.0], [690.0]), "GPU-2": Clocks("other", 1)}
-    card = checkup.judged_card([record("bf16", 798e12), record("fp32", 50e12)], clocks)
+    card = card_check.judged([record("bf16", 798e12), record("fp32", 50e12)], clocks)
+    found = checkup.MachineFinding([*card_check.rows(card)], card.as_dict())
     nothing = Certificate("m", 6, 0, 0.0, 0.4, 0.01, None, 0.02, 0.0, 1, "")
-    text = checkup.as_text(checkup.Checkup([_aa_control()], nothing, [], "NVIDIA H100, driver 580", 60.0, card))
+    text = checkup.as_text(
+        checkup.Checkup([_aa_control()], nothing, [], "NVIDIA H100, driver 580", 60.0, {"card": found})
+    )
     assert re.search(r"bf16 +798 TFLOP/s, 81% .* 989 TFLOP/s", text)
     assert re.search(r"fp32 +50\.0 TFLOP/s, 75% .* 67\.0 TFLOP/s", text)
     assert re.search(r"memory +3 TB/s .*90% .* 3\.35 TB/s", text)
     assert re.search(r"clocks +1,755–1,980 MHz .*; not locked", text)
     assert "up to 690 W, 61 °C" in text
     assert "CPU time" not in text  # of no use on a card
-    data = checkup.as_json(checkup.Checkup([_aa_control()], nothing, [], "", 60.0, card))["card"]
+    data = checkup.as_json(checkup.Checkup([_aa_control()], nothing, [], "", 60.0, {"card": found}))["card"]
     assert data["clocks"]["most_MHz"] == 1980
     assert [peak["dtype"] for peak in data["peaks"]] == ["bf16", "fp32"]
 
@@ -140,8 +143,8 @@ def _aa_control() -> aa_comparisons.AAControl:
 
 def test_an_unknown_card_has_no_promise_and_no_driver_no_clocks() -> None:
     found = [record(dtype, 1e14, "NVIDIA Z1") for dtype in ("bf16", "fp32")]
-    card = checkup.judged_card(found, {})
-    lines = dict(checkup._card_rows(card))
+    card = card_check.judged(found, {})
+    lines = dict(card_check.rows(card))
     assert lines["bf16"].startswith("100 TFLOP/s; no data sheet")
     assert "%" not in lines["bf16"]
     assert lines["clocks"].startswith("not known: ")
@@ -149,7 +152,7 @@ def test_an_unknown_card_has_no_promise_and_no_driver_no_clocks() -> None:
 
 def test_a_peak_that_failed_says_why() -> None:
     with pytest.raises(ModbenchError, match="peak-fp32: the device"):
-        checkup.judged_card([record("bf16", 1e14), record("fp32", None)], {})
+        card_check.judged([record("bf16", 1e14), record("fp32", None)], {})
 
 
 def test_a_check_on_a_gpu_has_processes_for_the_card() -> None:

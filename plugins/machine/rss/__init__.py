@@ -1,0 +1,1 @@
+"""Memory as the operating system sees it."""
