@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from printing import head, row
 
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
@@ -180,7 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=900, help="of each line of the table")
     rows, seconds = parser.parse_args().rows, seconds_of_cells()
-    print("| curve | processes | spread | held | cells | time | width |\n| --- | --- | --- | --- | --- | --- | --- |")
+    head("curve", "processes", "spread", "held", "cells", "time", "width")
     for name, curve in CURVES.items():
         for processes in PROCESSES:
             for sd in SPREADS:
@@ -190,10 +191,14 @@ def main() -> None:
                 width += f" ({np.mean(few.closed):.0%} / {np.mean(every.closed):.0%})" if few.widths else ""
                 fell = f", {few.fell + every.fell} fell" if few.fell + every.fell else ""
                 held = f"{few.coverage:.3f} / {every.coverage:.3f}{fell}"
-                print(
-                    f"| {name} | {processes} | {sd:.1%} | {held} | {np.mean(few.cells):.1f} of {every.cells[0]} | {time:.2f} | "
-                    f"{width} |",
-                    flush=True,
+                row(
+                    name,
+                    processes,
+                    f"{sd:.1%}",
+                    held,
+                    f"{np.mean(few.cells):.1f} of {every.cells[0]}",
+                    f"{time:.2f}",
+                    width,
                 )
 
 
