@@ -67,8 +67,8 @@ def seconds_of_cells() -> dict[int, float]:
     """Seconds of the suite's cells by length, in all of its rows together, as its plan predicts them."""
     made = plan.make_plan(load_suite("breakeven"), device="cpu")
     found: dict[int, float] = {}
-    for row in rows_of(made).values():
-        for cell in row.cells:
+    for each in rows_of(made).values():
+        for cell in each.cells:
             found[cell.at] = found.get(cell.at, 0.0) + sum(plan.predicted_seconds(made, job, 1) for job in cell.jobs)
     return found
 
