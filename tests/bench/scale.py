@@ -2,7 +2,7 @@
 
     python tests/bench/scale.py [--cases 200,1000,10000] [--shape lengths,capacities] [--keep FOLDER]
 
-Each run is planted by `tests/harness/planted.py`: a fake clock, so that nothing is measured and all samples are kept. Shape
+Each run is planted by `src/modbench/planted_runs.py`: a fake clock, so that nothing is measured and all samples are kept. Shape
 `lengths` has four capacities at many lengths; `capacities` has 9 or, of a thousand cases and more, 49. A stage is timed in
 a fresh process by its CPU time; `wall` is beside it. Other work on the machine moves both: run this alone.
 """
@@ -45,18 +45,19 @@ def suite(cases: int, shape: str) -> dict[str, Any]:
 
 def plant(cases: int, shape: str, folder: Path) -> None:
     """Write a planted run without its report."""
-    import planted
-
+    from modbench import planted_runs
     from modbench.harness.core import atomic_files
     from modbench.harness.results import run_folder
 
     changes = suite(cases, shape)
-    made = planted.planted_suite("draft", **changes)
-    planted.PLANTED |= {case.variant: 1.0 - 0.5 * (case.config.capacity or 0.0) for case in made.cases}
+    made = planted_runs.planted_plan("draft", **changes)
+    planted_runs.PLANTED |= {case.variant: 1.0 - 0.5 * (case.config.capacity or 0.0) for case in made.cases}
     where = run_folder.create(str(folder), "planted")
-    where.write_run(made, planted.ENVIRONMENT | {"certificate": planted.FIT}, ["modbench"], atomic_files.now())
+    where.write_run(
+        made, planted_runs.ENVIRONMENT | {"certificate": planted_runs.FIT}, ["modbench"], atomic_files.now()
+    )
     for job in made.jobs:
-        where.write_record(planted.fake_record(job, planted.Trouble()))
+        where.write_record(planted_runs.planted_record(job, planted_runs.PlantedTrouble()))
 
 
 @contextmanager
@@ -100,13 +101,12 @@ def render(folder: Path) -> dict[str, Any]:
 
 def plan(cases: int, shape: str) -> dict[str, Any]:
     """Forecast a suite as `modbench plan` does."""
-    import planted
-
+    from modbench import planted_runs
     from modbench.commands.plan.forecast import as_text, forecast
 
     took: dict[str, list[float]] = {}
     with _timed(took, "plan"):
-        text = as_text(forecast(planted.planted_suite("draft", **suite(cases, shape))))
+        text = as_text(forecast(planted_runs.planted_plan("draft", **suite(cases, shape))))
     return {"took": took, "lines": text.count("\n") + 1}
 
 
