@@ -51,6 +51,9 @@ MINE = "import torch\ndef build(config):\n    return torch.nn.Embedding(config.v
 
 @pytest.mark.plugin("sweeps")
 @pytest.mark.plugin("routing")
+@pytest.mark.plugin("machine")
+@pytest.mark.plugin("search")
+@pytest.mark.plugin("tasks")
 def test_the_schemas_that_ship_are_those_of_the_classes() -> None:
     """Renew them with `python docs/site/schemas.py`."""
     for name, content in schemas.files().items():

@@ -165,6 +165,7 @@ def test_a_damaged_unit_and_one_whose_worker_died_are_measured_again(
 
 @pytest.mark.plugin("routing")
 @pytest.mark.plugin("sweeps")
+@pytest.mark.plugin("tasks")
 def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path: Path) -> None:
     grid_point(tmp_path)
     said = ["plan", "little.toml", "--set", "train.flops=1e10", "--json"]

@@ -109,6 +109,8 @@ def test_bad_grammar_says_what_would_work(given: list[str], said: str) -> None:
 
 
 @pytest.mark.plugin("machine")
+@pytest.mark.plugin("sweeps")
+@pytest.mark.plugin("tasks")
 def test_every_metric_with_a_direction_belongs_to_a_check() -> None:
     metrics = catalogue.metrics()
     checks = {key: check_of(metric) for key, metric in metrics.items()}
