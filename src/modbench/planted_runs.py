@@ -10,6 +10,7 @@ rounds, and each job's record is stored as its process would have left it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import random
@@ -162,6 +163,7 @@ class PlantedTrouble:
         noted: what guards found after its timing, fields of `TimeNotes`, by variant.
         lurches: standard deviation, on the log scale, of the speed of the whole machine from block to block.
         beside: how many times as long every variant takes where a user's code is loaded.
+        values: of further metrics, such as your own, in the metric's unit, by variant.
         seed: of the noise: runs of one plan with different seeds are independent.
         losses: instead of what is planted, the loss by variant (or, in a sweep over budgets, by case), routed causally too;
             each seed adds an offset that all variants share, but for new seeds, and each run noise of its own.
@@ -183,6 +185,7 @@ class PlantedTrouble:
     noted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     lurches: float = 0.0
     beside: float = 1.0
+    values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     seed: int = 0
     losses: Mapping[str, float] = field(default_factory=dict)
     run_noise: float = 0.0
@@ -246,7 +249,7 @@ def _trained(job: Job, case: Case, trouble: PlantedTrouble) -> Iterator[Outcome]
 
 def planted_record(job: Job, trouble: PlantedTrouble) -> Record:
     """What a worker would have left, had its clock been ours."""
-    told: dict[str, Any] = {"outcomes": (*_timed(job, trouble), *_measured(job, trouble))}
+    told: dict[str, Any] = {"outcomes": (*_timed(job, trouble), *_measured(job, trouble), *_given(job, trouble))}
     if job.made_in == "without_user_code":
         samples = {outcome.case: outcome.samples for outcome in told["outcomes"]}
         found = WithoutUserCodeFinding(samples={f"latency/{job.workload}": samples}, blocks={})
@@ -323,6 +326,14 @@ def _measured(job: Job, trouble: PlantedTrouble) -> Iterator[Outcome]:
             yield _value(case, "latency/compile", "s", 3.0 + number, CompileNotes(cache="none"))
         elif job.made_in in {"train", "confirm"}:
             yield from _trained(job, case, trouble)
+
+
+def _given(job: Job, trouble: PlantedTrouble) -> Iterator[Outcome]:
+    """The values of further metrics that a job measures."""
+    for made, case in itertools.product(job.facts.makes, job.comparison.variants):
+        values = trouble.values.get(made.key, {})
+        if case.variant in values:
+            yield _value(case, made.key, made.unit, values[case.variant])
 
 
 def _value(case: Case, metric: str, unit: str, value: float, notes: Notes | None = None) -> Outcome:
