@@ -12,20 +12,12 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.immutable import Frozen
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import CountNotes, SomeNotes
+from modbench.harness.domain.notes import CountNotes, Notes, SomeNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.stats import power
 from modbench.harness.stats.against_baseline import Process
 
 Columns = Mapping[str, Sequence[float]]
-
-
-@dataclass(frozen=True)
-class TimingProcess:
-    """Samples of one variant in one process, and what witnesses saw of its blocks."""
-
-    samples: Columns
-    blocks: Columns
 
 
 class ProcessCount(Frozen):
@@ -84,7 +76,7 @@ class Evidence:
         decision: the number of processes that a pilot asked for; None: it is fixed.
         drift: how the variant drifted relative to its baseline, over all processes; None: it did not.
         same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by variant, what differs.
-        without_user_code: the baseline in a process without the user's code; None where there was none.
+        findings: of the jobs of its comparison that belong to no metric.
         baseline_s: seconds of a typical call of the baseline; None where it was not timed.
         timed: whether the metric is measured as a time, not derived from one.
         audited: sentences of the model's audit by the label that they bring; empty where it was not audited.
@@ -99,7 +91,7 @@ class Evidence:
     decision: ProcessCount | None = None
     drift: str | None = None
     same_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    without_user_code: TimingProcess | None = None
+    findings: Sequence[Notes] = ()
     baseline_s: float | None = None
     timed: bool = False
     audited: Mapping[Label, str] = field(default_factory=dict)

@@ -137,11 +137,6 @@ def allowance(job: Job) -> float:
     )
 
 
-def of_calls(number: int, expected_s: float) -> float:
-    """Seconds that a process may take that times so many callables of a user's, whose calls are expected to take some."""
-    return TIMES * expected_s + START_S + OWN_S * number
-
-
 def in_words(limits: Mapping[str, float], name: str) -> str:
     """A job's limit for the record of a job that exceeded it."""
     if not isinstance(limits, Limits):

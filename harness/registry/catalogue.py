@@ -22,7 +22,7 @@ from modbench.harness.core.loggers import Logger
 from modbench.harness.domain.passes import Pass
 from modbench.harness.registry import discovery, plugin_manifests
 from modbench.harness.registry.discovery import Entry, one_of
-from modbench.harness.registry.plugin_manifests import KINDS
+from modbench.harness.registry.plugin_manifests import KINDS, cached
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import JobFacts
@@ -38,13 +38,9 @@ class BrokenError(UsageError):
         self.entry = entry
 
 
+@cached
 def entries(kind: str) -> dict[str, Entry]:
     """All entries of a kind by name that can be used as far as is known, without importing them."""
-    return _entries(kind, plugin_manifests.included())
-
-
-@functools.lru_cache(maxsize=256)
-def _entries(kind: str, _included: str) -> dict[str, Entry]:
     return {entry.name: entry for entry in discovery.every(kind) if not entry.problem}
 
 
@@ -97,22 +93,22 @@ def _module_of(entry: Entry) -> ModuleType:
 
 def usable(kind: str) -> dict[str, Any]:
     """What a kind's entries export, by name, without the user's that cannot be used."""
-    return _usable(kind, plugin_manifests.included())[0]
+    return _usable(kind)[0]
 
 
 def broken(kind: str) -> tuple[Entry, ...]:
     """The user's entries of a kind that cannot be used, with the reason; all are imported to find out."""
     if kind == "metrics":
-        return tuple(_metrics(plugin_manifests.included()).broken)
+        return tuple(_metrics().broken)
     if kind == "passes":
-        return tuple(_passes(plugin_manifests.included())[1])
+        return tuple(_passes()[1])
     if kind == "suites":
         return tuple(entry for entry in discovery.every(kind) if entry.problem and not entry.shipped)
-    return _usable(kind, plugin_manifests.included())[1]
+    return _usable(kind)[1]
 
 
-@functools.lru_cache(maxsize=64)
-def _usable(kind: str, _included: str) -> tuple[dict[str, Any], tuple[Entry, ...]]:
+@cached
+def _usable(kind: str) -> tuple[dict[str, Any], tuple[Entry, ...]]:
     found, wrong = {}, [entry for entry in discovery.every(kind) if entry.problem]
     for name in entries(kind):
         try:
@@ -134,12 +130,12 @@ class _Metrics:
 
 def metrics() -> dict[str, AnyMetric]:
     """All metrics by key. Their files import nothing heavy."""
-    return _metrics(plugin_manifests.included()).known
+    return _metrics().known
 
 
 def file_of_metric(key: str) -> Entry:
     """The file of a metric."""
-    return _metrics(plugin_manifests.included()).files[key]
+    return _metrics().files[key]
 
 
 def find_metric(key: str) -> AnyMetric:
@@ -149,7 +145,7 @@ def find_metric(key: str) -> AnyMetric:
         UsageError: if there is none, or a file of the user's that has it cannot be used; broken files are named, since one of
             them may have it.
     """
-    found = _metrics(plugin_manifests.included())
+    found = _metrics()
     if key in found.refused:
         raise found.refused[key]
     if key in found.known:
@@ -160,9 +156,9 @@ def find_metric(key: str) -> AnyMetric:
     raise UsageError(f"{unknown('metric', key, found.known)} Perhaps it is in{more}: {BrokenError(found.broken[0])}")
 
 
-@functools.lru_cache(maxsize=64)
-def _metrics(_included: str) -> _Metrics:
-    made, wrong = _usable("metrics", _included)
+@cached
+def _metrics() -> _Metrics:
+    made, wrong = _usable("metrics")
     found = _Metrics(broken=list(wrong))
     for name, exported in made.items():
         entry = find("metrics", name)
@@ -197,12 +193,12 @@ def _no_pass(key: str, name: str) -> str:
 
 def passes() -> dict[str, Pass]:
     """All passes by name, in the order in which a plan lists their jobs."""
-    return _passes(plugin_manifests.included())[0]
+    return _passes()[0]
 
 
-@functools.lru_cache(maxsize=64)
-def _passes(_included: str) -> tuple[dict[str, Pass], list[Entry]]:
-    made, wrong = _usable("passes", _included)
+@cached
+def _passes() -> tuple[dict[str, Pass], list[Entry]]:
+    made, wrong = _usable("passes")
     found, problems = dict[str, Pass](), list(wrong)
     for name, each in made.items():
         if each.name == name:
@@ -219,16 +215,13 @@ def pass_of(metric: AnyMetric) -> Pass:
     return passes()[metric.measured_by or metrics()[metric.source].measured_by]
 
 
+@cached
 def with_sources(keys: tuple[str, ...]) -> frozenset[str]:
     """Metrics that must be measured for these: themselves, and the sources of derived ones."""
-    return _with_sources(keys, plugin_manifests.included())
-
-
-@functools.lru_cache(maxsize=4096)
-def _with_sources(keys: tuple[str, ...], _included: str) -> frozenset[str]:
     return frozenset(keys) | {metrics()[key].source for key in keys if metrics()[key].source}
 
 
+@cached  # many jobs of a large plan share them
 def facts_of_job(name: str, workload: str, keys: tuple[str, ...]) -> JobFacts:
     """What a plan stores with a job.
 
@@ -240,11 +233,6 @@ def facts_of_job(name: str, workload: str, keys: tuple[str, ...]) -> JobFacts:
     Raises:
         KeyError: if there is no such pass, or a metric is unknown.
     """
-    return _facts_of_job(name, workload, keys, plugin_manifests.included())
-
-
-@functools.lru_cache(maxsize=4096)  # many jobs of a large plan share them
-def _facts_of_job(name: str, workload: str, keys: tuple[str, ...], _included: str) -> JobFacts:
     from modbench.harness.domain.case import JobFacts, Made  # what lists names must not load pydantic
 
     made_in, asked = passes()[name], with_sources(keys)
@@ -285,13 +273,6 @@ def _options_in(source: str) -> Mapping[str, object]:
                 if keyword.arg == "options":
                     return MappingProxyType(dict(ast.literal_eval(keyword.value)))
     return MappingProxyType({})
-
-
-def forget() -> None:
-    """Look again for what is there: packages were installed, or files written, since this process began."""
-    discovery.forget()
-    for cached in (_entries, _usable, _metrics, _passes, _with_sources, _facts_of_job, _options_in):
-        cached.cache_clear()
 
 
 TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "loggers": Logger}

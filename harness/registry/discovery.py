@@ -7,7 +7,6 @@ with the reason why it is not, as is a file that cannot be used.
 from __future__ import annotations
 
 import ast
-import functools
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -68,13 +67,9 @@ def one_of(kind: str) -> str:
     return ONE_OF.get(kind, kind.removesuffix("s").replace("_", " "))
 
 
+@plugin_manifests.cached
 def every(kind: str) -> tuple[Entry, ...]:
     """All entries of a kind, those that cannot be used among them, in the order in which they were found."""
-    return _every(kind, plugin_manifests.included())
-
-
-@functools.lru_cache(maxsize=256)
-def _every(kind: str, _included: str) -> tuple[Entry, ...]:
     found = list[Entry]()
     for entry in (*_in_folder(kind), *_in_plugins(kind)):
         same = next((each for each in found if each.name == entry.name and not each.problem), None)
@@ -82,12 +77,6 @@ def _every(kind: str, _included: str) -> tuple[Entry, ...]:
         found.append(replace(entry, problem=taken or entry.problem))
     ours = sorted((entry for entry in found if entry.shipped), key=lambda entry: entry.name)
     return (*ours, *(entry for entry in found if not entry.shipped))
-
-
-def forget() -> None:
-    """Look again: what is installed changed."""
-    plugin_manifests.forget()
-    _every.cache_clear()
 
 
 def _in_folder(kind: str) -> Iterator[Entry]:

@@ -15,11 +15,11 @@ import importlib.util
 import os
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from modbench.harness.core.errors import UsageError, in_short, near_path, shown, unknown
 
@@ -54,6 +54,10 @@ KINDS = {
 # What only plug-ins list besides: files that register a command, and files with names of `import modbench`.
 FURTHER = ("commands", "python")
 Source = Literal["shipped", "folder", "package"]
+P = ParamSpec("P")
+T = TypeVar("T")
+# Functions that clear what was found: for tests, in whose process files and packages change.
+CACHES: list[Callable[[], None]] = []
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,19 @@ class Plugin:
         return ".".join([self.package, *file.relative_to(self.folder).with_suffix("").parts])
 
 
-def every() -> tuple[Plugin, ...]:
-    """All plug-ins, those that cannot be used among them, in the order in which they were found."""
-    return _every(included())
+def cached(function: Callable[P, T]) -> Callable[P, T]:
+    """Cache what a function finds, for each choice of the user's folders: with further ones it may find more."""
+    known: dict[tuple[object, ...], T] = {}
+
+    @functools.wraps(function)
+    def found(*args: P.args, **kwargs: P.kwargs) -> T:
+        key = included(), args, *kwargs.items()
+        if key not in known:
+            known[key] = function(*args, **kwargs)
+        return known[key]
+
+    CACHES.append(known.clear)
+    return found
 
 
 def usable() -> list[Plugin]:
@@ -99,8 +113,9 @@ def usable() -> list[Plugin]:
     return [plugin for plugin in every() if not plugin.problem]
 
 
-@functools.lru_cache(maxsize=64)
-def _every(_included: str) -> tuple[Plugin, ...]:
+@cached
+def every() -> tuple[Plugin, ...]:
+    """All plug-ins, those that cannot be used among them, in the order in which they were found."""
     found: dict[str, Plugin] = {}
     wrong = list[Plugin]()
     for plugin in (*_shipped(), *map(_of_folder, included_folders()), *_installed()):
@@ -264,13 +279,6 @@ def _check(folder: Path, by: str) -> None:
         raise UsageError(f"{named} holds no {MANIFEST}, which lists what a plug-in adds.")
     if not folder.name.isidentifier():
         raise UsageError(f"{named}: the folder's name is the plug-in's: letters, digits and _ only.")
-
-
-def forget() -> None:
-    """Look again: what is installed, or a manifest, changed."""
-    for cached in (_every, _installed):
-        cached.cache_clear()
-    _unload("modbench_plugin_")
 
 
 def _unload(beginning: str) -> None:

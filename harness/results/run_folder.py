@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import tempfile
@@ -128,25 +127,6 @@ def create(out: str | None, suite_name: str) -> RunFolder:
             f"--out {str(path)!r} cannot be written: {error.strerror}. Name a folder that you may write to."
         ) from error
     return folder
-
-
-def create_empty(out: str | None, name: str) -> Path:
-    """Make a fresh folder for files of another kind than a run's: `out`, or `runs/<name>-<date>-<n>`.
-
-    Raises:
-        UsageError: if it cannot be written, or is not empty.
-    """
-    made = create(out, name)
-    for of_runs in (made.jobs, made.logs):
-        of_runs.rmdir()
-    return made.path
-
-
-def remove_empty(folder: Path) -> None:
-    """Remove a folder that `create_empty` made, and `runs` if it holds nothing else."""
-    for each in (folder, folder.parent) if folder.parent.name == "runs" else (folder,):
-        with contextlib.suppress(OSError):
-            each.rmdir()
 
 
 # What a run leaves that was ended before it wrote its plan.

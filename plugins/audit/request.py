@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,17 +86,36 @@ def run(request: Request, out: str | None, command: Sequence[str]) -> Audited:
         raise UsageError("a model is named twice. Name each once, or give different options in parentheses.")
     cases = [targets.case_of_flags(name, request.flags) for name in request.models]
     was_there = out is not None and Path(out).exists()
-    folder = run_folder.create_empty(out, f"audit-{slug(cases[0].short_model)}")
+    folder = _new_folder(out, f"audit-{slug(cases[0].short_model)}")
     try:
         cards = audits(cases, held, request.properties, request.timeout_s)
     except BaseException:  # an interrupt too
         if not was_there:
-            run_folder.remove_empty(folder)
+            _remove(folder)
         raise
     made = files.files(cards, command, request.formats)
     for name, text in made.items():
         write_atomically(folder / name, text)
     return Audited(cards, tuple(command), folder, tuple(folder / name for name in made))
+
+
+def _new_folder(out: str | None, name: str) -> Path:
+    """Make a fresh folder: `out`, or `runs/<name>-<date>-<n>`.
+
+    Raises:
+        UsageError: if it cannot be written, or is not empty.
+    """
+    made = run_folder.create(out, name)
+    for of_runs in (made.jobs, made.logs):
+        of_runs.rmdir()
+    return made.path
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that was made for nothing, and `runs` if it holds nothing else."""
+    for each in (folder, folder.parent) if folder.parent.name == "runs" else (folder,):
+        with contextlib.suppress(OSError):
+            each.rmdir()
 
 
 def exit_code(made: Sequence[AuditReport], asked: Sequence[str]) -> int:

@@ -129,7 +129,8 @@ class Job:
     def limit_s(self, calls_s: float) -> float:
         """The time limit of a process in s, from the seconds that one check of each model took here."""
         played = 2 * (self.rounds or MOST_ROUNDS) * calls_s  # everything is called twice in a round
-        return limits.of_calls(len(self.models), max(self.seconds or 0.0, played))
+        expected_s = max(self.seconds or 0.0, played)
+        return limits.TIMES * expected_s + limits.START_S + limits.OWN_S * len(self.models)
 
     def for_process(self, number: int) -> Job:
         """The same for another process, in other orders: it unpickles the models in that in which they lie here."""

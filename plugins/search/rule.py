@@ -25,8 +25,9 @@ from modbench.extend import (
     Job,
     Record,
     counted,
-    effect_in_process,
     effects,
+    paired,
+    samples_in_process,
 )
 from modbench.extend import AdaptiveDecision as Decision
 from modbench.plugins.search.table import SearchPlan
@@ -64,10 +65,16 @@ class Cell:
         """The readings of its variant against each other variant, from the records of its processes."""
         variant = next(case for case in reversed(self.comparison.variants) if not case.aa_control)
         processes = [records[job.name] for job in self.jobs]
-        return [
-            _reading([effect_in_process(process, variant, other) for process in processes])
-            for other in self.others(against)
-        ]
+        return [_reading([_effect(process, variant, other) for process in processes]) for other in self.others(against)]
+
+
+def _effect(record: Record, variant: Case, other: Case) -> float | str:
+    """Return the log-effect of the first metric measured, above 0 where the variant is slower; else why there is none."""
+    made = samples_in_process(record, variant, other)
+    if isinstance(made, str):
+        return made
+    pair = paired.numbers([made], column=record.job.facts.column, one_thread=False, averaged=False)
+    return next((-effect for effect in pair.effects()), f"{variant.variant} and {other.variant} share no block")
 
 
 @dataclass(frozen=True)

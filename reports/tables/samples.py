@@ -16,8 +16,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.group_by import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, GridPoint, Job
-from modbench.harness.domain.evidence import TimingProcess
-from modbench.harness.domain.notes import PeakFinding, RooflineFinding, SomeNotes, WithoutUserCodeFinding
+from modbench.harness.domain.notes import Notes, PeakFinding, RooflineFinding, SomeNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.machine.roofline.table import Table
 from modbench.harness.planning.plan import Plan
@@ -91,7 +90,7 @@ class Samples:
         metrics: every known metric by its key.
         cells: the samples of each metric of a case, by its id and the metric's key.
         peaks: the machine's measured peak in FLOP/s by number format; `rooflines` those by shape.
-        without_user_code: the anchor in a process without the user's code, by comparison and metric.
+        findings: what jobs found that belongs to no metric, by comparison.
         changed: files of the user's of which the run's jobs ran several versions.
     """
 
@@ -100,7 +99,7 @@ class Samples:
         self.cells = defaultdict[tuple[str, str], Cell](Cell)
         self.peaks: dict[str, float] = {}
         self.rooflines: dict[str, Table] = {}
-        self.without_user_code: dict[tuple[str, str], TimingProcess] = {}
+        self.findings = defaultdict[str, list[Notes]](list)
         self._labelling = {name: each for name, each in catalogue.passes().items() if each.labels}
         self._found = defaultdict[str, dict[str, Mapping[Label, str]]](dict)
         self._processes = defaultdict[tuple[str, str], dict[int, Process]](dict)
@@ -119,16 +118,13 @@ class Samples:
         self.changed = frozenset(provenance.mixed_versions(versions))
 
     def _take(self, planned: PlannedJob, record: Record) -> None:
-        findings, comparison = record.findings, record.job.comparison
-        anchor = comparison.variants[0]
+        findings, anchor = record.findings, record.job.comparison.variants[0]
         if isinstance(findings, PeakFinding):
             self.peaks[findings.dtype] = findings.flop_per_s
         if isinstance(findings, RooflineFinding):
             self.rooflines[findings.table.dtype] = findings.table
-        if isinstance(findings, WithoutUserCodeFinding):
-            for key, variants in findings.samples.items():
-                if anchor.id in variants:
-                    self.without_user_code[comparison.label, key] = TimingProcess(variants[anchor.id], findings.blocks)
+        if findings is not None:
+            self.findings[record.job.comparison.label].append(findings)
         made_in = self._labelling.get(record.job.made_in)
         if made_in is not None:
             said = {} if findings is None else made_in.labelled(findings)

@@ -151,7 +151,7 @@ class Value:
             tables.process_counts.get(self.cell.series),
             self.drift,
             tables.alike.get(case.variant, {}),
-            tables.without_user_code.get((self.comparison.label, self.source.key)),
+            tables.findings[self.comparison.label],
             baseline_s=tables.baseline_s(self.anchor, metric, numbers),
             timed=bool(metric.measured_by) and self.made_in.times,
             audited=tables.audited(case),

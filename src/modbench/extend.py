@@ -153,10 +153,11 @@ if TYPE_CHECKING:
         PeakFinding,
         TimeNotes,
         TrainNotes,
+        WithoutUserCodeFinding,
     )
     from modbench.harness.domain.passes import Pass
     from modbench.harness.domain.phases import Phase
-    from modbench.harness.domain.records import Death, Missing, Outcome, Record
+    from modbench.harness.domain.records import Blocks, Death, Missing, Outcome, Record
     from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, Suite, TablePlan
     from modbench.harness.execution import limits, ranks, run_phase, stopping, worker
     from modbench.harness.execution.command import answering, answers, call_in_process, call_on_cases, given_cases
@@ -187,12 +188,14 @@ if TYPE_CHECKING:
     from modbench.harness.machine.roofline.table import amount
     from modbench.harness.machine.roofline.work import Listed as CallWork
     from modbench.harness.machine.roofline.work import Work
+    from modbench.harness.measure.adaptive_rules.process_count import samples_in_process
     from modbench.harness.measure.metrics.latency import generation
     from modbench.harness.measure.metrics.loss import causal
     from modbench.harness.measure.metrics.memory import ONE_STEP, SOME_BYTES
+    from modbench.harness.measure.passes import time as time_pass
     from modbench.harness.measure.passes.memory import Weighed, forecasts
     from modbench.harness.measure.passes.train import notes_of, runs
-    from modbench.harness.planning import plan
+    from modbench.harness.planning import plan, suite_tables
     from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
     from modbench.harness.planning.comparisons import is_timed, name_of_variant
@@ -225,7 +228,6 @@ if TYPE_CHECKING:
     from modbench.harness.results.json_files import load as load_json
     from modbench.harness.results.json_files import parse as parse_stored
     from modbench.harness.results.measured_or_missing import attempt, measured, missing, missing_after, single
-    from modbench.harness.results.process_effects import effect_in_process
     from modbench.harness.results.record_files import read_record
     from modbench.harness.results.run_file import StoredRun
     from modbench.harness.results.run_folder import FINISHED, RunFolder, planned_job, read

@@ -345,9 +345,9 @@ FAULTS = (
     Fault(
         27,
         "*Process was changed* reads CPU time alone, where the verdict may stand on what a model waits as well.",
-        "tests/harness/test_without_user_code.py::test_an_anchor_that_waits_beside_the_users_code_is_found",
+        "plugins/audit/tests/test_without_user_code.py::test_an_anchor_that_waits_beside_the_users_code_is_found",
         (
-            "harness/measure/warnings/times.py",
+            "plugins/audit/without_user_code/warning.py",
             "    return [cpu + wall * share for cpu, wall, share in calls]\n",
             "    return [cpu for cpu, _wall, _share in calls]\n",
         ),

@@ -13,10 +13,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from fresh_catalogue import forget
 from in_process import succeeded
 
 from modbench.cli import app
-from modbench.harness.registry import catalogue, plugin_manifests
+from modbench.harness.registry import plugin_manifests
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -39,7 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     suite = (tmp_path / "bench" / "suite.toml").read_text()
     (tmp_path / "mine.toml").write_text(f'plugins = ["bench"]\n{suite}')
     yield tmp_path
-    catalogue.forget()
+    forget()
 
 
 def test_a_suite_names_its_plugins_from_its_own_folder(here: Path, modbench: Any) -> None:
@@ -69,7 +70,7 @@ def test_resume_uses_the_plugins_of_a_run_and_report_does_not(
     """Then with broken sections, and with a file gone."""
 
     def anew() -> None:  # as another process
-        catalogue.forget()
+        forget()
         monkeypatch.setenv(plugin_manifests.VARIABLE, "")
 
     succeeded(modbench("run", "mine.toml", "--device", "cpu", "-o", "run", "-q", cwd=here))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fresh_catalogue import forget
 from own_plugin import write
 from resealed import reseal_with
 
@@ -18,7 +19,7 @@ from modbench import planted_runs
 from modbench.harness.core.atomic_files import unfinished
 from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.flops.closed_form import case_cost
-from modbench.harness.registry import catalogue, plugin_manifests
+from modbench.harness.registry import plugin_manifests
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.layout import problem_of_name
 from modbench.harness.results.run_folder import RunFolder, planned_job, read
@@ -156,7 +157,7 @@ def test_every_command_but_resume_imports_nothing_that_a_folder_names(
         assert done.stdout, (words, done.stderr)
         assert not mark.exists(), words
     next((run / "jobs").glob("count*")).unlink()
-    catalogue.forget()
+    forget()
     modbench("resume", "run", "--allow-changed")
     assert mark.exists()
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fresh_catalogue import forget
 from own_plugin import use, write
 
 from modbench.harness.core.errors import UsageError
@@ -32,7 +33,7 @@ ROUTER = '"""Mine."""\nimport torch_that_nobody_has\nROUTER = 1\n'
 def fresh() -> Iterator[None]:
     """What a test installs is gone for the next one."""
     yield
-    catalogue.forget()
+    forget()
 
 
 def install(folder: Path, name: str, version: str, files: dict[str, str], init: str = "raise SystemExit(4)") -> None:
@@ -54,7 +55,7 @@ def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatc
     two = write(tmp_path / "two", metric("b") | {"routers/norm.py": '"""Norm."""\nROUTER = 1\n'})
     install(tmp_path, "pack", "1.0", metric("c"), init="")
     monkeypatch.syspath_prepend(str(tmp_path))
-    catalogue.forget()
+    forget()
     use(monkeypatch, one, two)
     assert catalogue.find("metrics", "mine").origin == str(one)
     assert "a" in catalogue.metrics()
@@ -263,7 +264,7 @@ def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch:
     suite = 'about = "Tiny"\nmetrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n'
     install(tmp_path, "pack", "2.1", {"routers/mine.py": ROUTER, "routers/bad.py": "X = 1", "suites/tiny.toml": suite})
     monkeypatch.syspath_prepend(str(tmp_path))
-    catalogue.forget()
+    forget()
     mine = catalogue.find("routers", "mine")
     assert (mine.about, mine.origin, mine.path) == ("Mine.", "pack 2.1", tmp_path / "pack" / "routers" / "mine.py")
     problems = {entry.name: entry.problem for entry in discovery.every("routers") if entry.problem}
@@ -278,7 +279,7 @@ def test_a_package_serves_what_it_exports(tmp_path: Path, monkeypatch: pytest.Mo
     files = {"metrics/mine.py": METRIC.format(key="layers/x", measured_by="inspect")}
     install(tmp_path, "packed", "1.0", files, init="")
     monkeypatch.syspath_prepend(str(tmp_path))
-    catalogue.forget()
+    forget()
     assert catalogue.find_metric("layers/x").about == "Layers"
     assert catalogue.file_of_metric("layers/x").origin == "packed 1.0"
 
@@ -287,7 +288,7 @@ def test_a_package_without_a_manifest_is_named(tmp_path: Path, monkeypatch: pyte
     install(tmp_path, "bare", "1.0", {})
     (tmp_path / "bare" / "plugin.toml").unlink()
     monkeypatch.syspath_prepend(str(tmp_path))
-    catalogue.forget()
+    forget()
     (bare,) = [each for each in plugin_manifests.every() if each.name == "bare"]
     assert "'bare', which is no package" in bare.problem
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fresh_catalogue import forget
 from hypothesis import given
 from hypothesis import strategies as st
 from present import of_type, present
@@ -379,7 +380,7 @@ def test_a_suite_that_lacks_a_plug_in_says_so_in_one_line(monkeypatch: pytest.Mo
     with pytest.raises(UsageError, match=r"^s needs the plug-in 'nothing', which is absent\.$"):
         parse_suite({**suite, "needs": ["nothing"]}, "s")
     monkeypatch.setattr(plugin_manifests, "every", tuple)
-    catalogue.forget()
+    forget()
     try:
         with pytest.raises(UsageError, match=r"^s needs the plug-in 'sweeps', which is absent\.$"):
             parse_suite({**suite, "confirm": {}, "needs": ["sweeps"]}, "s")
@@ -387,7 +388,7 @@ def test_a_suite_that_lacks_a_plug_in_says_so_in_one_line(monkeypatch: pytest.Mo
             parse_suite({**suite, "confirm": {}}, "s")
     finally:
         monkeypatch.undo()
-        catalogue.forget()
+        forget()
 
 
 def test_every_shipped_suite_is_good() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fresh_catalogue import forget
 from own_plugin import use, write
 
 from modbench.harness.core.errors import UsageError
@@ -80,7 +81,7 @@ def test_one_whose_plugin_is_absent_is_unknown_unless_something_names_the_plugin
     (paint / plugin_manifests.MANIFEST).write_text(
         'needs = ["brush"]\n[suite_tables]\npaint = "suite_tables/paint.py"\n'
     )
-    plugin_manifests.forget()
+    forget()
     with pytest.raises(UsageError, match=r"\[paint\] needs the plug-in 'painting'.*'brush'"):
         parse_suite(data(paint={}), "suite")
     with pytest.raises(UsageError, match="needs the plug-in 'rollers'"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modbench.commands.doctor import aa_comparisons
-from modbench.harness.domain.evidence import Evidence, ProcessCount, TimingProcess
+from modbench.harness.domain.evidence import Evidence, ProcessCount
 from modbench.harness.domain.notes import CountNotes, MemoryNotes, Notes, TimeNotes, TrainNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.registry import catalogue
@@ -76,15 +76,7 @@ def evidence(
 
 
 CAPPED = ProcessCount(pilot=8, used=8, variants=2, sd=0.03, detectable=0.01, asked=60, most=24, made=24)
-BESIDE = [outcome({"wall_s": [seconds] * 40}, variant=ANCHOR.id) for seconds in (0.041, 0.042, 0.043)]
-WITHOUT = TimingProcess(outcome().samples, {})
 PLANTED: dict[str, tuple[Evidence, str]] = {
-    "process_changed": (
-        replace(
-            evidence([outcome()] * 3), processes=[beside(outcome(), each) for each in BESIDE], without_user_code=WITHOUT
-        ),
-        "takes 4.2 times as long in processes with the user's code",
-    ),
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
     "capped_processes": (replace(evidence(), decision=CAPPED), "asked for 60 processes"),
     "noisy": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50 % of its blocks"),

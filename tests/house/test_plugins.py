@@ -13,11 +13,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from fresh_catalogue import forget
 from product import ROOT, SOURCES
 
 import modbench
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.registry import catalogue, plugin_manifests
+from modbench.harness.registry import plugin_manifests
 
 PACKAGE = Path(modbench.__file__).parent
 SHIPPED = {plugin.name: plugin for plugin in plugin_manifests.every() if plugin.source == "shipped"}
@@ -77,9 +78,9 @@ def test_a_suite_names_the_plugins_without_which_it_cannot_run(name: str, monkey
     needs |= {other for each in needs for other in SHIPPED[each].needs}
     shipped = [*plugin_manifests._shipped()]
     monkeypatch.setattr(plugin_manifests, "_shipped", lambda: iter([each for each in shipped if each.name in needs]))
-    catalogue.forget()
+    forget()
     try:
         load_suite(name)
     finally:
         monkeypatch.undo()
-        catalogue.forget()
+        forget()

@@ -8,8 +8,9 @@ from typing import Any
 import goldens
 import pandas as pd
 import pytest
+from fresh_catalogue import forget
 
-from modbench.harness.registry import catalogue, plugin_manifests
+from modbench.harness.registry import plugin_manifests
 from modbench.reports import demo
 
 # Goldens, the plug-in that each needs, and a name of what is not shown.
@@ -30,12 +31,12 @@ def test_the_rest_of_a_run_is_shown(name: str, tmp_path: Path, modbench: Any, mo
     demo.unpack(tmp_path / "run", packed)
     every = [each for each in plugin_manifests._shipped() if absent not in {each.name, *each.needs}]
     monkeypatch.setattr(plugin_manifests, "_shipped", lambda: iter(every))
-    catalogue.forget()
+    forget()
     try:
         done = modbench("report", "run", cwd=tmp_path)
     finally:
         monkeypatch.undo()
-        catalogue.forget()
+        forget()
     assert done.returncode in {0, 4}, done.stderr
     told = " ".join(done.stdout.split())
     assert said in told.partition("not shown: ")[2].partition("(plug-in absent)")[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fresh_catalogue import forget
 from planted_compare import OWN, VARIANTS, compared_run, own_run
 from present import present
 
@@ -199,7 +200,7 @@ def test_a_field_that_another_one_switches_off_is_not_read(run: Loaded) -> None:
 
 def test_a_models_file_is_parsed_for_no_stored_case(run: Loaded) -> None:
     """What its models read is in the plan; of thousands of cases it would else take minutes."""
-    catalogue.forget()
+    forget()
     compare_by(run, "capacity", "0.25", Filter(metrics=(MEMORY,)))
     assert catalogue._options_in.cache_info().misses == 0
 

@@ -10,10 +10,10 @@ from typing import Any
 import goldens
 import pandas as pd
 import pytest
+from fresh_catalogue import forget
 from in_process import succeeded
 from own_plugin import write
 
-from modbench.harness.registry import catalogue
 from modbench.reports import demo
 
 pytestmark = pytest.mark.plugin("example")
@@ -38,7 +38,7 @@ def test_one_file_answers_a_question_in_every_output(here: Path, modbench: Any) 
     done = modbench(
         "report", "run", "--plugin", "bench", "--format", "csv,html,md,tex,json", "-o", "views", "-v", cwd=here
     )
-    catalogue.forget()
+    forget()
     assert done.returncode == 0, done.stderr
     views = here / "views"
     table = pd.read_csv(views / "router_weights.csv")

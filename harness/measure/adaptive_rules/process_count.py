@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.case import Job
+from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.results.process_effects import samples_in_process
 from modbench.harness.stats import paired, power
 from modbench.harness.stats.paired import ProcessSamples
 from modbench.harness.stats.verdicts import Rule
@@ -97,6 +96,27 @@ def _effects(records: Sequence[Record], margin: float) -> list[list[float]]:
             pair = paired.numbers(processes, column=column, one_thread=one_thread, averaged=False)
             found.append(pair.effects(by_cpu=pair.contrast(Rule("time", margin)).by_cpu))
     return found
+
+
+def samples_in_process(record: Record, variant: Case, other: Case) -> ProcessSamples | str:
+    """Return the samples of the first metric that was measured; else why there are none.
+
+    Args:
+        record: of the process.
+        variant: a variant.
+        other: what it is compared with.
+    """
+    anchor, first = record.job.comparison.variants[0], next((outcome.metric for outcome in record.outcomes), None)
+    found = {outcome.case: outcome for outcome in record.outcomes if outcome.metric == first}
+    for side in (variant, other, anchor):
+        outcome = found.get(side.id)
+        if outcome is None:
+            return f"{side.variant}: it left no times"
+        if outcome.status != "ok":
+            return f"{side.variant}: {outcome.kind or outcome.status}: {outcome.reason}"
+    blocks = next((each.columns for each in record.blocks), {})
+    base = None if other == anchor else found[other.id].samples
+    return ProcessSamples(found[variant.id].samples, base, found[anchor.id].samples, blocks)
 
 
 RULE = ProcessCountRule()

@@ -17,11 +17,9 @@ from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Blocks, Missing, Outcome
-from modbench.harness.domain.suite import Suite
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.machine.process import clocks
 from modbench.harness.machine.process.graceful_stop import end_if_lost
-from modbench.harness.planning import suite_tables
 from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.results import workspace
 from modbench.harness.results.measured_or_missing import SURVIVABLE, attempt, measured, missing, missing_after, release
@@ -256,15 +254,11 @@ def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> di
 
 
 def jobs(maker: JobMaker, comparison: Comparison, metrics: Sequence[AnyMetric], process: int) -> Iterator[Job]:
-    """One job for each group of metrics timed together; among its processes once without the user's code."""
+    """One job for each group of metrics timed together."""
     for group in dict.fromkeys(metric.group for metric in metrics):
         name = f"{PASS.name}-{group}-{comparison.label}-process{process}"
         flops = maker.timed_flops(comparison.timed, group)
         yield maker.job(name, comparison.timed, PASS.name, flops, workload=group, process=process)
-        alone = without_user_code(maker.suite, comparison) if process == maker.suite.protocol_size[0] // 2 else None
-        if alone is not None:
-            name = f"without_user_code-{group}-{comparison.label}"
-            yield maker.job(name, alone, "without_user_code", maker.timed_flops(alone, group), workload=group)
 
 
 PASS = Pass(
@@ -281,19 +275,3 @@ PASS = Pass(
     column="wall_s",
     statistic="median",
 )
-
-
-def without_user_code(suite: Suite, comparison: Comparison) -> Comparison | None:
-    """The comparison without the variants that run a user's code, with an A/A control; None where no such process is made.
-
-    None is made at smoke effort, whose single process does not tell how much processes differ, and where the baseline itself runs
-    a user's code. Of partial comparisons those that are timed first make it.
-    """
-    baseline, *_ = comparison.variants
-    shipped = comparison.shipped
-    if not suite.claims or baseline not in shipped or len(shipped) == len(comparison.variants):
-        return None
-    if comparison.partial and not all(each.times_first(suite, comparison) for each in suite_tables.in_use(suite)):
-        return None
-    aa_control = baseline.model_copy(update={"aa_control": True})
-    return comparison.model_copy(update={"variants": (*shipped, aa_control), "aa_control": False})

@@ -364,9 +364,10 @@ def test_the_plug_in_imports_nothing_heavy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [1, torch.nan, -0.1, 0, True, [0.05], "1", "nan", "100%", "much"])
 def test_a_margin_is_a_share_below_1_wherever_it_is_given(value: object) -> None:
-    given = {"margin": value}
-    for places in ((given, {}, {}), ({}, given, {}), ({}, {}, given)):
+    given: dict[str, Any] = {"margin": value}
+    nothing: dict[str, Any] = {}
+    for call, marker, ini in ((given, nothing, nothing), (nothing, given, nothing), (nothing, nothing, given)):
         with pytest.raises(UsageError, match=r"0\.05 is 5 %"):
-            resolve(*places, {})
+            resolve(call, marker, ini, {})
     for text in (0.05, "0.05", "5%", "5 %"):
         assert resolve({"margin": text}, {}, {}, {}).margin == 0.05

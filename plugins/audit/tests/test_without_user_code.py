@@ -17,11 +17,13 @@ from test_warnings import ANCHOR, beside, evidence, outcome
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Job
-from modbench.harness.domain.evidence import TimingProcess
-from modbench.harness.measure.warnings.times import changed, log_times, process_changed
+from modbench.harness.domain.evidence import Evidence
+from modbench.harness.domain.notes import WithoutUserCodeFinding
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
+from modbench.harness.stats.against_baseline import Process
 from modbench.planted_runs import ENVIRONMENT, planted_plan, planted_run
+from modbench.plugins.audit.without_user_code.warning import changed, log_times, process_changed
 from modbench.reports.html_report import render
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import load
@@ -127,6 +129,20 @@ def test_waiting_counts_unless_another_program_had_the_processor() -> None:
     assert typical(call | waits | {"cpu_s": [0.0, 0.004]}) == [0.010]  # a clock too coarse for it
 
 
+def found_alone(made: list[Process], alone: dict[str, list[float]] | None = None) -> Evidence:
+    """Evidence of processes beside the user's code, and of one of the anchor without it."""
+    samples = {"latency/forward": {ANCHOR.id: outcome(alone).samples}}
+    finding = WithoutUserCodeFinding(samples=samples, blocks={})
+    return replace(evidence([outcome()] * 3), processes=made, findings=[finding])
+
+
+def test_an_anchor_that_takes_longer_beside_the_users_code_is_found() -> None:
+    walls = ({"wall_s": [seconds] * 40} for seconds in (0.041, 0.042, 0.043))
+    made = [beside(outcome(), outcome(wall, variant=ANCHOR.id)) for wall in walls]
+    assert "4.2 times as long" in str(process_changed.check(found_alone(made)))
+    assert process_changed.check(replace(found_alone(made), findings=())) is None
+
+
 @pytest.mark.parametrize("why", ["a thread of its own", "it sleeps", "another program"])
 def test_an_anchor_that_waits_beside_the_users_code_is_found(why: str) -> None:
     """For a thread of the file that wakes outside its own calls, or in a function of torch that the file replaced."""
@@ -137,8 +153,7 @@ def test_an_anchor_that_waits_beside_the_users_code_is_found(why: str) -> None:
         return {name: [value] * 40 for name, value in each.items()}
 
     made = [beside(outcome(), outcome(columns(wait), variant=ANCHOR.id)) for wait in (0.0023, 0.0024, 0.0025)]
-    alone = TimingProcess(outcome(columns(0.0)).samples, {})
-    said = process_changed.check(replace(evidence([outcome()] * 3), processes=made, without_user_code=alone))
+    said = process_changed.check(found_alone(made, columns(0.0)))
     if why == "another program":
         assert said is None
     else:
@@ -156,8 +171,7 @@ def test_threads_that_run_while_the_anchor_computes_are_found_on_a_busy_machine(
         beside(outcome(), outcome(busy | {"wall_s": [wall] * 40, "cpu_s": [wall] * 40}, variant=ANCHOR.id))
         for wall in (0.01, 0.02, 0.03)
     ]
-    alone = TimingProcess(outcome(nothing).samples, {})
-    said = process_changed.check(replace(evidence([outcome()] * 3), processes=made, without_user_code=alone))
+    said = process_changed.check(found_alone(made, nothing))
     assert ("run for 20 %" in str(said)) is found
     assert (said is not None) is found
 

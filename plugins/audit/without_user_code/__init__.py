@@ -1,0 +1,1 @@
+"""Does a user's file change the time of models that it is no part of?"""
