@@ -1,6 +1,6 @@
 """The data of a report: numbers with their intervals, what was found, and the five kinds of block that writers print.
 
-Questions and sections return blocks and format nothing; `markup/` turns them into text, HTML, Markdown, LaTeX or JSON.
+Questions and sections return blocks and format nothing; `markup/` turns them into text, HTML, Markdown or JSON.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def checks(processes: Iterable[Tables], prepared: Tables, case: str, metric: Any
     found = dict[Label, None]()
     for tables in (prepared, *processes):
         own = next((each for each in tables.plan.cases if each.id == case), None)
-        labels = () if own is None else tables.row_labels(own, metric)
+        labels = () if own is None else tables.value(own, metric).labels
         found |= dict.fromkeys(each for each in labels if tables is prepared or each != Label.UNCHECKED)
     return tuple(each for each in found if each in OF_WORK)
 
@@ -173,11 +173,11 @@ def _rounds(tables: Tables, case: Case, metric: AnyMetric) -> _Rounds | Trouble:
     mine = next((each for each in tables.plan.cases if each.id == case.id), None)
     if mine is None:
         return Trouble("skipped", "a process has no such case")
-    wrong = tables.trouble(mine, metric)
+    wrong = tables.value(mine, metric).trouble
     # What drifts is compared with rounds right beside it.
     if wrong is not None and wrong.kind != "not_steady":
         return wrong
-    (process,) = tables.processes(mine, metric).values()
+    (process,) = tables.value(mine, metric).processes.values()
     own = process.variants[mine.id]
     numbers = np.asarray(own["round"])
     rounds = [numbers == each for each in np.unique(numbers)]

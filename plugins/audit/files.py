@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from modbench.extend import (
@@ -12,11 +11,11 @@ from modbench.extend import (
     Note,
     Table,
     __version__,
-    latex,
     layout,
     markdown,
     masked,
     masked_command,
+    of_tables,
     plain,
 )
 from modbench.plugins.audit import question
@@ -72,17 +71,20 @@ def _markdown(cards: Sequence[AuditReport], command: Sequence[str]) -> str:
 
 
 def _latex(cards: Sequence[AuditReport], command: Sequence[str]) -> str:
-    head = f"% {latex.text(layout.typed(command))}\n% In the preamble: \\usepackage{{booktabs}}\n"
-    return masked(head + "".join(latex.table(each, "modbench-audit") for each in _tables(cards)))
+    return of_tables()["tex"](_tables(cards), layout.typed(command), ())
 
 
-# What `--format` names, and the file that it writes.
-FORMATS: Mapping[str, tuple[str, Callable[[Sequence[AuditReport], Sequence[str]], str]]] = MappingProxyType(
-    {"html": ("audit.html", _html), "md": ("audit.md", _markdown), "tex": ("audit.tex", _latex)}
-)
+# What writes a file of an audit.
+Writer = Callable[[Sequence[AuditReport], Sequence[str]], str]
 
 
-def files(cards: Sequence[AuditReport], command: Sequence[str], formats: Sequence[str]) -> dict[str, str]:
+def formats() -> dict[str, tuple[str, Writer]]:
+    """What `--format` names, and the file that it writes."""
+    tex = {"tex": ("audit.tex", _latex)} if "tex" in of_tables() else {}
+    return {"html": ("audit.html", _html), "md": ("audit.md", _markdown), **tex}
+
+
+def files(cards: Sequence[AuditReport], command: Sequence[str], named: Sequence[str]) -> dict[str, str]:
     """Return the files of an audit by name."""
-    made = {JSON: as_json(as_data(cards, command))}
-    return made | {FORMATS[each][0]: FORMATS[each][1](cards, command) for each in formats}
+    known = formats()
+    return {JSON: as_json(as_data(cards, command))} | {known[each][0]: known[each][1](cards, command) for each in named}

@@ -80,8 +80,8 @@ def run(request: Request, out: str | None, command: Sequence[str]) -> Audited:
     """
     held = targets.architecture(request.of)
     for each in request.formats:
-        if each not in files.FORMATS:
-            raise unknown("format of an audit", each, files.FORMATS)
+        if each not in files.formats():
+            raise unknown("format of an audit", each, files.formats())
     if len(set(request.models)) < len(request.models):
         raise UsageError("a model is named twice. Name each once, or give different options in parentheses.")
     cases = [targets.case_of_flags(name, request.flags) for name in request.models]

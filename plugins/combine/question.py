@@ -236,7 +236,7 @@ def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
 def _of_square(loaded: Loaded, square: Square, row: Mapping[str, Any]) -> Combined:
     """Each change alone is compared as everywhere, with the report's baseline."""
     cases = (square.skips, square.mixes, square.both)
-    rows = [loaded.pair_at(row["metric"], case.variant, case.grid_point) for case in cases]
+    rows = [loaded.pair(case.variant, row["metric"], case.grid_point) for case in cases]
     skips, mixes, both = (of_pair(loaded, found) for found in rows if found is not None)
     return Combined(square, skips, mixes, both, of_row(row, square.both, square.mixes), row.get("n"))
 

@@ -1,1 +1,1 @@
-"""Figures of a report for a paper."""
+"""Tables and figures of a report for a paper."""

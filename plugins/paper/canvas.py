@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from modbench.extend import Figure as Block
-from modbench.extend import page_layout, style, thin_ticks
+from modbench.extend import page_layout, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +33,8 @@ DPI = 300
 ROW_OF_KEY, MARK_OF_KEY, LETTER_OF_KEY = 0.18, 0.45, 0.075
 # Share of a line's height that its letters take.
 LETTERS = 0.6
+# Labels that an axis keeps.
+FEWEST = 3
 # Entries that would date a file or name the program that wrote it.
 _METADATA: Mapping[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -88,7 +90,7 @@ def saved(drawing: Block, kind: str) -> bytes:
     for text in texts:
         text.set_fontsize(min(LARGEST, float(text.get_fontsize())))
     _keep_inside(drawing.figure, texts)
-    thin_ticks(drawing.figure)
+    _thin_ticks(drawing.figure)
     buffer = io.BytesIO()
     drawing.figure.savefig(buffer, format=kind, dpi=DPI, metadata=_METADATA[kind])
     return buffer.getvalue()
@@ -143,6 +145,21 @@ def _add_key(drawing: Block) -> None:
         for look, name in looks
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=LARGEST, labelcolor=style.MUTED)
+
+
+def _thin_ticks(figure: Figure) -> None:
+    """Leave out every other label of an axis below the axes while two of them overlap, but never fewer than three."""
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        labels = [label for label in axis.get_xticklabels() if label.get_visible() and label.get_text()]
+        while len(labels) > FEWEST and any(
+            one.get_window_extent().x1 + 2 > other.get_window_extent().x0
+            for one, other in itertools.pairwise(sorted(labels, key=lambda label: label.get_window_extent().x0))
+        ):
+            kept = labels[::2] if len(labels[::2]) >= FEWEST else [labels[0], labels[len(labels) // 2], labels[-1]]
+            for label in labels:
+                label.set_visible(label in kept)
+            labels = kept
 
 
 def _keep_inside(figure: Figure, texts: Sequence[Text]) -> None:

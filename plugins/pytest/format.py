@@ -53,7 +53,7 @@ def _benchmarks(loaded: Loaded) -> Iterator[dict[str, Any]]:
     """Yield a benchmark for each case that has times."""
     tables = loaded.tables
     for _, metric, case in tables.asked():
-        if not metric.source and tables.made_in(metric).times and tables.trouble(case, metric) is None:
+        if not metric.source and tables.made_in(metric).times and tables.value(case, metric).trouble is None:
             samples = tables.samples_of(case, metric.key)
             if any(each["wall_s"] for each in samples.values()):
                 yield _benchmark(loaded, case, metric, samples)
@@ -65,7 +65,7 @@ def _benchmark(
     data = [seconds for each in samples.values() for seconds in each["wall_s"]]
     calls = statistics.median(n for each in samples.values() for n in each["calls"])
     workload = metric.key.removeprefix("latency/")
-    pair = loaded.pair_at(metric.key, case.variant, case.grid_point)
+    pair = loaded.pair(case.variant, metric.key, case.grid_point)
     columns = {"baseline": "baseline_variant", "modbench_ratio": "ratio", "modbench_verdict": "verdict"}
     verdict = {name: value(getattr(pair, column, None)) for name, column in columns.items()}
     processes = {str(process): len(each["wall_s"]) for process, each in samples.items()}

@@ -246,7 +246,7 @@ def _first(values: Sequence[Value]) -> Value:
 
 def _value(loaded: Loaded, case: Case, metric: str, unsure: str | None = None) -> Value:
     """Return a value of a case, or why it has none."""
-    row = loaded.at(metric, case.variant, case.grid_point)
+    row = loaded.case(case.variant, metric, case.grid_point)
     if row is None or row.status != "ok":
         return Value(None, unit=row.unit if row else "", metric=metric, reason=str(row.reason) if row else NOT_MEASURED)
     return Value(
@@ -275,5 +275,5 @@ def _unsure(loaded: Loaded) -> str | None:
 
 def _labels(loaded: Loaded, case: Case, metrics: Sequence[str]) -> list[str]:
     """Return the labels of a case in some metrics, each once."""
-    rows = (loaded.at(metric, case.variant, case.grid_point) for metric in metrics)
+    rows = (loaded.case(case.variant, metric, case.grid_point) for metric in metrics)
     return list(dict.fromkeys(label for row in rows if row is not None for label in of_cell(row.labels)))

@@ -107,11 +107,11 @@ def results(loaded: Loaded) -> list[OnTask]:
 def _on_task(loaded: Loaded, metric: Metric, counts: Counts, case: Case, baseline: Case) -> OnTask:
     tables, alone = loaded.tables, Finding(case, None, case.grid_point, metric.key)
     unanswered = None if case.id in counts.answers else Trouble("skipped", "no answers were recorded")
-    trouble = tables.trouble(case, metric) or unanswered
+    trouble = tables.value(case, metric).trouble or unanswered
     if trouble is not None:
         return OnTask(task_of(case), counts, replace(alone, status=trouble.status, reason=trouble.reason))
     values = tables.values_of(case, metric.key)
-    accuracy = Estimate.of_interval(tables.estimate(case, metric), "share", n=len(values))
+    accuracy = Estimate.of_interval(tables.value(case, metric).estimate, "share", n=len(values))
     own = replace(alone, value=accuracy, reason=None if counts.counted else BY_MEAN)
     made = OnTask(task_of(case), counts, own, tuple(values.values()))
     return made if case.variant == baseline.variant else _compared(loaded, made, baseline)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Ticks of an axis of ratios, from far apart to close together: the first of these of which an axis shows so many are taken.
 FEWEST = 3
@@ -63,18 +61,3 @@ def ratio_axis(axes: Axes, which: Literal["x", "y"], ends: tuple[float, float]) 
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_ticks(shown, [written(tick, None) for tick in shown])
     axis.set_ticks([], minor=True)
-
-
-def thin_ticks(figure: Figure) -> None:
-    """Leave out every other label of an axis below the axes while two of them overlap, but never fewer than three."""
-    figure.draw_without_rendering()
-    for axis in figure.axes:
-        labels = [label for label in axis.get_xticklabels() if label.get_visible() and label.get_text()]
-        while len(labels) > FEWEST and any(
-            one.get_window_extent().x1 + 2 > other.get_window_extent().x0
-            for one, other in itertools.pairwise(sorted(labels, key=lambda label: label.get_window_extent().x0))
-        ):
-            kept = labels[::2] if len(labels[::2]) >= FEWEST else [labels[0], labels[len(labels) // 2], labels[-1]]
-            for label in labels:
-                label.set_visible(label in kept)
-            labels = kept

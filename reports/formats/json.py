@@ -210,7 +210,7 @@ def report(loaded: Loaded) -> Report:
         ),
         machine=Machine(
             device=loaded.plan.device,
-            name=loaded.device_name,
+            name=loaded.tables.device_name,
             check=check,
             check_in_words=plain(in_words),
             facts={term: plain(fact) for term, fact in facts(loaded)},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from modbench.reports.blocks import Alert, Listed, Sentence, Table, Value
 from modbench.reports.html_report.render import about
@@ -12,7 +12,6 @@ from modbench.reports.output_format import Format
 from modbench.reports.questions import summary, value_tables
 from modbench.reports.questions.found_warnings import doubts
 from modbench.reports.questions.machine_check import warnings
-from modbench.reports.questions.summary import measured_on
 from modbench.reports.section import shared_blocks
 from modbench.reports.sections.failures_and_warnings import failure_sentences
 from modbench.reports.sections.method import facts
@@ -46,11 +45,9 @@ def markdown(loaded: Loaded) -> str:
     return within(blocks)
 
 
-def fragment(loaded: Loaded, made: Table, first: str) -> str:
-    """Return one table as Markdown, below a comment, such as the command that made it."""
-    notes = [*made.notes, measured_on(loaded)]
-    alerts = [block(Alert(said)) for said in warnings(loaded)]
-    return within([Block([f"<!-- {text(first)} -->"]), *alerts, block(replace(made, notes=notes))])
+def _fragment(made: Sequence[Table], first: str, warnings: Sequence[Value]) -> str:
+    """Return tables as Markdown, below a comment, such as the command that made them."""
+    return within([Block([f"<!-- {text(first)} -->"]), *(block(Alert(said)) for said in warnings), *map(block, made)])
 
 
 def _method(loaded: Loaded) -> list[Block]:
@@ -59,4 +56,4 @@ def _method(loaded: Loaded) -> list[Block]:
     return [Block(["<details><summary>How it was measured</summary>", ""], lines), Block(["</details>"])]
 
 
-FORMAT = Format(lambda loaded: {NAME: markdown(loaded)})
+FORMAT = Format(lambda loaded: {NAME: markdown(loaded)}, _fragment)

@@ -1,1 +1,1 @@
-"""How blocks are written as text, HTML, Markdown, LaTeX, CSV, JSON: what formats numbers, counts plurals, escapes and aligns."""
+"""How blocks are written as text, HTML, Markdown, CSV, JSON: what formats numbers, counts plurals, escapes and aligns."""

@@ -143,7 +143,7 @@ def _rows(loaded: Loaded, metric: str, variant: str, baseline: str) -> dict[str,
 
 
 def _not_needed(loaded: Loaded, metric: str, case: str) -> bool:
-    trouble = loaded.tables.trouble(loaded.cases_by_id[case], loaded.tables.metrics[metric])
+    trouble = loaded.tables.value(loaded.cases_by_id[case], loaded.tables.metrics[metric]).trouble
     return trouble is not None and trouble.reason == LEFT_OUT
 
 
@@ -204,8 +204,8 @@ def _trouble(loaded: Loaded, row: Row) -> str | None:
     """Why a point cannot be used, in a word; None if it can."""
     if row.status != "ok":
         return str(row.status)
-    metric = loaded.tables.metrics[row.metric]
-    if any(loaded.tables.partly(loaded.cases_by_id[case], metric) for case in (row.case_id, row.baseline_case_id)):
+    cases, metric = loaded.cases_by_id, loaded.tables.metrics[row.metric]
+    if any(loaded.tables.value(cases[side], metric).cell.partly for side in (row.case_id, row.baseline_case_id)):
         return "incomplete"
     noisy = isinstance(row.verdict, str) and Label.NOISY in of_cell(row.labels)
     return str(Label.NOISY) if noisy else None

@@ -7,7 +7,6 @@ processes' own times are compared as two samples of unequal variance (Welch).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,35 +23,13 @@ from modbench.reports.blocks import Estimate, Finding, Listed, Sentence, Table, 
 from modbench.reports.blocks import Value as Shown
 from modbench.reports.markup.short import MARKS
 from modbench.reports.questions import win_rate
+from modbench.reports.questions.summary import measured_on
 from modbench.reports.tables import axes, comparisons, losses
 from modbench.reports.tables.axes import Value
-from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparisons import pair_row, ratio_columns
+from modbench.reports.tables.comparisons import NOT_INTERLEAVED, pair_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pairs import of_row
-from modbench.reports.tables.values import Tables
 from modbench.reports.wording import BYTES, WORKLOADS, name, variant_named
-
-NOT_INTERLEAVED = "not interleaved: measured in different processes"
-
-
-def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
-    """Compare the times (or rates) of two cases that took no turns: columns of `comparisons.csv` from `ratio` on.
-
-    Their processes' own times are two samples of unequal variance. They have an effect, and no verdict.
-    """
-    values = [math.exp(tables.estimate(side, metric).value) for side in (case, baseline)]
-    found = tables.independent(metric, case, baseline)
-    return {
-        **ratio_columns(found, metric.estimand),
-        "difference": values[0] - values[1],
-        "paired": False,
-        "status": "ok",
-        "reason": joined_reasons([NOT_INTERLEAVED, found.effect.reason]),
-        "noisy": found.seen.noisy if tables.made_in(metric).times else None,
-        "contrast": found,
-    }
-
 
 # How metrics are called in headings; the others by their keys.
 TITLES = WORKLOADS | BYTES | {"bpb/val": "bits/byte", "loss/val": "nats/token", "loss/val_causal": "nats/token, causal"}
@@ -208,7 +185,9 @@ def one_table(loaded: Loaded, along: AlongAxis, keep: Filter) -> Table:
     made = _one(loaded, along, keep, values=True)
     words = "Over {baseline}: a ratio above 1 and a difference below 0 are better; {seeds}"
     legend = Sentence(words, baseline=along.baseline, seeds=losses.seeds_in_words(loaded))
-    return replace(made, label=f"{loaded.suite.name} by {along.axis}", notes=[legend, *along.notes])
+    return replace(
+        made, label=f"{loaded.suite.name} by {along.axis}", notes=[legend, *along.notes, measured_on(loaded)]
+    )
 
 
 def _called(loaded: Loaded, key: str) -> str:
@@ -448,8 +427,7 @@ class _Maker:
         if case.grid_point == base.grid_point:
             cell.row = self._pairs(comparison, metric, base)[case.id]
         else:
-            compared = unpaired_result if self.tables.made_in(metric).samples == "processes" else None
-            row = pair_row(self.tables, case, base, metric, compared)
+            row = pair_row(self.tables, case, base, metric)
             cell.row = comparisons.of_family(row, (metric.key, column.heading), primary=True)
 
     def _baseline(self, comparison: Comparison, metric: Metric, case: Case) -> tuple[Case | None, str]:

@@ -65,7 +65,7 @@ def _machine(loaded: Loaded) -> Iterator[tuple[str, str]]:
     hardware = sorted({node.hardware for node in timed_on if node.hardware})
     yield "processor", " and ".join(hardware) or str(environment["cpu"])
     if run.plan.device == "cuda":
-        yield "GPU", loaded.device_name
+        yield "GPU", loaded.tables.device_name
         yield "driver", ", ".join(sorted({str(each["driver"]) for each in environment["gpu"]["devices"]})) or "unknown"
     yield "device", run.plan.device
     yield "threads", str(run.plan.suite.threads)

@@ -53,7 +53,7 @@ def doubts(loaded: Loaded) -> list[Doubt]:
     found = grouped(
         (doubt, (said, case, metric))
         for _, metric, case in tables.asked()
-        for doubt, said in tables.doubts_about(case, metric).items()
+        for doubt, said in tables.value(case, metric).doubts.items()
     )
     for doubt, cells in found.items():
         check = tables.doubts[doubt]

@@ -53,7 +53,7 @@ def gpu(loaded: Loaded) -> str:
     names = ", ".join(f"{device['name']} (driver {device['driver']})" for device in found["devices"])
     if loaded.plan.device == "cuda":
         drivers = {str(device["driver"]) for device in found["devices"]}
-        return loaded.device_name + (f" (driver {', '.join(drivers)})" if drivers else " (not seen by NVML)")
+        return loaded.tables.device_name + (f" (driver {', '.join(drivers)})" if drivers else " (not seen by NVML)")
     return f"not measured ({'CPU run; present: ' + names if names else found.get('reason') or 'unknown'})"
 
 

@@ -17,6 +17,7 @@ from modbench.reports.blocks import Estimate, Listed, Sentence, Value
 from modbench.reports.questions import found_warnings, machine_check, user_models, win_rate
 from modbench.reports.section import sections
 from modbench.reports.tables import losses
+from modbench.reports.tables.comparisons import deciding
 from modbench.reports.tables.load import Loaded, contenders, matched_beside, same_shape
 from modbench.reports.wording import MATCHED, WORKLOADS, name
 
@@ -100,7 +101,7 @@ def title(loaded: Loaded) -> Sentence:
 def measured_on(loaded: Loaded) -> str:
     """Name what was measured on: `AMD EPYC, fp32, 1 thread`."""
     suite = loaded.suite
-    said = f"{loaded.device_name}, {'/'.join(suite.grid.dtype)}"
+    said = f"{loaded.tables.device_name}, {'/'.join(suite.grid.dtype)}"
     if loaded.plan.device == "cpu":
         said += f", {counted(suite.threads, 'thread')}"
     return said + ", compiled" * suite.compile
@@ -179,9 +180,8 @@ def sure(loaded: Loaded) -> Sentence | None:
 
 def half_of(rows: pd.DataFrame) -> Estimate:
     """Return half of the median 95 % interval of ratios, by the clock that decided, as a share; no value where none has one."""
-    by_cpu = rows.labels.map(lambda said: Label.BY_CPU in of_cell(said))
-    low, high = (rows[f"cpu_ratio_ci_{end}"].where(by_cpu, rows[f"ci_{end}"]).astype(float) for end in ("low", "high"))
-    median = float((high / low).median())
+    decided = deciding(rows)
+    median = float((decided.ci_high / decided.ci_low).median())
     return Estimate(None if math.isnan(median) else math.sqrt(median) - 1, kind="share")
 
 

@@ -92,13 +92,13 @@ def _cells(
 
 def _measured(loaded: Loaded, metric: str, case: Case, at: GridPoint) -> bool:
     """Whether a variant has a value at a place, or failed there: a search leaves places out."""
-    own = loaded.at(metric, case.variant, at)
+    own = loaded.case(case.variant, metric, at)
     return own is not None and own.status != "skipped"
 
 
 def cell(loaded: Loaded, metric: str, case: Case, at: GridPoint) -> Value:
     """Return a variant's value at a place, and what is found of it against the baseline; empty where it was not planned."""
-    return _found(loaded, loaded.at(metric, case.variant, at), loaded.pair_at(metric, case.variant, at))
+    return _found(loaded, loaded.case(case.variant, metric, at), loaded.pair(case.variant, metric, at))
 
 
 def _found(loaded: Loaded, own: Row | None, pair: Row | None) -> Value:

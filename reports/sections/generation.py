@@ -72,7 +72,7 @@ def request(loaded: Loaded, case: Case) -> Request:
     apart = case.grid_point.model_copy(update={"new_tokens": 0})
 
     def known(metrics: tuple[str, ...], where: GridPoint = apart) -> float | None:
-        rows = (loaded.at(metric, case.variant, where) for metric in metrics)
+        rows = (loaded.case(case.variant, metric, where) for metric in metrics)
         return next((float(row.value) for row in rows if row is not None and row.status == "ok"), None)
 
     parts = known(PROMPT), known(STEP)

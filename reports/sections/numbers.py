@@ -235,7 +235,7 @@ def _doubts(loaded: Loaded, case: Case, rows: Sequence[Row]) -> list[Value]:
     found = grouped(
         (text, row.metric)
         for row in rows
-        for text in (*of_cell(row.labels), *tables.doubts_about(case, metrics[row.metric]).values())
+        for text in (*of_cell(row.labels), *tables.value(case, metrics[row.metric]).doubts.values())
     )
     return [
         Sentence("{doubt} ({metrics})", doubt=text, metrics=Listed([*dict.fromkeys(about)]))

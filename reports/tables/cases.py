@@ -30,11 +30,10 @@ def case_table(tables: Tables) -> pd.DataFrame:
 
 def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     row = {**tables.case_columns(case, metric), "metric": metric.key, "unit": metric.unit}
-    trouble = tables.trouble(case, metric)
-    if trouble:
+    found, made_in = tables.value(case, metric), tables.made_in(metric)
+    if trouble := found.trouble:
         damaged = Label.DAMAGED if trouble.kind == "damaged" else None
         return row | {"status": trouble.status, "reason": trouble.reason, "labels": damaged}
-    found, made_in = tables.value(case, metric), tables.made_in(metric)
     noisy = [Label.NOISY] * (found.noisy > noise.MOST)
     effect, statistic = found.estimate, metric.statistic or made_in.statistic
     value, low, high, reason = effect.value, effect.low, effect.high, joined_reasons([effect.reason])
@@ -43,7 +42,7 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     elif made_in.samples == "processes":
         value, low, high = effect.ratio
         statistic = "rate at the mean" if metric.source else metric.estimand
-        reason = joined_reasons([effect.reason, tables.partly(case, metric)])
+        reason = joined_reasons([effect.reason, found.cell.partly])
     return row | {
         "status": "ok",
         "labels": labels.joined([*found.labels, *claims.machine_labels(tables, case, metric), *noisy]),

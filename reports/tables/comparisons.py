@@ -52,6 +52,8 @@ BY_CPU = ("cpu_ratio", "cpu_ratio_ci_low", "cpu_ratio_ci_high")
 SMALLEST_PROMISE = 0.10
 # Why a run makes no claims.
 SMOKE = "smoke effort: no claims, so no verdict"
+# Why a ratio of times has no verdict.
+NOT_INTERLEAVED = "not interleaved: measured in different processes"
 # Whole calls whose operators the counting pass records, and the field of its notes that holds them.
 RECORDED = {"latency/forward": "forward_operators", "latency/train_step": "train_operators"}
 
@@ -129,7 +131,7 @@ def pair_row(
     row = {**tables.case_columns(case, metric)}
     row |= {f"baseline_{key}": value for key, value in tables.case_columns(baseline, metric).items()}
     row |= {"metric": metric.key, "unit": metric.unit, "paired": tables.made_in(metric).samples != "one"}
-    troubles = {"": tables.trouble(case, metric), "baseline: ": tables.trouble(baseline, metric)}
+    troubles = {"": tables.value(case, metric).trouble, "baseline: ": tables.value(baseline, metric).trouble}
     if tables.made_in(metric).samples == "processes":
         anchors = (tables.anchor_trouble(side, metric) for side in (case, baseline))
         troubles["the suite's baseline: "] = next(filter(None, anchors), None)
@@ -141,7 +143,7 @@ def pair_row(
     row["status"] = "ok"
     sides = {"labels": case, "baseline_labels": baseline}
     row |= {
-        column: labels.joined([*tables.row_labels(side, metric), *machine_labels(tables, side, metric)])
+        column: labels.joined([*tables.value(side, metric).labels, *machine_labels(tables, side, metric)])
         for column, side in sides.items()
     }
     return row | (result or _result)(tables, case, baseline, metric)
@@ -155,27 +157,37 @@ def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[
         return _exact(tables, case, baseline, metric)
     if samples == "seeds":
         return _difference(tables, case, baseline, metric)
-    mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
+    mine, theirs = (tables.value(side, metric).estimate.value for side in (case, baseline))
     return {"difference": mine - theirs, "reason": no_interval(tables, case, metric)}
 
 
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
-    """Compare process by process through the anchor, with a t-interval over processes; a rate by its time and its tokens."""
+    """Compare times, with an interval over processes; a rate by its time and its tokens.
+
+    Two cases at one grid point are compared process by process through the anchor. Those at two took no turns: what drifts is
+    not in their interval, nothing is promised, and they have no verdict.
+    """
+    mine, theirs = (tables.value(side, metric) for side in (case, baseline))
     found = tables.contrast(metric, case, baseline)
     wall, effect = found.wall, found.wall.effect
-    difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
+    row = {
+        **ratio_columns(found, metric.estimand),
+        "difference": math.exp(mine.estimate.value) - math.exp(theirs.estimate.value),
+        "noisy": found.seen.noisy if tables.made_in(metric).times else None,
+    }
+    if case.grid_point != baseline.grid_point:
+        reason = joined_reasons([NOT_INTERLEAVED, effect.reason])
+        return row | {"paired": False, "reason": reason, "contrast": found}
     ratio, low, high = effect.ratio
     promise, reasons = against_theoretical(ratio, *_time_theoretical(tables, case, baseline, metric), low, high)
     within_reach, unknown = predicted(tables, case, baseline, metric)
-    partly = tables.partly(case, metric) or tables.partly(baseline, metric)
+    partly = mine.cell.partly or theirs.cell.partly
     reasons += [unknown, None if tables.suite.claims else SMOKE, partly and f"no verdict from {partly}"]
     return {
-        **ratio_columns(found, metric.estimand),
-        "difference": difference,
+        **row,
         **promise,
         "predicted": within_reach,
         "reason": joined_reasons([effect.reason, *reasons]),
-        "noisy": found.seen.noisy if tables.made_in(metric).times else None,
         "process_sd": effect.sd,
         "other_process_sd": wall.other and wall.other.sd,
         "processes": effect.n,
@@ -216,7 +228,7 @@ def _quotient(mine: float | None, theirs: float | None) -> float | None:
 
 
 def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
-    mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
+    mine, theirs = (tables.value(side, metric).estimate.value for side in (case, baseline))
     if 0 in {mine, theirs}:
         return {"difference": mine - theirs, "reason": "one of the two is 0: a difference, but no ratio"}
     ratio = theirs / mine if metric.better == "lower" else mine / theirs

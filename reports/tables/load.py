@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -195,11 +193,6 @@ class Loaded:
             measured = measured if timed.empty else timed
         return sorted(measured.seq_len.unique().tolist())
 
-    @property
-    def device_name(self) -> str:
-        """The processor, or the GPU."""
-        return self.tables.device_name
-
     @cached_property
     def certificate(self) -> Certificate | None:
         """The machine's certificate at the start of the run; of several machines the worst; None if one was never checked."""
@@ -277,21 +270,16 @@ class Loaded:
         """Return the rows of `pairs` that compare the two variants, in either direction, as named tuples."""
         return self._pairs.get((metric, frozenset((variant, baseline))), [])
 
-    def at(self, metric: str, variant: str, grid_point: GridPoint) -> Row | None:
-        """Return the row of `cases` of a variant at a place, or None."""
-        return self._cases.get((metric, variant, grid_point))
+    def pair(self, variant: str, metric: str, where: GridPoint | int | None = None) -> Row | None:
+        """Return the row that compares a variant with the report's baseline at a grid point, or None.
 
-    def pair_at(self, metric: str, variant: str, grid_point: GridPoint) -> Row | None:
-        """Return the row that compares a variant with the report's baseline at a place, or None."""
-        return self._primary.get((metric, variant, grid_point))
+        At a length alone it is that of the first batch size and number format, without one the first of all.
+        """
+        return self._primary.get((metric, variant, where))
 
-    def pair(self, variant: str, metric: str, seq_len: int | None = None) -> Row | None:
-        """Return the comparison row of a variant, metric and length at the first batch size and number format, or None."""
-        return self._primary.get((metric, variant, seq_len))
-
-    def case(self, variant: str, metric: str, seq_len: int | None = None) -> Row | None:
-        """Return the first row of `cases` of a variant, metric and length, or None."""
-        return self._cases.get((metric, variant, seq_len))
+    def case(self, variant: str, metric: str, where: GridPoint | int | None = None) -> Row | None:
+        """Return the row of `cases` of a variant there, or None."""
+        return self._cases.get((metric, variant, where))
 
     def value(self, variant: str, metric: str, seq_len: int | None = None) -> float | None:
         """Return the measured value of a variant, or None."""
@@ -378,13 +366,12 @@ def load(
     Raises:
         UsageError: if it is not a run folder, is damaged, has no such variant, or cannot be pooled with the others.
     """
-    with without_collections():
-        run = run_folder.read(str(folder))
-        if others := [run_folder.read(str(each)) for each in pool]:
-            run = pooled(run, others)
-        run = replace(run, plan=titled(run.plan, title, lacking)) if title else run
-        tables = Tables(run, baseline)
-        return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))
+    run = run_folder.read(str(folder))
+    if others := [run_folder.read(str(each)) for each in pool]:
+        run = pooled(run, others)
+    run = replace(run, plan=titled(run.plan, title, lacking)) if title else run
+    tables = Tables(run, baseline)
+    return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))
 
 
 def load_all(folders: Sequence[str], title: Mapping[str, str]) -> list[Loaded]:
@@ -404,15 +391,3 @@ def load_all(folders: Sequence[str], title: Mapping[str, str]) -> list[Loaded]:
 def tables_of(tables: Tables, *, all_pairs: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return `cases.csv` and `comparisons.csv`."""
     return cases.case_table(tables), comparisons.comparison_table(tables, all_pairs=all_pairs)
-
-
-@contextlib.contextmanager
-def without_collections() -> Iterator[None]:
-    """Collect no garbage meanwhile: all that is read stays, and to look through it again and again doubles the time."""
-    collected = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collected:
-            gc.enable()

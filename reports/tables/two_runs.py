@@ -221,7 +221,7 @@ class TwoRuns:
             return self._times(case, metric)
         if samples == "seeds" and metric.scored_as == "difference":
             return self._losses(case, metric)
-        return self._exact(case, metric, *(tables.estimate(case, metric).value for tables in self.sides))
+        return self._exact(case, metric, *(tables.value(case, metric).estimate.value for tables in self.sides))
 
     def _without(self, case: Case, metric: Metric, lack: Lack, reason: Value) -> Pair:
         """A pair without a contrast."""
@@ -287,7 +287,7 @@ class TwoRuns:
         """What a number's label withholds: it looks better than it is in one of the two runs alone."""
         samples = self.new.made_in(metric).samples
         kind = {Label.LOWER_BOUND} if metric.unit == "FLOP" else LOOKED_AHEAD if samples == "seeds" else set[Label]()
-        before, now = (kind & {*tables.row_labels(case, metric)} for tables in self.sides)
+        before, now = (kind & {*tables.value(case, metric).labels} for tables in self.sides)
         if now == before:
             return Seen()
         why = Reason("said", said=other_quantity(now, before))
@@ -368,7 +368,7 @@ class TwoRuns:
             return Labels(case.id, lack=lack, reason=other or "no metric of it was measured in both runs")
         if lost := next(filter(None, (self._damaged(old, case, m) for m in both)), None):
             return Labels(case.id, lack=OPEN, reason=lost)
-        labels = [{label for m in both for label in tables.row_labels(case, m)} for tables in self.sides]
+        labels = [{label for m in both for label in tables.value(case, m).labels} for tables in self.sides]
         # Labels that the findings of a pass bring are new only where the other run has its findings too.
         silent = [tables.unaudited(case) for tables in self.sides]
         before, now = labels[0] - NO_CHANGE - silent[1], labels[1] - NO_CHANGE - silent[0]
@@ -415,8 +415,8 @@ def _log_times(tables: Tables, case: Case, metric: Metric) -> Mapping[int, float
 
 def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:
     """Why a run has no value that can be compared; None where it has one."""
-    found = tables.trouble(case, metric)
-    if found is None and (partly := tables.partly(case, metric)):
+    found = tables.value(case, metric).trouble
+    if found is None and (partly := tables.value(case, metric).cell.partly):
         return Trouble("skipped", partly)
     timed = tables.made_in(metric).samples == "processes" and not metric.source
     return found or (tables.anchor_trouble(case, metric) if timed else None)
@@ -424,7 +424,7 @@ def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:
 
 def _failed(tables: Tables, case: Case, metric: Metric) -> str | None:
     """Why a case failed that says something about its code; None where it did not."""
-    found = tables.trouble(case, metric)
+    found = tables.value(case, metric).trouble
     return found.reason if found and found.status == "failed" and found.kind not in UNKNOWN else None
 
 

@@ -251,33 +251,9 @@ class Tables(Samples):
             self._values[key] = Value(self, case, metric)
         return self._values[key]
 
-    def trouble(self, case: Case, metric: Metric) -> Trouble | None:
-        """Return why the metric has no value, or None."""
-        return self.value(case, metric).trouble
-
-    def estimate(self, case: Case, metric: Metric) -> effects.Effect:
-        """Return value and interval; times and rates on the log scale."""
-        return self.value(case, metric).estimate
-
-    def doubts_about(self, case: Case, metric: Metric) -> dict[str, str]:
-        """Return what is doubtful about a value, by doubt."""
-        return self.value(case, metric).doubts
-
-    def row_labels(self, case: Case, metric: Metric) -> list[Label]:
-        """Return the labels of a row: the variant's, and what else must be known about this number."""
-        return self.value(case, metric).labels
-
-    def partly(self, case: Case, metric: Metric) -> str | None:
-        """Return how many processes of an incomplete run a time is from, or None: it has all that were planned, or no value."""
-        return self.value(case, metric).cell.partly
-
     def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:
         """Return why the anchor has no samples, or None: without them no two variants form a pair."""
         return self.value(self.anchor(case, metric), metric).cell.trouble()
-
-    def processes(self, case: Case, metric: Metric) -> dict[int, Process]:
-        """Return the processes that timed a case, with all variants of its comparison."""
-        return self.value(case, metric).processes
 
     def training_notes(self, case_id: str) -> TrainNotes | None:
         """Return the notes of the first seed's run on a corpus, stored with one of its metrics; None if it was not trained."""
@@ -325,8 +301,8 @@ class Tables(Samples):
 
     def shared(self, metric: Metric, case: Case, baseline: Case) -> dict[int, Process]:
         """Return the processes that timed both variants and their anchor."""
-        sides = {baseline.id, self.anchor(case, metric).id}
-        return {number: each for number, each in self.processes(case, metric).items() if sides <= each.variants.keys()}
+        sides, found = {baseline.id, self.anchor(case, metric).id}, self.value(case, metric).processes
+        return {number: each for number, each in found.items() if sides <= each.variants.keys()}
 
     def numbers(self, metric: Metric, case: Case, baseline: Case) -> Numbers:
         """Return the numbers of two variants in each process, against their anchor; of a rate those of its times, shifted."""
@@ -348,25 +324,26 @@ class Tables(Samples):
         return found.shifted(math.log(self.value(case, metric).factor / self.value(baseline, metric).factor))
 
     def contrast(self, metric: Metric, case: Case, baseline: Case) -> Contrast:
-        """Compare two variants that were sampled in the same processes, as the only contrast of their family."""
-        return self.numbers(metric, case, baseline).contrast(Rule("time", self.suite.margin, estimand=metric.estimand))
+        """Compare two variants, as the only contrast of their family: at one grid point process by process.
 
-    def escapes(self, metric: Metric, *sides: Case) -> Reason | None:
-        """Return the label that says that work of a case may be done where its time does not see it; None without one."""
-        found = (label for side in sides for label in self.row_labels(side, metric) if label in ESCAPED)
-        return next((Reason("said", said=str(label)) for label in found), None)
-
-    def independent(self, metric: Metric, case: Case, baseline: Case) -> Contrast:
-        """Compare two cases that took no turns, by the own times of their processes."""
+        At two grid points they took no turns: there the own times of their processes are compared.
+        """
+        rule = Rule("time", self.suite.margin, estimand=metric.estimand)
+        if case.grid_point == baseline.grid_point:
+            return self.numbers(metric, case, baseline).contrast(rule)
         sides = [self.value(side, metric) for side in (case, baseline)]
         new, base = (side.own_times for side in sides)
-        noisy = max(side.noisy for side in sides)
         unfit: Reason | None = SEVERAL_THREADS
         if all(side.case.grid_point.one_thread for side in sides):
             waits = ([each.waits[side.case.id] for each in side.processes.values()] for side in sides)
             unfit = self.escapes(metric, case, baseline) or paired.unfit_of(waits)
-        seen = Seen(noisy, unfit) if self.made_in(metric).times else Seen()
-        return contrast(base, new, "independent", Rule("time", self.suite.margin, estimand=metric.estimand), seen)
+        seen = Seen(max(side.noisy for side in sides), unfit) if self.made_in(metric).times else Seen()
+        return contrast(base, new, "independent", rule, seen)
+
+    def escapes(self, metric: Metric, *sides: Case) -> Reason | None:
+        """Return the label that says that work of a case may be done where its time does not see it; None without one."""
+        found = (label for side in sides for label in self.value(side, metric).labels if label in ESCAPED)
+        return next((Reason("said", said=str(label)) for label in found), None)
 
     def over_seeds(self, case: Case, metric: Metric) -> OverSeeds:
         """Return how values of a metric are judged of which each seed leaves one, where a case is compared with others."""

@@ -337,7 +337,7 @@ if TYPE_CHECKING:
     )
     from modbench.reports.data_table import Column, DataTable, count, flag, grid_point, interval, number, text
     from modbench.reports.figures import heat_map, style
-    from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, thin_ticks, ticks
+    from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, ticks
     from modbench.reports.figures.point_labels import label
     from modbench.reports.figures.style import (
         HAIR,
@@ -361,11 +361,11 @@ if TYPE_CHECKING:
     from modbench.reports.html_report import layout as page_layout
     from modbench.reports.html_report import render as page_render
     from modbench.reports.html_report.layout import Page, PageSection
-    from modbench.reports.markup import data, html, latex, markdown, plain_html
+    from modbench.reports.markup import data, html, markdown, plain_html
     from modbench.reports.markup import text as text_writer
     from modbench.reports.markup.data import csv, value
     from modbench.reports.markup.html import fill, inline
-    from modbench.reports.markup.number_format import NONE, about, estimate, half, plain, ratio, share
+    from modbench.reports.markup.number_format import NONE, Inline, about, estimate, half, plain, ratio, share
     from modbench.reports.markup.number_format import grid_point as grid_point_in_words
     from modbench.reports.markup.number_format import interval as interval_in_words
     from modbench.reports.markup.number_format import number as number_text
@@ -378,7 +378,7 @@ if TYPE_CHECKING:
     from modbench.reports.markup.text import alike, labelled, width, wrapped
     from modbench.reports.markup.text import written as written_as_text
     from modbench.reports.output_format import PAGE as REPORT_FILE
-    from modbench.reports.output_format import Format
+    from modbench.reports.output_format import Format, of_tables
     from modbench.reports.questions import machine_check, summary, value_tables
     from modbench.reports.questions.gate.fail_on import ALTERNATED, CPU, FailOn
     from modbench.reports.questions.gate.fail_on import parse as parse_fail_on
@@ -387,7 +387,7 @@ if TYPE_CHECKING:
     from modbench.reports.questions.value_tables import TABLES
     from modbench.reports.reasons import in_words as reason_in_words
     from modbench.reports.reasons import sentence
-    from modbench.reports.section import InPlace, Lead, Section
+    from modbench.reports.section import InPlace, Lead, Section, shared_blocks
     from modbench.reports.sections.speedup_map import heat_cell
     from modbench.reports.tables import best_variants, claims, comparisons, losses, provenance
     from modbench.reports.tables.axes import in_words as axis_value

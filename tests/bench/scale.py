@@ -71,17 +71,16 @@ def render(folder: Path) -> dict[str, Any]:
     """Read a run and make its views, stage by stage."""
     from modbench.harness.results import run_folder
     from modbench.reports.html_report import render as views
-    from modbench.reports.tables.load import Loaded, tables_of, without_collections
+    from modbench.reports.tables.load import Loaded, tables_of
     from modbench.reports.tables.values import Tables
 
     took: dict[str, list[float]] = {}
-    with without_collections():  # as reports/tables/load.py does it
-        with _timed(took, "read"):
-            run = run_folder.read(str(folder))
-        with _timed(took, "tables"):
-            tables = Tables(run)
-        with _timed(took, "rows"):
-            cases, pairs = tables_of(tables)
+    with _timed(took, "read"):
+        run = run_folder.read(str(folder))
+    with _timed(took, "tables"):
+        tables = Tables(run)
+    with _timed(took, "rows"):
+        cases, pairs = tables_of(tables)
     with _timed(took, "page"):
         views.views(Loaded(run, tables, cases, pairs))
     sizes = {name: (folder / name).stat().st_size for name in ("report.html", "cases.csv", "comparisons.csv")}

@@ -262,5 +262,5 @@ def test_nothing_is_guessed_where_nothing_is_similar(command: str, here: Path, m
 def test_a_report_in_a_format_prints_the_paths_of_its_files(
     quiet: tuple[str, ...], here: Path, tmp_path: Path, modbench: Modbench
 ) -> None:
-    done = modbench("report", NEWEST, "--format", "tex", "-o", tmp_path, *quiet, cwd=here)
-    assert done.stdout.splitlines() == [str(tmp_path / "tables.tex"), str(tmp_path / "report.tex")]
+    done = modbench("report", NEWEST, "--format", "md,json", "-o", tmp_path, *quiet, cwd=here)
+    assert done.stdout.splitlines() == [str(tmp_path / "report.md"), str(tmp_path / "report.json")]

@@ -43,6 +43,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     forget()
 
 
+@pytest.mark.plugin("tasks")
 def test_a_suite_names_its_plugins_from_its_own_folder(here: Path, modbench: Any) -> None:
     (here / "sub").mkdir()
     planned = succeeded(modbench("plan", "../mine.toml", "--device", "cpu", "--json", cwd=here / "sub"))

@@ -26,6 +26,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.plugin("sweeps")
 @pytest.mark.parametrize("value", [1, 1.0, 2, 5, torch.inf, torch.nan, -0.1, 0, True, [0.05]])
 def test_a_suite_takes_no_other_number(value: object) -> None:
     with pytest.raises(UsageError, match=RIGHT) as caught:

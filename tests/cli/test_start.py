@@ -153,6 +153,7 @@ def test_an_editor_knows_what_the_users_folders_add(tmp_path: Path, modbench: Mo
 @pytest.mark.plugin("machine")
 @pytest.mark.plugin("search")
 @pytest.mark.plugin("sweeps")
+@pytest.mark.plugin("tasks")
 def test_every_key_stands_in_the_file_below_what_it_means(started: Path) -> None:
     lines = started.read_text().splitlines()
     table, found = "suite", set()
@@ -336,7 +337,7 @@ def completed(modbench: Modbench, typed: str, cwd: Path | None = None) -> list[s
         ("modbench plan quick --set metrics=task/n", ["metrics=task/nli_pairs", "metrics=task/nli_templates"]),
         ("modbench compare x --metric ttf", ["ttft"]),
         ("modbench list rou", ["routers"]),
-        ("modbench report x --format te", ["tex"]),
+        ("modbench report x --format m", ["md"]),
         ("modbench compare --format m", ["md"]),
         ("modbench run nothing-such", []),
     ],

@@ -108,7 +108,7 @@ def build(config):
 METRICS = ()
 """
 COMMANDS = (
-    ("report", "run", "--format", "html,csv,md,tex,json,pytest-benchmark"),
+    ("report", "run", "--format", "html,csv,md,json,pytest-benchmark"),
     ("compare", "run", "other"),
     ("compare", "run", "--by", "seq_len"),
     ("gate", "run", "other"),

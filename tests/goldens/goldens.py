@@ -49,7 +49,7 @@ SENTENCES = {
     *("check_in_words", "about", "advice", "notes", "differs", "summary", "why", "said", "found", "how"),
 }
 # What is made of every run. `report` alone leaves tables and the page in the run.
-FORMATS = "md,tex,json"
+FORMATS = "md,json"
 EVERY = {"report": "report run", "files": f"report run --format {FORMATS} -o views"}
 # Tables that every run has: a golden of one question does not keep them.
 OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}

@@ -11,7 +11,6 @@ from present import present
 
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.machine import environment, nvml
-from modbench.plugins.machine.card import clocks as card_clocks
 
 
 def device() -> nvml.Device:
@@ -43,8 +42,11 @@ def test_clocks_reasons_and_processes_are_read() -> None:
     assert levels["foreign"] == 0
 
 
+@pytest.mark.plugin("machine")
 @pytest.mark.usefixtures("real_card")
 def test_a_working_card_speeds_up() -> None:
+    from modbench.plugins.machine.card import clocks as card_clocks
+
     with card_clocks.watching() as clocks:
         work(2.0)
     uuid = str(torch.cuda.get_device_properties(0).uuid)

@@ -71,13 +71,13 @@ def test_a_time_is_of_the_processes_from_which_its_ratio_comes(lurching: Path) -
     case = next(each for each in loaded.plan.cases if each.variant == "mod[c0.125]")
     cell = loaded.tables.cell(case.id, metric.key)
     anchor = loaded.tables.anchor(case, metric)
-    whole = loaded.tables.estimate(case, metric).n
+    whole = loaded.tables.value(case, metric).estimate.n
     for number in (2, 3):
-        process = loaded.tables.processes(case, metric)[number]
+        process = loaded.tables.value(case, metric).processes[number]
         process.variants = {variant: each for variant, each in process.variants.items() if variant != anchor.id}
     loaded.tables._values.clear()
-    assert (whole, len(cell.outcomes), loaded.tables.estimate(case, metric).n) == (4, 4, 2)
-    times = [loaded.tables.estimate(side, metric).value for side in (anchor, case)]
+    assert (whole, len(cell.outcomes), loaded.tables.value(case, metric).estimate.n) == (4, 4, 2)
+    times = [loaded.tables.value(side, metric).estimate.value for side in (anchor, case)]
     assert times[0] - times[1] == pytest.approx(
         loaded.tables.contrast(metric, case, anchor).wall.effect.value, rel=1e-9
     )

@@ -14,9 +14,9 @@ from present import present
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue
-from modbench.reports.questions import compare_axis
 from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column, Filter, compare_by
 from modbench.reports.tables import axes
+from modbench.reports.tables.comparisons import NOT_INTERLEAVED
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import compare
 
@@ -79,18 +79,18 @@ def test_values_across_grid_points_are_compared_by_welch_and_say_so(
     run: Loaded, axis: str, baseline: str, value: Any, truth: float
 ) -> None:
     table = compare_by(run, axis, baseline)
-    assert any(compare_axis.NOT_INTERLEAVED in note for note in table.notes)
+    assert any(NOT_INTERLEAVED in note for note in table.notes)
     rows = [present(found.cells[value].row) for found in table.columns if found.metric.key == TIME]
     assert sum(row["ci_low"] < truth < row["ci_high"] for row in rows) >= 0.8 * len(rows)  # 95 % in the long run
     for row in rows:
         assert row["ratio"] == pytest.approx(truth, rel=0.01)
         assert not row["paired"]
-        assert compare_axis.NOT_INTERLEAVED in row["reason"]
+        assert NOT_INTERLEAVED in row["reason"]
         assert row["verdict"] is None
         assert "not alternated" in row["labels"]
         assert row["mean_ratio"] == pytest.approx(row["ratio"])
     counted = column(table, MEMORY, variant="dense", **({"dtype": "fp32"} if axis == "seq_len" else {"seq_len": 64}))
-    assert compare_axis.NOT_INTERLEAVED not in str(present(counted.cells[value].row))
+    assert NOT_INTERLEAVED not in str(present(counted.cells[value].row))
 
 
 def test_an_interval_across_grid_points_is_that_of_two_independent_samples(tmp_path: Path) -> None:

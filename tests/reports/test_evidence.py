@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from modbench.reports.questions.summary import half_of
+from modbench.reports.tables.comparisons import BY_CPU, RATIO
 
 
 @pytest.mark.parametrize(
@@ -19,11 +20,6 @@ from modbench.reports.questions.summary import half_of
     ],
 )
 def test_the_width_is_that_of_the_intervals_that_decided(labels: str, wall: Any, cpu: Any, half: float | None) -> None:
-    row = {
-        "labels": labels,
-        "ci_low": wall[0],
-        "ci_high": wall[1],
-        "cpu_ratio_ci_low": cpu[0],
-        "cpu_ratio_ci_high": cpu[1],
-    }
-    assert half_of(pd.DataFrame([row])).value == (None if half is None else pytest.approx(half))
+    ends = dict(zip(RATIO + BY_CPU, (1.0, *wall, 1.0, *cpu), strict=True))
+    rows = pd.DataFrame([ends], dtype=float).assign(labels=labels)
+    assert half_of(rows).value == (None if half is None else pytest.approx(half))

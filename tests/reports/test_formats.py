@@ -7,7 +7,6 @@ After an intended change of the export for pytest-benchmark, which they do not h
 from __future__ import annotations
 
 import csv
-import dataclasses
 import importlib
 import json
 import os
@@ -28,11 +27,11 @@ import modbench
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
 from modbench.planted_runs import planted_plan, planted_run
-from modbench.reports.blocks import Code, Finding, Table, Value
-from modbench.reports.formats import md, tex
+from modbench.reports.blocks import Code, Finding, Table
+from modbench.reports.formats import md
 from modbench.reports.formats.json import VERSION, Report, type_of
 from modbench.reports.html_report import render
-from modbench.reports.markup import latex, markdown
+from modbench.reports.markup import markdown
 from modbench.reports.markup.markdown import LIMIT, Block, within
 from modbench.reports.markup.number_format import plain
 from modbench.reports.output_format import parse_formats
@@ -46,7 +45,7 @@ pytest_benchmark = pytest.importorskip("modbench.plugins.pytest.format", reason=
 SCHEMAS = Path(modbench.__file__).parent / "schemas"
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 GOLDEN = Path(__file__).parent / "golden"
-FORMATS = ("csv", "md", "tex", "json", "pytest_benchmark")
+FORMATS = ("csv", "md", "json", "pytest_benchmark")
 # Names as a stranger may give them.
 HOSTILE = "@octocat #17 <img src=x onerror=alert(1)> | `code` **bold** [a](http://b.c) $x^2$ www.d.e :tada: & \\ ~ { } \x1b[31m"
 VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}]
@@ -121,7 +120,7 @@ def test_the_command_writes_the_formats_that_are_named_where_they_are_wanted(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--format", "markdown"), "unknown format 'markdown'. Known: csv, html, json, md, pytest-benchmark, tex."),
+        (("--format", "markdown"), "unknown format 'markdown'. Known: csv, html, json, md, pytest-benchmark"),
         (("--format", ""), "--format needs at least one of csv, html"),
         (("-o", " "), "--out '' names no folder"),
     ],
@@ -236,41 +235,6 @@ def test_a_report_with_endless_reasons_stays_below_the_limit(loaded: Loaded, tmp
     assert len(md.markdown(load(run))) < LIMIT
 
 
-# --- LaTeX
-
-
-def test_latex_compiles(loaded: Loaded, tmp_path: Path) -> None:
-    """The document as written, and one whose names hold every printable character, and some that LaTeX has no letter for."""
-    pdflatex = shutil.which("pdflatex")
-    if pdflatex is None:
-        pytest.skip("no pdflatex on this machine: install texlive-latex-base and texlive-latex-recommended")
-    render.views(loaded, ("tex",), tmp_path)
-    every = [chr(code) for code in range(32, 127)]
-    rows: list[list[Value]] = [
-        [word * 3, 1] for word in (*every, HOSTILE, "é ü ß × – µ", "中文 ▲ 🚀", "[x]", "*", "--", "?`")
-    ]
-    hostile = latex.table(Table(HOSTILE, ("a", "b"), rows), "hostile")
-    (tmp_path / "tables.tex").write_text((tmp_path / "tables.tex").read_text() + hostile)
-    command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert "Missing character" not in (tmp_path / "report.log").read_text(errors="replace")
-    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
-
-
-def test_a_latex_table_is_no_wider_than_a_page(loaded: Loaded) -> None:
-    first = value_tables.tables(loaded)[0]
-    wide = dataclasses.replace(
-        first, head=("", *(f"T = {at}" for at in range(12))), rows=[[row[0], *[row[1]] * 12] for row in first.rows]
-    )
-    narrow = tex._narrow(wide)
-    assert list(narrow.head[1:]) == [f"T = {at}" for at in (0, 2, 4, 7, 9, 11)]
-    assert all(len(row) == 7 for row in narrow.rows)
-    assert any("6 more" in str(note) for note in narrow.notes)
-    made = latex.table(narrow, "wide")
-    assert "$T = 0$ & $T = 2$ & $T = 4$ & $T = 7$ & $T = 9$ & $T = 11$" in made
-
-
 def test_batch_sizes_are_columns_where_there_is_one_length(tmp_path: Path) -> None:
     grid = {"seq_len": [64], "batch_size": [1, 2], "dtype": ["fp32", "bf16"]}
     planted_run(
@@ -319,7 +283,7 @@ def test_every_row_says_on_which_machine_and_when(written: dict[str, str], loade
     """Rows of several runs can be put into one table."""
     for name in ("cases.csv", "comparisons.csv"):
         rows = [*csv.DictReader(written[name].splitlines())]
-        assert {(row["machine"], row["date"]) for row in rows} == {(loaded.device_name, "2026-01-02")}
+        assert {(row["machine"], row["date"]) for row in rows} == {(loaded.tables.device_name, "2026-01-02")}
 
 
 # --- pytest-benchmark

@@ -21,7 +21,6 @@ from modbench.harness.stats.power import prospect
 from modbench.harness.stats.verdicts import Rule, estimated
 from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.blocks import Estimate, Finding, Table
-from modbench.reports.formats import tex
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import compare_axis, value_tables
 from modbench.reports.sections import loss_curves, numbers
@@ -67,7 +66,6 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
     loaded = at_two_lengths(tmp_path)
     table: Any = value_tables.loss_table(loaded)
     assert [*map(plain, table.head[1:])] == ["T = 64", "T = 128"]
-    assert f"Held-out loss. {table.notes[0]}. " in tex.tables(loaded)
     cells = next(each[1:] for each in table.rows if isinstance(each[0], Case) and each[0].variant == MOD)
     bits = [each.typical.value for each in cells if isinstance(each, Finding)]
     assert bits == pytest.approx([rise / math.log(2) for rise in RISES.values()], abs=0.05)

@@ -165,12 +165,11 @@ def test_new_columns_of_the_tables_are_what_variants_are_called(run: Loaded) -> 
 @pytest.mark.usefixtures("undrawn")
 def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: Path) -> None:
     made = load(run.path, title={VARIANT: ODD})
-    render.views(made, ("html", "md", "tex", "csv", "json"), str(tmp_path))
-    page, md, tex = ((tmp_path / file).read_text() for file in ("report.html", "report.md", "tables.tex"))
+    render.views(made, ("html", "md", "csv", "json"), str(tmp_path))
+    page, md = ((tmp_path / file).read_text() for file in ("report.html", "report.md"))
     assert "Ours &lt;b&gt;&amp;|*a* $x_1$" in page
     assert "Ours <b>" not in page
     assert r"Ours \<b\>&amp;\|\*a\* \$x_1\$" in md
-    assert r"Ours \textless{}b\textgreater{}\&\textbar{}{*}a{*} \$x\_1\$ 50 \%" in tex
     variants = json.loads((tmp_path / "report.json").read_text())["variants"]
     assert {each["variant"]: each["name"] for each in variants}[VARIANT] == ODD
     table = compare_by(made, "capacity", ODD)

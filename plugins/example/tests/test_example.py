@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fresh_catalogue import forget
 
 from modbench.extend import catalogue, load, planted_plan, planted_run
 
@@ -74,7 +75,7 @@ def test_its_section_and_its_warning_are_shown(ran):
 def test_its_section_shows_what_was_planted(tmp_path, monkeypatch):
     """In a run in which every number is known."""
     monkeypatch.setenv("MODBENCH_PLUGINS", str(HERE))
-    catalogue.forget()
+    forget()
     plan = planted_plan("draft", metrics=["weights/routers"], train=None)
     folder = planted_run(tmp_path, plan, values={"weights/routers": {"mod[c0.5]": 256}})
     (table,) = catalogue.load("sections", "router_weights").render(load(folder))

@@ -201,8 +201,8 @@ def _variant(
     """Place one variant on the dense models, by the first loss that it and two dense models have."""
     troubles, tables = list[Trouble](), loaded.tables
     for key in losses:
-        trouble = tables.trouble(case, tables.metrics[key])
-        sized = [c for c in dense if _size(loaded, c) and tables.trouble(c, tables.metrics[key]) is None]
+        trouble = tables.value(case, tables.metrics[key]).trouble
+        sized = [c for c in dense if _size(loaded, c) and tables.value(c, tables.metrics[key]).trouble is None]
         read = {(n.corpus_sha256, n.tokenizer) for c in (case, *sized) for n in tables.notes_of(c, key, TrainNotes)[:1]}
         if trouble is not None:
             troubles.append(trouble)
@@ -238,7 +238,7 @@ def _speedup(loaded: Loaded, variant: Variant, metric: Metric) -> Speedup:
     sides = [at[each.variant] for each in (case, *variant.dense_variants)]
     sampled = tables.made_in(metric).samples == "processes"
     for side in sides:
-        trouble = tables.trouble(side, metric) or (tables.anchor_trouble(side, metric) if sampled else None)
+        trouble = tables.value(side, metric).trouble or (tables.anchor_trouble(side, metric) if sampled else None)
         if trouble is not None:
             said = trouble.reason if side is sides[0] else f"{side.variant}: {trouble.reason}"
             return Speedup(variant, metric, here, trouble=trouble._replace(reason=said), notes=tuple(notes))
@@ -251,7 +251,7 @@ def _speedup(loaded: Loaded, variant: Variant, metric: Metric) -> Speedup:
         found = replace(found, illustration=True, reason=Reason("smoke effort: no claims"))
         found = replace(found, low=None, high=None) if found.kind == "rate" else found
     plain, noisy = _beside(loaded, metric, where, variant)
-    warned = [*tables.row_labels(case, tables.metrics[variant.loss]), *tables.row_labels(sides[0], metric)]
+    warned = [*tables.value(case, tables.metrics[variant.loss]).labels, *tables.value(sides[0], metric).labels]
     warned += [*claims.machine_labels(tables, sides[0], metric), *[Label.NOISY] * noisy]
     return Speedup(variant, metric, here, found, None, plain, tuple(dict.fromkeys(warned)), tuple(notes))
 
@@ -286,13 +286,13 @@ def _costs(loaded: Loaded, metric: Metric, sides: Sequence[Case]) -> list[list[f
     """
     tables = loaded.tables
     if tables.made_in(metric).samples != "processes":
-        own, *others = (tables.estimate(side, metric).value for side in sides)
+        own, *others = (tables.value(side, metric).estimate.value for side in sides)
         return [[math.log(each / own)] for each in others]
     column = tables.made_in(metric).column
     over_anchor = [
         {
             number: each.by(column).medians.item(each.number[side.id])
-            for number, each in tables.processes(side, metric).items()
+            for number, each in tables.value(side, metric).processes.items()
             if each.shares(side.id)
         }
         for side in sides

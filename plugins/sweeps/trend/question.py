@@ -164,7 +164,7 @@ def _at(loaded: Loaded, made: Runs, mine: Side, theirs: Side) -> tuple[At, Budge
     planned = sorted(set.intersection(*(set(made.fresh[case.id]) for case in cases)))
     losses = [loaded.tables.values_of(case, CONFIRMED) for case in cases]
     whole = [seed for seed in planned if all(seed in each for each in losses)]
-    troubles = (loaded.tables.trouble(case, loaded.tables.metrics[CONFIRMED]) for case in cases)
+    troubles = (loaded.tables.value(case, loaded.tables.metrics[CONFIRMED]).trouble for case in cases)
     lost = None if whole == planned else next((each.reason for each in troubles if each is not None), None)
     row = At(mine.train_flops, (cases[0], cases[1]), (cases[2], cases[3]), len(whole), len(planned), lost)
     if len(whole) < 2:  # one seed has no spread

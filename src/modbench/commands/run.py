@@ -31,9 +31,7 @@ LauncherOptions = Annotated[
 
 ProfileFlag = Annotated[
     str | None,
-    flag(
-        "--launcher-profile", "FILE", "File of launcher options: TOML, or one per line; options after `--` override it."
-    ),
+    flag("--launcher-profile", "FILE", "File of launcher options, one per line; options after `--` override it."),
 ]
 
 

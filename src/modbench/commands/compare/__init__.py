@@ -20,23 +20,27 @@ from modbench.commands._flags import (
     checked_margin,
     flag,
     listed,
+    matching,
     metrics,
-    one_of,
     refuse,
     runs,
 )
 from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core import variant_titles
-from modbench.harness.core.errors import IncompleteError, UsageError, unknown
+from modbench.harness.core.errors import IncompleteError, UsageError
+from modbench.reports.output_format import fragment_of, of_tables
 
 if TYPE_CHECKING:
     from modbench.reports.html_report.layout import Page
+    from modbench.reports.output_format import Fragment
     from modbench.reports.questions.compare_axis import Filter
     from modbench.reports.questions.compare_runs import Compared
     from modbench.reports.tables.load import Loaded
 
-# Formats of one table.
-STYLES = ("md", "tex")
+
+def _formats(incomplete: str) -> list[tuple[str, str]]:
+    """Complete what --format names."""
+    return matching(((name, "") for name in of_tables()), incomplete)
 
 
 class _Made(NamedTuple):
@@ -101,7 +105,10 @@ def compare(
     style: Annotated[
         str | None,
         flag(
-            "--format", "NAME", "With --by: print one table as md or tex: times, FLOPs, memory, loss.", one_of(*STYLES)
+            "--format",
+            "NAME",
+            "With --by: print one table in this format, such as md: times, FLOPs, memory, loss.",
+            _formats,
         ),
     ] = None,
     verbose: VerboseFlag = False,
@@ -113,11 +120,10 @@ def compare(
 
     compare BASE NEW: a run with an earlier one, or several with the first
     """
-    named, shown, output = runs or [], variant_titles.listed(title or ()), "json" if as_json else style
-    if style is not None and style not in STYLES:
-        raise unknown("--format", style, STYLES)
+    named, shown = runs or [], variant_titles.listed(title or ())
     if style is not None and as_json:
         raise UsageError(f"--format {style} and --json both print to standard output. Choose one.")
+    fragment = fragment_of(style)
     if html is None:
         refuse({"--force": force or None}, "--html FILE")
     if by is not None:
@@ -129,7 +135,9 @@ def compare(
         from modbench.reports.tables.load import load
 
         lists = listed("--metric", metric, str), listed("--seq-len", seq_len, int), listed("--workload", workload, str)
-        made = _of_axis(load(folder, title=shown), by, baseline, Filter(*lists, select), output, verbose=verbose)
+        made = _of_axis(
+            load(folder, title=shown), by, baseline, Filter(*lists, select), fragment, as_json=as_json, verbose=verbose
+        )
     else:
         chosen = {
             "--baseline": baseline,
@@ -162,24 +170,28 @@ def compare(
 
 
 def _of_axis(
-    loaded: Loaded, axis: str, baseline: str | None, keep: Filter, output: str | None, *, verbose: bool
+    loaded: Loaded,
+    axis: str,
+    baseline: str | None,
+    keep: Filter,
+    fragment: Fragment | None,
+    *,
+    as_json: bool,
+    verbose: bool,
 ) -> _Made:
     from modbench.reports.html_report import comparison
     from modbench.reports.markup import text
     from modbench.reports.questions.compare_axis import compare_by, one_table
+    from modbench.reports.questions.machine_check import warnings
     from modbench.reports.terminal import compare
 
-    one = output in STYLES
     # One table has a loss beside times: that of its own length, whatever length was named for times.
-    table = compare_by(loaded, axis, baseline, replace(keep, seq_lens=()) if one else keep)
+    table = compare_by(loaded, axis, baseline, replace(keep, seq_lens=()) if fragment else keep)
     printed: str | dict[str, Any]
-    if one:
-        from modbench.reports.formats import md, tex
-
-        only, first = one_table(loaded, table, keep), f"{loaded.path}: {shlex.join(_command_line())}"
-        tabular = output == "tex"
-        printed = tex.fragment(loaded, only, "modbench-compare", first) if tabular else md.fragment(loaded, only, first)
-    elif output == "json":
+    if fragment is not None:
+        first = f"{loaded.path}: {shlex.join(_command_line())}"
+        printed = fragment([one_table(loaded, table, keep)], first, warnings(loaded))
+    elif as_json:
         printed = compare.axis_as_dict(loaded, table)
     else:
         printed = compare.along_axis(loaded, table, text.width(), every=bool(keep.metrics), verbose=verbose)

@@ -89,28 +89,21 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "no_matches": plan.no_matches,
         "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
         "variants_from": _variants_from(plan),
-        **_of_passes(predicted),
-        **_of_tables(plan),
+        **_of_additions(plan, predicted),
         "cases": [_case(plan, case, baselines[case], run_time, counted) for case in plan.cases],
-        **_of_rules(plan),
     }
 
 
-def _of_passes(predicted: Sequence[tuple[Job, float]]) -> dict[str, Any]:
-    """What passes say of their jobs."""
-    made = {
-        name: each.forecast([(job, seconds) for job, seconds in predicted if job.made_in == name])
-        for name, each in catalogue.passes().items()
-    }
-    return {key: said for each in made.values() for key, said in each.items()}
-
-
-def _of_rules(plan: Plan) -> dict[str, Any]:
-    """What rules may request."""
+def _of_additions(plan: Plan, predicted: Sequence[tuple[Job, float]]) -> dict[str, Any]:
+    """What passes say of their jobs, rules of what they may request, and tables of plug-ins of the comparisons."""
     rules: dict[str, AdaptiveRule[Any]] = catalogue.usable("adaptive_rules")
-    return {
-        key: said for name, rule in rules.items() for key, said in rule.forecast(plan.suite, plan.members(name)).items()
-    }
+    jobs = grouped((job.made_in, (job, seconds)) for job, seconds in predicted)
+    said = [
+        *(each.forecast(jobs.get(name, [])) for name, each in catalogue.passes().items()),
+        *(rule.forecast(plan.suite, plan.members(name)) for name, rule in rules.items()),
+        *(table.forecast(plan.suite, plan.comparisons) for table in suite_tables.in_use(plan.suite)),
+    ]
+    return {key: value for each in said for key, value in each.items()}
 
 
 def _aa_control_share(plan: Plan) -> float | None:
@@ -146,12 +139,6 @@ def _training(plan: Plan) -> dict[str, Any] | None:
             *dict.fromkeys(f"T{grid_point.seq_len}-B{grid_point.batch_size}" for grid_point in grid_points)
         ],
     }
-
-
-def _of_tables(plan: Plan) -> dict[str, Any]:
-    """What tables of plug-ins say of the comparisons."""
-    tables = suite_tables.in_use(plan.suite)
-    return {key: said for table in tables for key, said in table.forecast(plan.suite, plan.comparisons).items()}
 
 
 def _variants_from(plan: Plan) -> dict[str, Any] | None:

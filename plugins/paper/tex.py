@@ -1,14 +1,33 @@
-"""LaTeX: names may hold anything, and mean nothing there; characters that pdflatex has no letter for are spelt out."""
+"""LaTeX tables for a paper: tables.tex for your document (with booktabs), and report.tex, a document that reads it.
+
+Names may hold anything, and mean nothing there; characters that pdflatex has no letter for are spelt out.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
-from modbench.harness.core.plain_text import escaped
-from modbench.reports.blocks import Finding, Table, Value
-from modbench.reports.markup.number_format import Inline, plain
-from modbench.reports.markup.short import Short, cells, explained
+from modbench.extend import (
+    Finding,
+    Format,
+    Inline,
+    Loaded,
+    Sentence,
+    Short,
+    Table,
+    Value,
+    cells,
+    escaped,
+    explained,
+    masked,
+    plain,
+    shared_blocks,
+    subsample_evenly,
+    summary,
+    value_tables,
+)
 
 # Columns that fit between the margins.
 MOST_COLUMNS = 6
@@ -109,3 +128,52 @@ def _without_value(cell: Value) -> Value:
 def _math(title: str) -> str:
     """Set a title such as `T = 128` as mathematics."""
     return re.sub(r"^[TB] = [\d,]*\d(, B = [\d,]*\d)?", lambda found: f"${found[0]}$", title)
+
+
+FRAGMENT, DOCUMENT = "tables.tex", "report.tex"
+_HEAD = r"""% Tables of a modbench report, for \input{tables}. In the preamble: \usepackage{booktabs}
+% Numbers with more digits, and intervals: comparisons.csv
+"""
+_DOCUMENT = r"""\documentclass{article}
+\usepackage{booktabs}
+\begin{document}
+\input{tables}
+\end{document}
+"""
+NONE = "% No table: this run compares no variants at the same shape.\n"
+
+
+def tables(loaded: Loaded) -> str:
+    """Return the tables as a fragment: one for each metric and setting, held-out losses, and those of sections."""
+    if loaded.alone:
+        return _fragment([])
+    loss = value_tables.loss_table(loaded)
+    of_sections = (each for each in shared_blocks(loaded) if isinstance(each, Table))
+    narrow = (_captioned(loaded, _narrow(each)) for each in value_tables.tables(loaded))
+    return _fragment([*narrow, *([loss] if loss else []), *of_sections])
+
+
+def _fragment(made: Sequence[Table], first: str = "", warnings: Sequence[Value] = ()) -> str:
+    r"""Return tables as a fragment for `\input`, below comments: the command that made them, and what must be known."""
+    above = [f"% {escaped(plain(said), lines=False)}\n" for said in (first, *warnings) if said]
+    labels = (f"modbench-{re.sub('[^a-z]+', '-', each.label.lower())}-{at}" for at, each in enumerate(made, start=1))
+    return masked("".join([*above, _HEAD, *(map(table, made, labels) if made else [NONE])]))
+
+
+def _narrow(made: Table) -> Table:
+    """Leave out columns of a table that would be wider than a page: those that remain lie evenly."""
+    kept = [0, *subsample_evenly(range(1, len(made.head)), MOST_COLUMNS)]
+    left = len(made.head) - len(kept)
+    notes = [*made.notes, *([f"{left} more columns are in comparisons.csv."] if left else [])]
+    return replace(
+        made, head=[made.head[i] for i in kept], rows=[[row[i] for i in kept] for row in made.rows], notes=notes
+    )
+
+
+def _captioned(loaded: Loaded, made: Table) -> Table:
+    """Add what it was measured on."""
+    left = [Sentence("{more} more variants are in comparisons.csv.", more=made.left_out)] if made.left_out else []
+    return replace(made, notes=[*made.notes, f"{summary.measured_on(loaded)}.", *left])
+
+
+FORMAT = Format(lambda loaded: {FRAGMENT: tables(loaded), DOCUMENT: _DOCUMENT}, _fragment)
