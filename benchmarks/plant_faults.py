@@ -82,7 +82,7 @@ FAULTS = (
     Fault(
         3,
         "A margin of 5, which is 500 %, is taken.",
-        "tests/cli/test_margins.py::test_python_takes_no_other_number",
+        "tests/cli/test_margins.py::test_a_suite_takes_no_other_number",
         (
             "harness/core/units.py",
             '    if not 0 < number < 1:\n        raise UsageError(f"{asked} is no share',

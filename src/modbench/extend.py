@@ -302,6 +302,18 @@ if TYPE_CHECKING:
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
+    from modbench.planted_runs import (
+        ENVIRONMENT,
+        EVERY_VARIANT,
+        FIT,
+        PLANTED,
+        UNFIT,
+        PlantedTrouble,
+        planted_plan,
+        planted_record,
+        planted_run,
+        unsynced,
+    )
     from modbench.progress_bar import Counter, Lines, Live, StepProgress, progress_for
     from modbench.reports import reasons, wording
     from modbench.reports.blocks import (

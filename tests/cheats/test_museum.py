@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from planted import ENVIRONMENT
 
 from modbench.harness.core import atomic_files
 from modbench.harness.core.labels import Label
@@ -23,6 +22,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.registry import user_code
 from modbench.harness.results import run_folder
+from modbench.planted_runs import ENVIRONMENT
 from modbench.reports.tables import load
 from modbench.reports.tables.load import Loaded
 

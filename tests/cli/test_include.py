@@ -21,7 +21,7 @@ from modbench.harness.registry import plugin_manifests
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-pytestmark = pytest.mark.plugin("example")
+pytestmark = [pytest.mark.plugin("example"), pytest.mark.plugin("tasks")]
 
 RAISES = """
 from modbench.extend import Section

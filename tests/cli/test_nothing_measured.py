@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import ended, left, planted_suite
+from planted import ended
 
 from modbench.harness.planning.plan import Plan
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.formats import md
 from modbench.reports.html_report import render
 from modbench.reports.questions import machine_check, summary
@@ -47,12 +48,12 @@ class has_no_products(returns_a_tuple):
 
 def planned(effort: str = "draft", **suite: Any) -> Plan:
     settings = {"metrics": ["latency/forward"], "train": None, "variants": [{"model": "dense"}]} | suite
-    return planted_suite(effort, **settings)
+    return planted_plan(effort, **settings)
 
 
 def finished(tmp_path: Path, **suite: Any) -> Loaded:
     """A run that ended, in which the anchor failed."""
-    folder = left(tmp_path, planned(**suite), fails="dense")
+    folder = planted_run(tmp_path, planned(**suite), fails="dense")
     ended(folder)
     return render.write(folder)
 
@@ -80,7 +81,7 @@ def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
 def test_skipped_cells_and_jobs_without_a_record_are_no_measurements(tmp_path: Path) -> None:
     made = planned("smoke")
     (job, *_) = (job.name for job in made.jobs if job.made_in == "time")
-    loaded = render.write(left(tmp_path, made, fails="dense", leave_out=job))
+    loaded = render.write(planted_run(tmp_path, made, fails="dense", leave_out=job))
     assert {*loaded.cases.status} == {"failed", "skipped"}
     assert not loaded.measured
     said, _, reason = machine_check.nothing_measured(loaded).partition(". ")
@@ -124,7 +125,7 @@ def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
     assert "planted failure" in done.stderr
     whole = tmp_path / "whole"
     whole.mkdir()
-    good = left(whole, planned(metrics=["flops/forward"]))
+    good = planted_run(whole, planned(metrics=["flops/forward"]))
     done = modbench("report", good, "-q")
     assert (done.stdout, done.stderr) == (f"{good / 'report.html'}\n", "")
 

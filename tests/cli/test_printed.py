@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from markupsafe import escape
-from planted import left, planted_suite
 from resealed import reseal
 
 from modbench.harness.core import masking
 from modbench.harness.core.plain_text import escaped, escaped_json, is_printable
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.markup import data
 from modbench.reports.markup.data import text_cell
 from modbench.reports.questions.gate.gate import Gate, GateFinding
@@ -87,7 +87,7 @@ def test_csv_keeps_numbers_and_gaps() -> None:
 def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which nothing was measured, for a reason that steers terminals, spreadsheets and pages."""
     here = tmp_path_factory.mktemp("poisoned")
-    left(here, planted_suite("smoke"))
+    planted_run(here, planted_plan("smoke"))
     for file in (here / "run" / "jobs").glob("*.json"):
         body = json.loads(file.read_text())
         for i, outcome in enumerate(body["outcomes"]):
@@ -183,7 +183,7 @@ def test_chosen_texts_are_masked_in_all_that_is_written(
     tmp_path: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODBENCH_MASK", "hush, a fake ,")
-    left(tmp_path, planted_suite("smoke"))
+    planted_run(tmp_path, planted_plan("smoke"))
     for file in (tmp_path / "run" / "jobs").glob("*.json"):
         body = json.loads(file.read_text())
         for outcome in body["outcomes"]:

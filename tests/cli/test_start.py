@@ -24,7 +24,7 @@ import pytest
 import schemas
 import yaml  # type: ignore[import-untyped]  # it has no types
 from in_process import succeeded
-from planted import ended, left, planted_suite
+from planted import ended
 from resealed import reseal, reseal_with
 
 from modbench.commands import demo as demo_command
@@ -32,6 +32,7 @@ from modbench.commands.init.starts import STARTS, TEMPLATE, kind_of
 from modbench.commands.init.suite_file import EXAMPLES, example, suite_schema, toml
 from modbench.harness.planning.load_suite import load_suite, read_suite
 from modbench.harness.registry import catalogue
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports import demo
 from modbench.reports.markup import html
 
@@ -50,6 +51,8 @@ MINE = "import torch\ndef build(config):\n    return torch.nn.Embedding(config.v
 
 @pytest.mark.plugin("sweeps")
 @pytest.mark.plugin("routing")
+@pytest.mark.plugin("machine")
+@pytest.mark.plugin("search")
 @pytest.mark.plugin("tasks")
 def test_the_schemas_that_ship_are_those_of_the_classes() -> None:
     """Renew them with `python docs/site/schemas.py`."""
@@ -450,7 +453,7 @@ def test_the_page_is_opened_where_there_is_a_window(
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A small finished run with planted times."""
-    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], processes=3, rounds=1))
+    planted_run(tmp_path, planted_plan("draft", metrics=["latency/forward"], processes=3, rounds=1))
     ended(tmp_path / "run")
     return tmp_path / "run"
 

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import planted
 import pytest
 from fresh_catalogue import forget
 from own_plugin import write
-from planted import ENVIRONMENT, left, planted_suite
 from resealed import reseal_with
 
+from modbench import planted_runs
 from modbench.harness.core.atomic_files import unfinished
 from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.flops.closed_form import case_cost
@@ -25,6 +24,7 @@ from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.layout import problem_of_name
 from modbench.harness.results.run_folder import RunFolder, planned_job, read
 from modbench.harness.training import checkpoint
+from modbench.planted_runs import ENVIRONMENT, planted_plan, planted_run
 
 pytestmark = pytest.mark.slow
 
@@ -136,18 +136,18 @@ def test_every_command_but_resume_imports_nothing_that_a_folder_names(
         *({"model": "dense"}, {"model": "mine.py:build"}, {"model": "package.inner:build"}),
         *({"model": "mod", "router": router} for router in ("mine.py:build", "package.inner:build")),
     ]
-    made = planted_suite(
+    made = planted_plan(
         "draft", processes=3, variants=variants, metrics=["flops/forward", "latency/forward"], train=None
     )
     for case in made.cases:
-        monkeypatch.setitem(planted.PLANTED, case.variant, 0.5)
+        monkeypatch.setitem(planted_runs.PLANTED, case.variant, 0.5)
     dense = {"model": "dense", "options": ()}
     monkeypatch.setattr(
-        planted,
+        planted_runs,
         "case_cost",
         lambda case: case_cost(made.cases[0].model_copy(update={"grid_point": case.grid_point} | dense)),
     )
-    run = left(tmp_path, made)
+    run = planted_run(tmp_path, made)
     named = {"included": [{"kind": "folder", "name": str(evil)}], "code": {"mine.py": "a" * 64}}
     reseal_with(run / "run.json", lambda body: body.update(named))
     shutil.copytree(run, tmp_path / "other")
@@ -274,11 +274,11 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run as a stranger may send it: nothing in it is damaged."""
     monkeypatch.chdir(tmp_path)
-    made = planted_suite(
+    made = planted_plan(
         "draft", grid={"seq_len": [64]}, variants=[{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
     )
     monkeypatch.setitem(ENVIRONMENT, "machine", "here")
-    return left(tmp_path, made)
+    return planted_run(tmp_path, made)
 
 
 PROCESS = "time-forward-T64-B1-fp32-cpu1-process{}.json"
@@ -295,8 +295,8 @@ def test_a_folder_in_the_place_of_a_record_is_set_aside(measured: Path) -> None:
 
 
 def test_a_folder_in_the_place_of_a_decision_is_damage(tmp_path: Path) -> None:
-    made = planted_suite("standard", metrics=["latency/forward"], grid={"seq_len": [16]})
-    run = left(tmp_path / "run", made)
+    made = planted_plan("standard", metrics=["latency/forward"], grid={"seq_len": [16]})
+    run = planted_run(tmp_path / "run", made)
     (group, *_) = made.groups
     (run / "decisions" / f"{group.name}.json").unlink(missing_ok=True)
     (run / "decisions" / f"{group.name}.json").mkdir(parents=True)

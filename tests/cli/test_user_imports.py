@@ -11,7 +11,6 @@ from typing import Any, cast
 import pytest
 import torch
 from in_process import succeeded
-from planted import planted_suite
 from resealed import reseal_with
 
 from modbench import api
@@ -25,6 +24,7 @@ from modbench.harness.registry import user_code
 from modbench.harness.registry.user_models import load_user_model
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read
+from modbench.planted_runs import planted_plan
 
 # What it registers for its process cannot be registered again, and each time that it runs leaves a line beside it.
 BUILD = """
@@ -195,7 +195,7 @@ def test_a_run_is_resumed_from_the_folder_in_which_it_was_started(here: Path, mo
 
 
 def test_a_run_without_models_of_ones_own_is_resumed_from_anywhere(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = planted_suite("draft", metrics=["latency/forward"], train=None)
+    plan = planted_plan("draft", metrics=["latency/forward"], train=None)
     api.new_folder(plan, "run").write_run(plan, {"packages": {}}, ["modbench"], "now")
     monkeypatch.chdir(here / "other")
     resuming.check_unchanged(read(str(here / "run")), (), allowed=False)

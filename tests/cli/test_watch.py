@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from in_process import command_line, succeeded
-from planted import Trouble, fake_record
 from present import present
 from test_progress import plan_of as small_plan
 from test_progress import tracking
@@ -35,6 +34,7 @@ from modbench.harness.results.measured_or_missing import missing
 from modbench.harness.results.progress_file import Failure, Group, Running, RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace
+from modbench.planted_runs import PlantedTrouble, planted_record
 
 plan_of = partial(small_plan, ["latency/forward", "memory/peak_allocated"])
 
@@ -74,7 +74,7 @@ def lines(folder: RunFolder | Path, **options: Any) -> list[str]:
 
 def keep(folder: RunFolder, job: Job, gap: Missing | None = None) -> None:
     """Write a record in which the last case failed, if one is given."""
-    record, last, metrics = fake_record(job, Trouble()), job.comparison.variants[-1], catalogue.metrics()
+    record, last, metrics = planted_record(job, PlantedTrouble()), job.comparison.variants[-1], catalogue.metrics()
     if gap is not None:
         outcomes = (
             missing(last, metrics[each.metric], gap) if each.case == last.id else each for each in record.outcomes

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from planted import left, planted_suite
 from planted_compare import compared_run
 
 from modbench.harness.core import atomic_files
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import make_plan
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports import demo
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ def quick(folder: Path) -> None:
             grid |= {("mod[c0.25]", step, t): quarter, ("mod[c0.5]", step, t): half}
     trouble: dict[str, Any] = {"fails": "moe", "leaks": "mod[c0.5]", "waits": "mode_integrated[c0.125]"}
     trouble |= {"drifts": "mode_staged[c0.125]"}
-    left(folder, made, grid=grid, **trouble)
+    planted_run(folder, made, grid=grid, **trouble)
 
 
 _STEPS, _LENGTHS = ("forward", "train_step"), (128, 256, 512)
@@ -66,10 +66,10 @@ def decode(folder: Path) -> None:
     variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]
     metrics = ["flops/forward", "latency/prefill", "tokens_per_s/prefill", "latency/decode", "tokens_per_s/decode"]
     grid = {"seq_len": [64, 128], "batch_size": [1, 8]}
-    made = planted_suite(
+    made = planted_plan(
         "draft", metrics=metrics, variants=variants, grid=grid, processes=3, rounds=4, train=None, aa_control=True
     )
-    left(folder, made, fails="moe", certificate=None)
+    planted_run(folder, made, fails="moe", certificate=None)
 
 
 def gate(folder: Path) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from planted import ENVIRONMENT, Trouble, fake_record, unsynced
-
 from modbench.harness.core import atomic_files
 from modbench.harness.domain.case import Job
 from modbench.harness.execution import resuming
@@ -18,6 +16,7 @@ from modbench.harness.execution.runner import phases
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
+from modbench.planted_runs import ENVIRONMENT, PlantedTrouble, planted_record, unsynced
 
 
 class FakeLauncher:
@@ -64,7 +63,7 @@ class Planting(FakeLauncher):
             raise KeyboardInterrupt
         self.ran.append(job.name)
         if job.name not in self.dies:
-            folder.write_record(fake_record(job, Trouble(**self.trouble)))
+            folder.write_record(planted_record(job, PlantedTrouble(**self.trouble)))
         return super().start(job, folder, timeout_s)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from planted import FIT, Trouble, fake_record, planted_suite
 from planted_gate import ROUNDS, Truth, timed, written
 
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import WithoutUserCodeFinding
 from modbench.harness.domain.records import Record
+from modbench.planted_runs import FIT, PlantedTrouble, planted_plan, planted_record
 from modbench.reports.tables.load import Loaded
 
 VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}, {"model": "moe"}]
@@ -70,7 +70,7 @@ def compared_run(
         "grid": grid,
     }
     changes |= {"processes": 5, "rounds": ROUNDS} | dict(suite or {})
-    made = planted_suite(str(changes.pop("effort", "draft")), **changes)
+    made = planted_plan(str(changes.pop("effort", "draft")), **changes)
     slower = {
         variant: VARIANT.get(variant, 1.0) * truth.get("slower", {}).get(variant, 1.0)
         for variant in ("dense", *VARIANT, *truth.get("slower", {}))
@@ -79,7 +79,7 @@ def compared_run(
 
     def record(job: Job) -> Record:
         if job.made_in not in {"time", "without_user_code"}:
-            return fake_record(job, Trouble())
+            return planted_record(job, PlantedTrouble())
         grid_point = job.comparison.grid_point
         here = truth | {
             "slower": slower | dict((at or {}).get(grid_point.seq_len, {})),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, unsynced
 
 from modbench.harness.core import atomic_files
 from modbench.harness.domain.case import Job
@@ -18,6 +17,7 @@ from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import rule_decisions, run_folder
 from modbench.harness.results.rule_decisions import Decided
+from modbench.planted_runs import ENVIRONMENT, PlantedTrouble, planted_plan, planted_record, unsynced
 from modbench.reports.blocks import Estimate, Kind
 from modbench.reports.questions.gate.gate import GateFinding
 from modbench.reports.tables.load import Loaded, load
@@ -75,7 +75,7 @@ def timed(job: Job, truth: Truth) -> Record:
     return Record(job=job, started=atomic_files.now(), wall_s=1.0, outcomes=tuple(outcomes))
 
 
-def planted_run(
+def gate_run(
     folder: Path,
     *,
     suite: Mapping[str, Any] | None = None,
@@ -99,13 +99,13 @@ def planted_run(
     changes = {"metrics": ["latency/forward"], "variants": VARIANTS, "processes": 10, "rounds": ROUNDS} | dict(
         suite or {}
     )
-    known, calm = Truth(**truth), Trouble(leaks=leaks)
+    known, calm = Truth(**truth), PlantedTrouble(leaks=leaks)
 
     def record(job: Job) -> Record:
-        return timed(job, known) if job.made_in == "time" else fake_record(job, calm)
+        return timed(job, known) if job.made_in == "time" else planted_record(job, calm)
 
     environment = {"certificate": certificate, "machine": machine}
-    return written(folder, planted_suite("draft", **changes), record, environment, leave_out)
+    return written(folder, planted_plan("draft", **changes), record, environment, leave_out)
 
 
 @unsynced()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from planted import planted_suite, stored
+from planted import stored
 
 from modbench.harness.planning.plan import Plan
+from modbench.planted_runs import planted_plan
 from modbench.reports.tables.load import Loaded, load
 
 VARIANTS = [
@@ -23,7 +24,7 @@ RISES = {64: 0.5, 128: -0.25}
 
 def planned(model: str | None) -> Plan:
     """A plan in which the jobs of a model (or all, of an empty name) read the tokens of another tokenizer."""
-    made = planted_suite(
+    made = planted_plan(
         "draft", variants=VARIANTS, metrics=METRICS, seeds=[0, 1], processes=5, rounds=2, grid={"seq_len": [128]}
     )
     jobs = []
@@ -39,7 +40,7 @@ def planned(model: str | None) -> Plan:
 
 def at_two_lengths(folder: Path) -> Loaded:
     """A run in which routing ends 0.5 nats above dense of its shape at 64 tokens, and 0.25 below it at 128 (`RISES`)."""
-    made = planted_suite(
+    made = planted_plan(
         "draft",
         variants=[*VARIANTS[:3], {"model": "mod", "capacity": 0.5}],
         metrics=METRICS,

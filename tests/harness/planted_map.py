@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from planted import left, planted_suite
-
 from modbench.harness.planning.plan import Plan
+from modbench.planted_runs import planted_plan, planted_run
 
 LENGTHS, CAPACITIES = (64, 128), (0.125, 0.5)
 METRICS = [
@@ -31,7 +30,7 @@ def map_plan(**changes: Any) -> Plan:
         "variants": [{"model": "dense"}, *matched_baselines, {"model": "mod", "capacity": [*CAPACITIES]}],
         "train": {"seq_len": [*LENGTHS], "batch_size": [2, 1], "tokens": 1000},
     }
-    return planted_suite(**(suite | changes))
+    return planted_plan(**(suite | changes))
 
 
 def map_run(folder: Path, made: Plan | None = None, **trouble: Any) -> Path:
@@ -52,4 +51,4 @@ def map_run(folder: Path, made: Plan | None = None, **trouble: Any) -> Path:
         grid |= {(case.variant, each, at): share for each in timed}
         losses[case.id] = 2.0 - 0.03 * (capacity == low and at == lengths[-1])
     planted: dict[str, Any] = {"grid": grid, "losses": losses, "run_noise": 0.002}
-    return left(folder, made, **(planted | trouble))
+    return planted_run(folder, made, **(planted | trouble))

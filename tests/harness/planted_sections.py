@@ -6,9 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from planted import left, planted_suite
-
 from modbench.harness.results.workspace import Workspace
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.tables.load import Loaded, load
 
 N, WINDOWS, LAYERS = 4096, 16, (1, 3)
@@ -140,7 +139,7 @@ def run(folder: Path, seeds: tuple[int, ...] = (0,), **artifacts: Any) -> Loaded
     """A stored run of dense, its matched baseline, MoD learned and stochastic; `artifacts`: the artifact of every seed, by
     variant.
     """
-    plan = planted_suite(
+    plan = planted_plan(
         "draft",
         metrics=["flops/forward", "loss/val"],
         grid={"seq_len": [128]},
@@ -152,7 +151,7 @@ def run(folder: Path, seeds: tuple[int, ...] = (0,), **artifacts: Any) -> Loaded
         ],
         seeds=list(seeds),
     )
-    path = left(folder, plan)
+    path = planted_run(folder, plan)
     for job in plan.jobs:
         if job.made_in == "train":
             (case,) = job.comparison.variants

@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import planted_suite, stored
+from planted import stored
 from present import present
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.labels import Label
 from modbench.harness.stats import verdicts
+from modbench.planted_runs import planted_plan
 from modbench.reports.html_report import render
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate import gate
@@ -36,7 +37,7 @@ def run(folder: Path, **more: Any) -> Loaded:
         "metrics": ["flops/forward", "latency/forward"],
         **more.pop("suite", {}),
     }
-    stored(folder, planted_suite(more.pop("effort", "draft"), **suite), **{"certificate": None, **more})
+    stored(folder, planted_plan(more.pop("effort", "draft"), **suite), **{"certificate": None, **more})
     return load(folder / "run")
 
 
@@ -65,7 +66,7 @@ def unchecked(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 def test_an_aa_control_is_the_anchor_under_another_name() -> None:
-    for comparison in planted_suite("draft", aa_control=True, train=None, metrics=["latency/forward"]).comparisons:
+    for comparison in planted_plan("draft", aa_control=True, train=None, metrics=["latency/forward"]).comparisons:
         anchor, aa_control = comparison.variants[0], comparison.timed.variants[-1]
         assert (aa_control.model, aa_control.config, aa_control.grid_point) == (
             anchor.model,
@@ -83,7 +84,7 @@ def test_an_aa_control_is_the_anchor_under_another_name() -> None:
 
 def test_the_name_of_an_aa_control_keeps_what_distinguishes_the_anchor() -> None:
     variants = [{"model": "mod", "capacity": [0.5, 0.25]}, {"model": "dense"}]
-    (first, *_) = planted_suite(
+    (first, *_) = planted_plan(
         "draft", aa_control=True, train=None, metrics=["latency/forward"], variants=variants
     ).comparisons
     aa_control = first.timed.variants[-1]
@@ -93,7 +94,7 @@ def test_the_name_of_an_aa_control_keeps_what_distinguishes_the_anchor() -> None
 @pytest.mark.usefixtures("unmeasured")
 def test_only_timed_jobs_hold_the_aa_control() -> None:
     """It is neither counted, weighed nor trained, and is none of the plan's cases."""
-    made = planted_suite("draft", aa_control=True)
+    made = planted_plan("draft", aa_control=True)
     aa_controls = {job.made_in: sum(case.aa_control for case in job.comparison.variants) for job in made.jobs}
     assert aa_controls == {"count": 0, "roofline": 0, "time": 1, "memory": 0, "train": 0}
     assert not any(case.aa_control for case in made.cases)
@@ -113,7 +114,7 @@ def test_only_timed_jobs_hold_the_aa_control() -> None:
     ],
 )
 def test_where_there_is_no_claim_on_times_there_is_no_aa_control(effort: str, changes: dict[str, Any]) -> None:
-    made = planted_suite(effort, **{"aa_control": True, "train": None, "metrics": ["latency/forward"], **changes})
+    made = planted_plan(effort, **{"aa_control": True, "train": None, "metrics": ["latency/forward"], **changes})
     assert not any(case.aa_control for job in made.jobs for case in job.comparison.variants)
     assert forecast(made)["aa_controls"] == []
     assert "aa_control" not in as_text(forecast(made))

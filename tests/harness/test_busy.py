@@ -11,7 +11,6 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import Trouble, fake_record, planted_suite
 from present import present
 from quiet import Quiet, folder_at
 
@@ -21,6 +20,7 @@ from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.machine.process.clocks import union_s
 from modbench.harness.results.run_folder import RunFolder
+from modbench.planted_runs import PlantedTrouble, planted_plan, planted_record
 from modbench.reports.tables.load import load
 
 MOMENTS = st.integers(0, 60)
@@ -53,9 +53,9 @@ class Sleeps(LocalLauncher):
 
 def test_the_parent_only_waits(tmp_path: Path) -> None:
     """It blocks on its children's pipes: a parent that polls would take a core, not under 1 % of one."""
-    job = next(job for job in planted_suite("draft").jobs if job.made_in == "time")
+    job = next(job for job in planted_plan("draft").jobs if job.made_in == "time")
     launcher = Sleeps(cold=True, threads=1)
-    launcher.left = fake_record(job, Trouble())
+    launcher.left = planted_record(job, PlantedTrouble())
     running = Run(launcher, folder_at(tmp_path), Quiet())
     wall, cpu = time.monotonic(), time.process_time()
     running.phase(Slots((job,), 1), {job.name: 600.0})

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
-from planted import ended, left, planted_suite
+from planted import ended
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
@@ -27,6 +27,7 @@ from modbench.harness.results.record_checks import usable
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.workspace import Workspace
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.html_report import render
 from modbench.reports.output_format import PAGE
 from modbench.reports.questions.gate import gate
@@ -45,12 +46,12 @@ Body = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which nothing is damaged, with every kind of file."""
     here = tmp_path_factory.mktemp("whole")
     metrics = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val"]
-    made = planted_suite("standard", grid={"seq_len": [64]}, variants=VARIANTS, metrics=metrics, rounds=2)
-    run = left(here, made)
+    made = planted_plan("standard", grid={"seq_len": [64]}, variants=VARIANTS, metrics=metrics, rounds=2)
+    run = planted_run(here, made)
     ended(run)
     progress_file.write(run, progress_file.RunProgress(title="planted"))
     Workspace(run, made.jobs[0].name).keep({"kept": {"a": 1}})
@@ -59,14 +60,14 @@ def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(planted_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+def whole(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
     """What a report says of it."""
-    return tables(Path(shutil.copytree(planted_run, tmp_path_factory.mktemp("answer") / "run")))[1]
+    return tables(Path(shutil.copytree(whole_run, tmp_path_factory.mktemp("answer") / "run")))[1]
 
 
 @pytest.fixture
-def run(planted_run: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(planted_run, tmp_path / "run"))
+def run(whole_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole_run, tmp_path / "run"))
 
 
 def tables(run: Path) -> tuple[Loaded, dict[str, pd.DataFrame]]:
@@ -129,14 +130,14 @@ VALUES = st.sampled_from([REMOVED, None, True, 0, -1, 3, 0.25, 1e300, "", "x", [
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], phases=[Phase.generate])
 @given(data=st.data())
 def test_damage_gives_the_same_answer_or_a_reason(
-    data: st.DataObject, planted_run: Path, whole: dict[str, pd.DataFrame], tmp_path: Path
+    data: st.DataObject, whole_run: Path, whole: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
     """Any byte or field of any file is flipped, cut or removed: no traceback, and no other number."""
-    files = sorted(file for file in planted_run.rglob("*") if file.is_file() and file.suffix == ".json")
+    files = sorted(file for file in whole_run.rglob("*") if file.is_file() and file.suffix == ".json")
     run = tmp_path / "run"
     shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(planted_run, run)
-    file = run / data.draw(st.sampled_from(files)).relative_to(planted_run)
+    shutil.copytree(whole_run, run)
+    file = run / data.draw(st.sampled_from(files)).relative_to(whole_run)
     how, at = data.draw(st.sampled_from(["flip", "digit", "cut", "field", "remove"])), data.draw(st.integers(0, 10**6))
     if how == "flip":
         flip(file, at)
@@ -211,9 +212,9 @@ def test_a_value_whose_checks_are_lost_wears_the_label(run: Path) -> None:
 
 
 @pytest.mark.parametrize(("side", "name"), [("now", PROCESS), ("before", COUNT)])
-def test_a_gate_never_passes_on_a_damaged_job(side: str, name: str, run: Path, planted_run: Path) -> None:
+def test_a_gate_never_passes_on_a_damaged_job(side: str, name: str, run: Path, whole_run: Path) -> None:
     flip(run / "jobs" / f"{name}.json", 2000)
-    now, before = (run, planted_run) if side == "now" else (planted_run, run)
+    now, before = (run, whole_run) if side == "now" else (whole_run, run)
     found = gate.gate(load(before), load(now))
     assert found.exit_code(allow_inconclusive=True) == 4
     assert name in str(found.incomplete)
@@ -264,9 +265,9 @@ def test_a_run_of_another_schema_is_refused_in_a_line(version: int, said: str, r
 
 
 @pytest.fixture(scope="module")
-def process(planted_run: Path) -> Record:
-    job = next(job for job in read(str(planted_run)).plan.jobs if job.name == PROCESS)
-    return read_record(RunFolder(planted_run).record(job), job)
+def process(whole_run: Path) -> Record:
+    job = next(job for job in read(str(whole_run)).plan.jobs if job.name == PROCESS)
+    return read_record(RunFolder(whole_run).record(job), job)
 
 
 def changed(record: Record, change: Callable[[Body], object]) -> Record:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 from in_process import succeeded
-from planted import DriftingClock
 from present import present
 from scipy import stats
 
@@ -34,6 +33,7 @@ from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.machine import certificate
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.stats.effects import over_processes, share_interval
+from modbench.planted_runs import DriftingClock
 
 STANDARD, _ = EFFORTS["standard"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import verdict_errors
-from planted import planted_suite, stored
+from planted import stored
 from simulate import MARGIN, World, covered, pairs, words
 
 from modbench.harness.core.group_by import grouped
@@ -20,6 +20,7 @@ from modbench.harness.measure.passes.time import number_of_inputs
 from modbench.harness.stats.against_baseline import Process
 from modbench.harness.stats.effects import Effect, over_processes
 from modbench.harness.stats.verdicts import Contrast, Estimates, Rule, Seen, together
+from modbench.planted_runs import planted_plan
 from modbench.reports.html_report import render
 from modbench.reports.tables import comparisons
 from modbench.reports.tables.load import load
@@ -63,7 +64,7 @@ def test_a_rare_stall_of_both_variants_hides_no_difference_of_their_medians() ->
 @pytest.mark.usefixtures("undrawn")
 def test_the_disagreement_is_in_the_tables(tmp_path: Path) -> None:
     """In CSV: both ratios with their intervals, verdict and label; and the input dependence as a label of its own."""
-    made = planted_suite("draft", metrics=["latency/forward"], processes=5, rounds=16)
+    made = planted_plan("draft", metrics=["latency/forward"], processes=5, rounds=16)
     frame = stored(tmp_path, made, costs={"mod[c0.5]": MOSTLY_HALF})
     rows = frame[(frame.baseline_variant == "dense") & (frame.seq_len == 64)].set_index("variant")
     row = rows.loc["mod[c0.5]"]
@@ -204,7 +205,7 @@ def test_where_no_capacity_differs_a_place_has_a_mark_in_one_of_twenty(side: ver
 def test_other_metrics_and_places_are_no_neighbours(tmp_path: Path) -> None:
     """The adjusted p-value of a pair is that of its family: variants against the baseline, for one metric at one place."""
     small, large = (
-        stored(tmp_path / name, planted_suite("draft", metrics=["latency/forward"], grid={"seq_len": lengths}))
+        stored(tmp_path / name, planted_plan("draft", metrics=["latency/forward"], grid={"seq_len": lengths}))
         for name, lengths in (("small", [64]), ("large", [64, 128, 256]))
     )
     both = [

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from planted import Trouble, fake_record, planted_suite
 
 from modbench.harness.execution.limits import allowance
 from modbench.harness.execution.runner import phases
@@ -15,6 +14,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.record_files import read_record, write_record
 from modbench.harness.results.run_file import plan_of, stored_plan
+from modbench.planted_runs import PlantedTrouble, planted_plan, planted_record
 from modbench.reports.tables import axes
 
 LOOK_UPS = (
@@ -36,7 +36,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("def build(config): ...\n")
     metrics = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val"]
-    return planted_suite("draft", variants=OWN, metrics=metrics)
+    return planted_plan("draft", variants=OWN, metrics=metrics)
 
 
 def test_what_was_planned_is_looked_up_no_more(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_facts_are_those_of_the_pass_and_the_model(plan: Plan) -> None:
 def test_a_record_names_its_job_which_stands_in_the_plan(plan: Plan, tmp_path: Path) -> None:
     job = next(job for job in plan.jobs if job.facts.times)
     file = tmp_path / "job.json"
-    write_record(file, fake_record(job, Trouble()))
+    write_record(file, planted_record(job, PlantedTrouble()))
     stored = json.loads(file.read_bytes())["job"]
     assert stored == {"name": job.name, "cases": [case.id for case in job.comparison.variants]}
     assert read_record(file, job).job is job

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import Trouble, fake_record
 
 from modbench import api
 from modbench.harness.core.errors import UsageError
@@ -22,6 +21,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results import run_folder
+from modbench.planted_runs import PlantedTrouble, planted_record
 
 
 def planned(metrics: list[str], **changes: Any) -> Plan:
@@ -106,7 +106,7 @@ def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less() 
     before = known[second.name]
 
     def ends(wall_s: float, died: Death | None = None) -> None:
-        known.learn(first, fake_record(first, Trouble()).model_copy(update={"wall_s": wall_s, "died": died}))
+        known.learn(first, planted_record(first, PlantedTrouble()).model_copy(update={"wall_s": wall_s, "died": died}))
 
     ends(1.0)
     assert known[second.name] == before

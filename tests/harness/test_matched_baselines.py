@@ -9,12 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import planted
 import pytest
-from planted import left
 from present import of_type, present
 
-from modbench import api
+from modbench import api, planted_runs
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
@@ -28,6 +26,7 @@ from modbench.harness.planning.matched_baselines import QUANTITIES, solve
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_file import StoredRun
+from modbench.planted_runs import planted_run
 from modbench.progress_bar import progress_for
 from modbench.reports import wording
 from modbench.reports.blocks import Estimate, Sentence
@@ -415,7 +414,7 @@ def test_a_resumed_run_counts_nothing_again(here: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(user_model_costs, "_in_processes", lambda cases, **_: [counted_as] * len(cases))
     made, folder, *_ = api.prepare("s.toml", Overrides(model=("mine.py:build",), device="cpu"), out=str(here / "run"))
     assert made.matched_baselines
-    folder.write_run(made, planted.ENVIRONMENT, ["modbench", "run", "s.toml"], "2026-01-01T00:00:00+00:00")
+    folder.write_run(made, planted_runs.ENVIRONMENT, ["modbench", "run", "s.toml"], "2026-01-01T00:00:00+00:00")
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("counted again")
@@ -442,9 +441,9 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
             "aa_control": False,
         },
     )
-    monkeypatch.setitem(planted.PLANTED, "dense-f0.60", 0.6)
-    monkeypatch.setitem(planted.PLANTED, "mine:build", 0.5)
-    loaded = load(left(here, made))
+    monkeypatch.setitem(planted_runs.PLANTED, "dense-f0.60", 0.6)
+    monkeypatch.setitem(planted_runs.PLANTED, "mine:build", 0.5)
+    loaded = load(planted_run(here, made))
     own = next(case for case in loaded.variants if case.is_user_model)
     assert matched_beside(loaded, own) is not None
     assert user_models.first_variant(loaded) == own  # what the page shows first is about it too
@@ -462,9 +461,9 @@ def test_settings_without_a_dense_variant_are_held_against_dense_of_the_cost_of_
     costs = Planted({1: 0.6 * full, 2: 0.4 * full})
     made = planned(costs, "mine.py:build(width=[1,2])", only=True, changes={"effort": "draft", "aa_control": False})
     for n, (own, match) in {1: (0.5, 0.6), 2: (0.5, 0.4)}.items():
-        monkeypatch.setitem(planted.PLANTED, f"mine:build[width{n}]", own)
-        monkeypatch.setitem(planted.PLANTED, f"dense-f-mine:build-width{n}", match)
-    loaded = load(left(here, made))
+        monkeypatch.setitem(planted_runs.PLANTED, f"mine:build[width{n}]", own)
+        monkeypatch.setitem(planted_runs.PLANTED, f"dense-f-mine:build-width{n}", match)
+    loaded = load(planted_run(here, made))
     assert plain(summary.asked(loaded)) == (
         "mine:build width1 and mine:build width2 against dense, FLOPs of mine:build width1 and 1 matched baseline: "
         "forward pass at 32 and 64 tokens."
@@ -478,17 +477,17 @@ def test_a_predicted_time_is_held_against_the_measured_one(here: Path, monkeypat
     made = planned(Planted({1: 1e6}), "mine.py:build", match="time", changes={"effort": "draft", "aa_control": False})
     match, _ = of(made, "mine:build")
     for theirs, off in ((0.5, False), (0.6, True)):
-        monkeypatch.setitem(planted.PLANTED, match.variant, theirs)
-        monkeypatch.setitem(planted.PLANTED, "mine:build", 0.5)
+        monkeypatch.setitem(planted_runs.PLANTED, match.variant, theirs)
+        monkeypatch.setitem(planted_runs.PLANTED, "mine:build", 0.5)
         (here / str(theirs)).mkdir()
-        loaded = load(left(here / str(theirs), made))
+        loaded = load(planted_run(here / str(theirs), made))
         found = [of_type(Estimate, said.given["ratio"]).value for said in user_models.missed(loaded)]
         assert found == [pytest.approx(theirs / 0.5, rel=0.04)] * off
 
 
 def test_a_model_without_a_rival_is_named_among_the_doubts(here: Path) -> None:
     made = planned(Planted({1: "cannot be counted: it needs a GPU"}), "mine.py:build")
-    (said,) = user_models.left_out(load(left(here, made)))
+    (said,) = user_models.left_out(load(planted_run(here, made)))
     assert "needs a GPU" in str(said.given["why"])
 
 

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from planted import left, planted_suite
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.figures.style import look, numbered
 from modbench.reports.html_report import render
 from modbench.reports.sections import numbers, tiles
@@ -69,8 +69,8 @@ def test_a_lone_model_gets_its_numbers_and_is_told_why_there_is_no_ratio(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     flags = Overrides(model=("dense",), only=True)
-    suite = planted_suite("draft", metrics=["latency/forward", "flops/forward"], train=None).suite
-    run = left(tmp_path, make_plan(override(suite, flags), device="cpu"))
+    suite = planted_plan("draft", metrics=["latency/forward", "flops/forward"], train=None).suite
+    run = planted_run(tmp_path, make_plan(override(suite, flags), device="cpu"))
     render.write(run)
     loaded = load(run)
     said = printed_run.closing(loaded, run / "report.html", None)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import EVERY_VARIANT, PLANTED, left, planted_suite, stored
+from planted import stored
 from present import present
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.planning.flops.closed_form import case_cost
+from modbench.planted_runs import EVERY_VARIANT, PLANTED, planted_plan, planted_run
 from modbench.reports.html_report import render
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import win_rate
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 def test_planted_ratios_come_back(tmp_path: Path) -> None:
     """Through drift and process effects: each planted ratio lies in its interval, which is narrow; verdicts follow."""
-    frame = stored(tmp_path, planted_suite("draft"))
+    frame = stored(tmp_path, planted_plan("draft"))
     every = frame[frame.metric == "latency/forward"]
     assert len(every) == 2 * 5 * 4 / 2  # lengths x pairs of five variants
     timed = every[every.baseline_variant == "dense"]
@@ -60,8 +61,8 @@ def test_flops_that_are_a_lower_bound_decide_only_what_the_rest_could_not_change
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MoD has fewer FLOPs than dense as far as both were counted, and is marked as the best of its column if both were."""
-    plan = planted_suite("draft", metrics=["flops/forward"], train=None, grid={"seq_len": [128]})
-    folder, whole = left(tmp_path, plan), Tables.counted
+    plan = planted_plan("draft", metrics=["flops/forward"], train=None, grid={"seq_len": [128]})
+    folder, whole = planted_run(tmp_path, plan), Tables.counted
     cases = {case.variant: case.id for case in plan.cases if case.variant in {"dense", "mod[c0.125]"}}
 
     def found(*lacking: str) -> tuple[str, str | None]:
@@ -81,14 +82,14 @@ def test_flops_that_are_a_lower_bound_decide_only_what_the_rest_could_not_change
 
 def test_losses_pair_by_seed(tmp_path: Path) -> None:
     """Seeds differ by 0.5 nats, variants by 0.05: the paired interval sees the difference; one seed claims nothing."""
-    three = stored(tmp_path / "three", planted_suite("draft", seeds=[0, 1, 2]))
+    three = stored(tmp_path / "three", planted_plan("draft", seeds=[0, 1, 2]))
     mod = three[(three.metric == "loss/val") & (three.variant == "mod[c0.125]")].iloc[0]
     assert mod.difference == pytest.approx(0.051)
     assert mod.ci_low > 0.04
     assert mod.verdict == "worse"
     assert np.isnan(mod.ratio)
     assert mod.labels == Label.SAW_FUTURE
-    one = stored(tmp_path / "one", planted_suite("draft"))
+    one = stored(tmp_path / "one", planted_plan("draft"))
     mod = one[(one.metric == "loss/val") & (one.variant == "mod[c0.125]")].iloc[0]
     assert isinstance(mod.reason, str)
     assert "illustration, no claim" in mod.reason
@@ -98,14 +99,14 @@ def test_losses_pair_by_seed(tmp_path: Path) -> None:
 def test_a_rate_is_the_time_turned_round(tmp_path: Path) -> None:
     """Tokens per second and the share of the peak: value, interval and verdict follow from the seconds."""
     metrics = ["flops/forward", "latency/forward", "tokens_per_s/forward", "mfu/forward"]
-    stored(tmp_path, planted_suite("draft", metrics=metrics), peak=1e9)
+    stored(tmp_path, planted_plan("draft", metrics=metrics), peak=1e9)
     cases: Any = pd.read_csv(tmp_path / "run" / "cases.csv").set_index(["case_id", "metric"])
     pairs = pd.read_csv(tmp_path / "run" / "comparisons.csv")
     case = "mod[c0.125-T64-B1-fp32-cpu1]"
     seconds, rate, share = (cases.loc[(case, metric)] for metric in metrics[1:])
     assert rate.value == pytest.approx(64 / seconds.value, rel=0.05)  # from the mean, not from the median
     assert rate.statistic == "rate at the mean"
-    cost = present(case_cost(next(c for c in planted_suite("draft").cases if c.id == case)))
+    cost = present(case_cost(next(c for c in planted_plan("draft").cases if c.id == case)))
     assert share.value == pytest.approx(rate.value * cost.forward_causal / 64 / 1e9)
     times, rates = (
         pairs[(pairs.metric == m) & (pairs.baseline_variant == "dense")].reset_index() for m in metrics[1:3]
@@ -116,7 +117,7 @@ def test_a_rate_is_the_time_turned_round(tmp_path: Path) -> None:
 
 
 def test_a_share_of_a_peak_that_nobody_measured_is_null_with_the_reason(tmp_path: Path) -> None:
-    stored(tmp_path, planted_suite("draft", metrics=["flops/forward", "latency/forward", "mfu/forward"]))
+    stored(tmp_path, planted_plan("draft", metrics=["flops/forward", "latency/forward", "mfu/forward"]))
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
     rows = cases[cases.metric == "mfu/forward"]
     assert rows.value.isna().all()
@@ -125,7 +126,7 @@ def test_a_share_of_a_peak_that_nobody_measured_is_null_with_the_reason(tmp_path
 
 def test_every_pair_of_variants_has_a_row_and_another_baseline_only_moves_them(tmp_path: Path) -> None:
     """MoD at 0.125 against 0.5, MoE against the smaller dense models: ratios multiply along the way."""
-    frame = stored(tmp_path, planted_suite("draft"))
+    frame = stored(tmp_path, planted_plan("draft"))
     timed: Any = frame[(frame.metric == "latency/forward") & (frame.seq_len == 64)].set_index(
         ["variant", "baseline_variant"]
     )
@@ -144,7 +145,7 @@ def test_every_pair_of_variants_has_a_row_and_another_baseline_only_moves_them(t
 
 def test_a_single_process_gives_an_interval_and_no_verdict(tmp_path: Path) -> None:
     """What other processes would say is unknown: even 1.6 times is no claim."""
-    frame = stored(tmp_path, planted_suite("draft", processes=1))
+    frame = stored(tmp_path, planted_plan("draft", processes=1))
     timed = frame[(frame.metric == "latency/forward") & (frame.baseline_variant == "dense")]
     assert (timed.ci_high > timed.ci_low).all()
     assert (timed.verdict == "inconclusive").all()
@@ -153,7 +154,7 @@ def test_a_single_process_gives_an_interval_and_no_verdict(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("undrawn")
 def test_where_the_anchor_failed_no_two_variants_are_a_pair_and_the_report_stands(tmp_path: Path) -> None:
-    frame = stored(tmp_path, planted_suite("draft"), fails="dense")
+    frame = stored(tmp_path, planted_plan("draft"), fails="dense")
     timed = frame[frame.metric == "latency/forward"]
     assert len(timed) > 10
     assert (timed.status != "ok").all()
@@ -168,7 +169,7 @@ def test_where_the_anchor_failed_no_two_variants_are_a_pair_and_the_report_stand
 
 
 def test_a_noisy_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> None:
-    frame = stored(tmp_path, planted_suite("draft"), waits="mod[c0.125]")
+    frame = stored(tmp_path, planted_plan("draft"), waits="mod[c0.125]")
     timed = frame[(frame.metric == "latency/forward") & (frame.baseline_variant == "dense")].set_index("variant")
     assert (timed.loc["mod[c0.125]"].verdict == "inconclusive").all()
     assert (timed.loc["mod[c0.125]"].labels == Label.NOISY).all()
@@ -184,7 +185,7 @@ def test_a_noisy_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_cpu_time_decides_what_a_busy_machine_spoils(tmp_path: Path) -> None:
     """The variant waits as long as it runs: wall time says slower, its CPU time what it takes."""
-    frame = stored(tmp_path, planted_suite("draft"), waits="mod[c0.125]", own_work_seen=True)
+    frame = stored(tmp_path, planted_plan("draft"), waits="mod[c0.125]", own_work_seen=True)
     timed = frame[(frame.metric == "latency/forward") & (frame.baseline_variant == "dense")].set_index("variant")
     found = timed.loc["mod[c0.125]"]
     assert (found.verdict == "better").all()
@@ -209,7 +210,7 @@ def test_cpu_time_decides_what_a_busy_machine_spoils(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Path) -> None:
-    frame = stored(tmp_path, planted_suite("smoke"), waits=EVERY_VARIANT)
+    frame = stored(tmp_path, planted_plan("smoke"), waits=EVERY_VARIANT)
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
     for rows in (frame, cases):
         timed = rows.metric == "latency/forward"
@@ -230,14 +231,14 @@ def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Pat
 
 
 def test_a_smoke_run_on_a_quiet_machine_has_no_such_label(tmp_path: Path) -> None:
-    frame = stored(tmp_path, planted_suite("smoke"))
+    frame = stored(tmp_path, planted_plan("smoke"))
     assert frame[frame.metric == "latency/forward"].reason.str.contains("no claims").all()
     assert not frame.labels.str.contains("noisy", na=False).any()
     assert warnings(load(str(tmp_path / "run"))) == []
 
 
 def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("draft", seeds=[0, 1, 2], metrics=["flops/forward", "bpb/val"]), leaks="moe")
+    planted_run(tmp_path, planted_plan("draft", seeds=[0, 1, 2], metrics=["flops/forward", "bpb/val"]), leaks="moe")
     said = printed_run.closing(load(str(tmp_path / "run"), "moe"), tmp_path / "report.html", None)
     assert "† not causal" in said
     mine = [line for line in said.splitlines() if line.startswith("MoD 0.125 ")]
@@ -247,7 +248,7 @@ def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_pat
 @pytest.mark.usefixtures("undrawn")
 def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:
     """The margin is the suite's, and it is printed."""
-    wide = stored(tmp_path / "wide", planted_suite("draft", margin=0.5))
+    wide = stored(tmp_path / "wide", planted_plan("draft", margin=0.5))
     matched = wide[
         (wide.metric == "latency/forward") & (wide.variant == "dense-f0.58") & (wide.baseline_variant == "dense")
     ]
@@ -258,7 +259,7 @@ def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:
 @pytest.mark.plugin("machine")
 def test_where_more_is_better_the_theoretical_is_too(tmp_path: Path) -> None:
     """Variants fit exactly what the forecast says: ratio and theoretical are the same number, above 1."""
-    frame = stored(tmp_path, planted_suite("draft", metrics=["flops/forward", "memory/largest_seq_len"]))
+    frame = stored(tmp_path, planted_plan("draft", metrics=["flops/forward", "memory/largest_seq_len"]))
     rows = frame[(frame.metric == "memory/largest_seq_len") & (frame.baseline_variant == "dense")]
     assert len(rows)
     assert (rows.ratio > 1).all()

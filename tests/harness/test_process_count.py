@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from fake_launcher import new_folder, resume_timed, run_timed
 from in_process import command_line
-from planted import EVERY_VARIANT, Trouble, ended, fake_record, left, measured_here, planted_suite, stored, unsynced
+from planted import ended, measured_here, stored
 from present import of_type, present
 
 from modbench import api
@@ -29,6 +29,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import rule_decisions, run_folder
 from modbench.harness.results.run_folder import RunFolder
+from modbench.planted_runs import EVERY_VARIANT, PlantedTrouble, planted_plan, planted_record, planted_run, unsynced
 from modbench.progress_bar import Lines
 from modbench.reports.html_report import render
 from modbench.reports.tables.load import load
@@ -41,7 +42,7 @@ SERIES = "time-forward-T64-B1-fp32-cpu1"
 
 def timed_plan(**changes: Any) -> Plan:
     """Two series of processes at standard effort, with a pilot of four."""
-    return planted_suite(
+    return planted_plan(
         "standard",
         **{"metrics": ["latency/forward"], "pilot_processes": 4, "rounds": 3, "most_processes": 9, **changes},
     )
@@ -49,7 +50,7 @@ def timed_plan(**changes: Any) -> Plan:
 
 @unsynced()
 def leave(folder: RunFolder, job: Job, **trouble: Any) -> None:
-    folder.write_record(fake_record(job, Trouble(**trouble)))
+    folder.write_record(planted_record(job, PlantedTrouble(**trouble)))
 
 
 def count(made: Plan, folder: RunFolder, series: str = SERIES) -> ProcessCount:
@@ -95,7 +96,10 @@ def test_the_spread_of_a_pilot_is_that_of_the_clock_that_will_decide(seen: bool,
     folder = new_folder(made, tmp_path / "run")
     for job in made.jobs:
         if job.series == SERIES and job.process < 4:
-            record, rng = fake_record(job, Trouble(waits=EVERY_VARIANT, own_work_seen=seen)), random.Random(job.name)
+            record, rng = (
+                planted_record(job, PlantedTrouble(waits=EVERY_VARIANT, own_work_seen=seen)),
+                random.Random(job.name),
+            )
             outcomes = []
             for outcome in record.outcomes:
                 waited = rng.uniform(1, 2)
@@ -150,7 +154,7 @@ def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Pa
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run whose pilots asked for more processes than the cap of five."""
-    return left(tmp_path_factory.mktemp("cut"), timed_plan(detectable=1e-6, most_processes=5))
+    return planted_run(tmp_path_factory.mktemp("cut"), timed_plan(detectable=1e-6, most_processes=5))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from planted import ENVIRONMENT
 from protocol_cases import EXAMPLES
 
 from modbench.harness.core import atomic_files
@@ -17,6 +16,7 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.results import run_folder
+from modbench.planted_runs import ENVIRONMENT
 from modbench.reports.tables import load
 
 METRICS = ["latency/prefill", "latency/decode", "tokens_per_s/decode", "latency/request", "memory/kv_cache"]

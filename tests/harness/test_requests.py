@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left, planted_suite
 from planted_peaks import planted
 from present import of_type, present
 from protocol_cases import decodes, subject
@@ -18,6 +17,7 @@ from modbench.harness.execution.run_time import RunTime
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.blocks import Estimate, Sentence, Table
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import summary, value_tables
@@ -149,7 +149,7 @@ def test_a_request_takes_as_long_as_its_parts_in_a_forecast() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> load.Loaded:
     """Planted: each call takes 20 ms at dense, however much it does; MoD takes 1/1.6."""
     folder = tmp_path_factory.mktemp("served")
-    left(folder, planted_suite("draft", train=None, processes=3, rounds=4, **{**SUITE, "name": "planted"}))
+    planted_run(folder, planted_plan("draft", train=None, processes=3, rounds=4, **{**SUITE, "name": "planted"}))
     return load.load(folder / "run")
 
 
@@ -194,7 +194,7 @@ def test_on_the_page_a_row_has_the_prediction_beside_the_time(run: load.Loaded) 
 
 def test_without_prefill_there_is_no_prediction_but_a_reason(tmp_path: Path) -> None:
     made = {**SUITE, "name": "planted", "metrics": ["latency/request"]}
-    left(tmp_path, planted_suite("draft", train=None, processes=1, rounds=2, **made))
+    planted_run(tmp_path, planted_plan("draft", train=None, processes=1, rounds=2, **made))
     loaded = load.load(tmp_path / "run")
     assert generation.TABLE.frame(loaded).reason.str.contains("prefill and decode step").all()
     assert loaded.lengths == [16, 64]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import ended, left, measured_here, planted_suite
+from planted import ended, measured_here
 from present import present
 from resealed import reseal
 
@@ -18,6 +18,7 @@ from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.results import lock, progress_file, run_folder
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.results.run_folder import read
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.progress_bar import Lines
 from modbench.reports.html_report import render
 
@@ -33,7 +34,7 @@ def content(folder: Path) -> dict[str, tuple[int, bytes]]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_of_a_finished_run_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = left(tmp_path, planted_suite("smoke"))
+    folder = planted_run(tmp_path, planted_plan("smoke"))
     render.write(folder)
     ended(folder)
 
@@ -50,7 +51,7 @@ def test_of_a_finished_run_nothing_changes(tmp_path: Path, monkeypatch: pytest.M
 
 def test_failed_cells_run_again_when_asked(tmp_path: Path) -> None:
     """Without being asked only what a dying process left."""
-    left(tmp_path, planted_suite("smoke"), fails="moe")
+    planted_run(tmp_path, planted_plan("smoke"), fails="moe")
     run = read(str(tmp_path / "run"))
     failed = {r.job.name for r in run.records if any(outcome.status == "failed" for outcome in r.outcomes)}
     assert failed
@@ -61,7 +62,7 @@ def test_failed_cells_run_again_when_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("again", "expected"), [(False, True), (True, False)])
 def test_what_a_dying_process_left_runs_again(again: bool, expected: bool, tmp_path: Path) -> None:
     """But not where the shipped models were measured without the user's model that killed it: it would do so again."""
-    left(tmp_path, planted_suite("smoke"))
+    planted_run(tmp_path, planted_plan("smoke"))
     file = min((tmp_path / "run" / "jobs").glob("memory-*.json"))
     body = json.loads(file.read_text())
     body["died"] = {"kind": "crash", "reason": "the process died of SIGSEGV", "again": again}
@@ -70,7 +71,7 @@ def test_what_a_dying_process_left_runs_again(again: bool, expected: bool, tmp_p
 
 
 def test_a_run_that_another_process_holds_is_not_resumed(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("smoke"))
+    planted_run(tmp_path, planted_plan("smoke"))
     folder = tmp_path / "run"
     next((folder / "jobs").glob("count-*.json")).unlink()
     before = content(folder)
@@ -81,7 +82,7 @@ def test_a_run_that_another_process_holds_is_not_resumed(tmp_path: Path) -> None
 
 def test_what_is_measured_again_is_kept_until_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupt between the two loses no good variant of a unit in which another failed."""
-    left(tmp_path, planted_suite("smoke"), fails="moe")
+    planted_run(tmp_path, planted_plan("smoke"), fails="moe")
     folder = tmp_path / "run"
     measured_here(folder)
     records = sorted(folder.rglob("jobs/*.json"))
@@ -109,7 +110,7 @@ def test_a_run_that_ended_before_its_first_job_is_begun_again(tmp_path: Path) ->
 @pytest.mark.usefixtures("undrawn")
 def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was killed before it wrote its end, maybe a stranger's: its launcher's options were not agreed to."""
-    left(tmp_path, planted_suite("smoke"), fails="moe")
+    planted_run(tmp_path, planted_plan("smoke"), fails="moe")
     folder = tmp_path / "run"
     measured_here(folder)
 

@@ -7,11 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
-from planted import planted_suite, stored
+from planted import stored
 from present import present
 from scipy import stats
 
 from modbench.harness.stats import trend_test
+from modbench.planted_runs import planted_plan
 
 
 def drifting(rng: random.Random, processes: int, blocks: int, drift: float, noise: float = 0.02) -> list[list[float]]:
@@ -52,9 +53,9 @@ def test_the_distribution_of_s_is_exact() -> None:
 
 
 def test_a_drifting_variant_has_no_time_in_the_report(tmp_path: Path) -> None:
-    frame = stored(tmp_path, planted_suite("draft", metrics=["latency/forward"]), drifts="moe")
+    frame = stored(tmp_path, planted_plan("draft", metrics=["latency/forward"]), drifts="moe")
     timed = frame[frame.baseline_variant == "dense"].set_index("variant")
     assert timed.loc["moe"].reason.str.contains("not_steady: ").all()
     assert (timed.loc["mod[c0.125]"].status == "ok").all()
-    alone = stored(tmp_path / "one", planted_suite("draft", metrics=["latency/forward"]), drifts="moe", drifts_in=(0,))
+    alone = stored(tmp_path / "one", planted_plan("draft", metrics=["latency/forward"]), drifts="moe", drifts_in=(0,))
     assert (alone[(alone.variant == "moe") & (alone.baseline_variant == "dense")].status == "ok").all()

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from fake_launcher import FakeLauncher
-from planted import Trouble, fake_record, planted_suite
 from present import present
 
 from modbench import api
@@ -27,6 +26,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.record_files import write_record
 from modbench.harness.results.run_folder import RunFolder
+from modbench.planted_runs import PlantedTrouble, planted_plan, planted_record
 from modbench.progress_bar import Lines
 
 QUIET = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None, added=lambda *_: None)
@@ -34,7 +34,7 @@ QUIET = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda 
 
 @pytest.fixture
 def made() -> Plan:
-    return planted_suite("smoke", metrics=["latency/forward"])
+    return planted_plan("smoke", metrics=["latency/forward"])
 
 
 class Noting(FakeLauncher):
@@ -58,7 +58,7 @@ class Noting(FakeLauncher):
             return []
         for handle in handles:
             if self.writes:
-                write_record(handle.record, fake_record(handle.job, Trouble()))
+                write_record(handle.record, planted_record(handle.job, PlantedTrouble()))
         return list(handles)
 
     def ask(self, handle: Any) -> None:
@@ -117,7 +117,7 @@ def test_an_interrupt_in_the_last_job_loses_nothing(made: Plan, tmp_path: Path) 
 
 
 def test_training_jobs_are_asked_once_and_come_back_without_a_record(tmp_path: Path) -> None:
-    trained = planted_suite("smoke", metrics=["loss/val"])
+    trained = planted_plan("smoke", metrics=["loss/val"])
     jobs = tuple(job for job in trained.jobs if job.made_in == "train")
     folder, stop = run_folder.create(str(tmp_path / "run"), "s"), Stop()
     launcher = Noting(exitcode=graceful_stop.Stopped.exit_code, writes=False)

@@ -230,6 +230,7 @@ def test_of_a_list_of_lengths_the_wrong_one_is_named(key: str, values: list[obje
 
 
 @pytest.mark.plugin("sweeps")
+@pytest.mark.plugin("search")
 def test_a_matched_may_cost_a_multiple_of_a_variant() -> None:
     """It extends the dense curve, so that it is no alternative to the variant: no matched baseline of equal cost, in a search
     neither.

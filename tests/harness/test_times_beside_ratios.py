@@ -9,9 +9,9 @@ from statistics import median
 from typing import Any
 
 import pytest
-from planted import left, planted_suite
 
 from modbench.harness.core.labels import Label
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.blocks import Estimate, Finding
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import printed_run
@@ -23,8 +23,8 @@ LURCHES = 0.3
 def lurching(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on a machine whose blocks differ by 30 %, of both kinds of metrics that come from times."""
     metrics = ["latency/forward", "latency/train_step", "tokens_per_s/train_step", "flops/forward"]
-    made = planted_suite("draft", metrics=metrics, processes=4, rounds=4, train=None)
-    return left(tmp_path_factory.mktemp("lurching"), made, lurches=LURCHES)
+    made = planted_plan("draft", metrics=metrics, processes=4, rounds=4, train=None)
+    return planted_run(tmp_path_factory.mktemp("lurching"), made, lurches=LURCHES)
 
 
 def quotients(loaded: Loaded) -> dict[tuple[str, str, str], tuple[float, float]]:

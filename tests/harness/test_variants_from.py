@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import Trouble, fake_record, planted_suite
 from planted_gate import written
 from present import present
 
@@ -17,6 +16,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.run_file import plan_of, stored_plan
+from modbench.planted_runs import PlantedTrouble, planted_plan, planted_record
 from modbench.reports.markup.number_format import plain
 from modbench.reports.tables.best_variants import best_variants, sentence
 from modbench.reports.tables.load import load
@@ -35,9 +35,9 @@ def run(folder: Path, *variants: dict[str, Any], leave_out: str = "", **suite: A
         "seeds": [0, 1, 2],
         "variants": [{"model": "dense"}, *variants],
     }
-    made = planted_suite("draft", **changes, **suite)
-    calm = Trouble(losses=LOSSES)
-    return written(folder, made, lambda unit: fake_record(unit, calm), {}, leave_out).path
+    made = planted_plan("draft", **changes, **suite)
+    calm = PlantedTrouble(losses=LOSSES)
+    return written(folder, made, lambda unit: planted_record(unit, calm), {}, leave_out).path
 
 
 def planned(folder: Path, suite: str = "tasks-confirm", **flags: Any) -> Plan:

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from fake_nvml import fake_pynvml
-from planted import planted_suite
 from product import SOURCES
 
 from modbench.harness.machine import environment, nvml
 from modbench.harness.results import user_files
 from modbench.harness.results.run_folder import create
+from modbench.planted_runs import planted_plan
 
 ROOT = Path(__file__).parents[2]
 # Documented as a whole: the plan as data of the suite, a certificate as what `modbench doctor` prints.
@@ -87,7 +87,7 @@ def test_every_key_of_run_json_is_documented(tmp_path: Path, monkeypatch: pytest
                 assert nvml.devices()["devices"]
             where = environment.collect() | {"machine": "m", "certificate": None}
         folder = create(str(tmp_path / f"run{at}"), "planted")
-        folder.write_run(planted_suite("smoke"), where, ["modbench"], "now", options=["--time=1"])
+        folder.write_run(planted_plan("smoke"), where, ["modbench"], "now", options=["--time=1"])
         found |= set(keys(json.loads((folder.path / "run.json").read_text())))
     said = (ROOT / "docs" / "run_folder.md").read_text(encoding="utf-8").partition("## What `run.json` records")[2]
     documented = {row[0].strip("`") for row in rows(said.partition("## Secrets")[0])} - {"key"}

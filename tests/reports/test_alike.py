@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import left, planted_suite
 
 from modbench.harness.core.labels import Label
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.html_report import render
 from modbench.reports.questions.found_warnings import doubts
 from modbench.reports.tables.load import Loaded, load
@@ -29,7 +29,7 @@ def labelled(
     tmp_path: Path, variants: list[dict[str, Any]], losses: dict[str, float] | None = None, **suite: Any
 ) -> Any:
     settings = {"metrics": ["flops/forward", "loss/val"], "variants": variants, "seeds": [0, 1]} | suite
-    loaded = load(left(tmp_path, planted_suite("draft", **settings), losses=losses or {}))
+    loaded = load(planted_run(tmp_path, planted_plan("draft", **settings), losses=losses or {}))
     render.views(loaded, ["csv"])
     rows = read(loaded, "cases.csv")
     assert not rows.empty
@@ -73,7 +73,7 @@ def test_variants_that_may_be_as_they_are_wear_no_label(
 
 
 def test_a_loss_that_differs_in_its_last_bit_is_another_loss(tmp_path: Path) -> None:
-    names = {case.variant for case in planted_suite("draft", variants=VARIANTS).cases}
+    names = {case.variant for case in planted_plan("draft", variants=VARIANTS).cases}
     one, other = sorted(name for name in names if name.startswith("mod[c0.125"))
     same = dict.fromkeys(names, 2.0)
     assert labelled(tmp_path / "same", VARIANTS, same)[1] == {one, other}

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import planted
 import pytest
-from planted import planted_suite, stored
+from planted import stored
 
+from modbench import planted_runs
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
+from modbench.planted_runs import planted_plan
 from modbench.reports.blocks import pivot
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import break_even
@@ -36,7 +37,7 @@ MATCHED_BASELINE = "dense-f0.55"
 def _known_matched() -> Iterator[None]:
     """The matched baseline, solved at the longest length, takes 0.7 of dense."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planted, "PLANTED", planted.PLANTED | {MATCHED_BASELINE: 0.7})
+        patch.setattr(planted_runs, "PLANTED", planted_runs.PLANTED | {MATCHED_BASELINE: 0.7})
         yield
 
 
@@ -54,7 +55,7 @@ def takes(variant: str, at: float, workload: str = "forward", base: float = 1.0)
 
 
 def made(effort: str = "draft", **changes: Any) -> Plan:
-    return planted_suite(
+    return planted_plan(
         effort,
         **{"metrics": ["flops/forward", "latency/forward"], "grid": {"seq_len": LENGTHS}, "train": None}
         | ({"processes": 5, "rounds": 2} if effort == "draft" else {})

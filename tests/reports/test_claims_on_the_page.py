@@ -11,9 +11,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from planted import left, planted_suite
 from resealed import reseal_with
 
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports import demo
 from modbench.reports.figures.style import bin_of
 from modbench.reports.html_report import render
@@ -56,7 +56,7 @@ def run(folder: Path, name: str) -> Loaded:
     suite = {"metrics": METRICS, "variants": VARIANTS, "processes": 3, "rounds": 2, "train": None} | how.pop(
         "suite", {}
     )
-    made = load(left(folder, planted_suite(str(suite.pop("effort", "draft")), **suite), **how))
+    made = load(planted_run(folder, planted_plan(str(suite.pop("effort", "draft")), **suite), **how))
     if name == "inconclusive A/A control":  # equal at one length alone
         made.pairs.loc[made.pairs.index[made.pairs.aa_control][0], "verdict"] = "inconclusive"
     return made
@@ -127,7 +127,7 @@ def test_no_section_of_a_smoke_run_has_the_colour_of_a_verdict(tmp_path: Path) -
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_first_screen_has_no_line_for_what_is_not_known(tmp_path: Path) -> None:
-    suite = planted_suite("draft", metrics=["flops/forward"], variants=VARIANTS, train=None)
-    page = body(load(left(tmp_path, suite))).partition("Summary")[2].partition("</section>")[0]
+    suite = planted_plan("draft", metrics=["flops/forward"], variants=VARIANTS, train=None)
+    page = body(load(planted_run(tmp_path, suite))).partition("Summary")[2].partition("</section>")[0]
     assert re.findall(r"<p[^>]*>(?:\w+: )?–?</p>", page) == []
     assert "Sure" not in page

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import UNFIT
 from planted_compare import VARIANTS, compared_run
 
+from modbench.planted_runs import UNFIT
 from modbench.reports.blocks import Note
 from modbench.reports.html_report import comparison, layout
 from modbench.reports.markup.number_format import plain

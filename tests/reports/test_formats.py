@@ -21,12 +21,12 @@ from typing import Any
 import pytest
 from in_process import succeeded
 from markdown_it import MarkdownIt
-from planted import left, planted_suite
 from resealed import reseal, reseal_with
 
 import modbench
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.blocks import Code, Finding, Table
 from modbench.reports.formats import md
 from modbench.reports.formats.json import VERSION, Report, type_of
@@ -56,8 +56,8 @@ METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "bpb/val
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """A run at a fixed time: two lengths, three variants, of which one fails."""
     folder = tmp_path_factory.mktemp("formats")
-    plan = planted_suite("draft", metrics=METRICS, variants=VARIANTS, processes=3, rounds=2)
-    left(folder, plan, fails="moe")
+    plan = planted_plan("draft", metrics=METRICS, variants=VARIANTS, processes=3, rounds=2)
+    planted_run(folder, plan, fails="moe")
     return changed(folder / "run", lambda body: body.update(started="2026-01-02T03:04:05+00:00"))
 
 
@@ -94,7 +94,7 @@ def test_equal_runs_make_equal_bytes(loaded: Loaded, written: dict[str, str], tm
 
 def test_a_run_folder_that_was_moved_away_is_not_made_again(tmp_path: Path) -> None:
     """Whoever moves it while a run ends finds one folder, not a second one that holds the views alone."""
-    left(tmp_path, planted_suite("smoke"))
+    planted_run(tmp_path, planted_plan("smoke"))
     loaded = load(tmp_path / "run")
     (tmp_path / "run").rename(tmp_path / "away")
     with pytest.raises(FileNotFoundError, match=r"cases\.csv"):
@@ -237,9 +237,9 @@ def test_a_report_with_endless_reasons_stays_below_the_limit(loaded: Loaded, tmp
 
 def test_batch_sizes_are_columns_where_there_is_one_length(tmp_path: Path) -> None:
     grid = {"seq_len": [64], "batch_size": [1, 2], "dtype": ["fp32", "bf16"]}
-    left(
+    planted_run(
         tmp_path,
-        planted_suite("draft", metrics=["latency/forward"], variants=VARIANTS[:2], grid=grid, processes=3, rounds=1),
+        planted_plan("draft", metrics=["latency/forward"], variants=VARIANTS[:2], grid=grid, processes=3, rounds=1),
     )
     first, second = value_tables.tables(load(tmp_path / "run"))
     for made, dtype in ((first, "fp32"), (second, "bf16")):

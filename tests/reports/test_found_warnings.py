@@ -6,8 +6,8 @@ import html
 import re
 
 import pytest
-from planted import EVERY_VARIANT, left, planted_suite
 
+from modbench.planted_runs import EVERY_VARIANT, planted_plan, planted_run
 from modbench.reports.formats import json, md
 from modbench.reports.html_report import render
 from modbench.reports.markup.number_format import plain
@@ -19,8 +19,8 @@ from modbench.reports.terminal import printed_run
 @pytest.fixture(scope="module")
 def restless(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """A run in which the machine disturbed a third of all blocks: no time is noisy for it, and no label says so."""
-    made = planted_suite("draft", metrics=["latency/forward", "loss/val"], processes=4, rounds=6, seeds=[0])
-    return load(left(tmp_path_factory.mktemp("restless"), made, waits=EVERY_VARIANT, waits_every=3))
+    made = planted_plan("draft", metrics=["latency/forward", "loss/val"], processes=4, rounds=6, seeds=[0])
+    return load(planted_run(tmp_path_factory.mktemp("restless"), made, waits=EVERY_VARIANT, waits_every=3))
 
 
 def words(said: str) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import Trouble, fake_record, planted_suite
 from planted_gate import written
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results.run_file import plan_of, stored_plan
+from modbench.planted_runs import PlantedTrouble, planted_plan, planted_record
 from modbench.reports.blocks import Value
 from modbench.reports.markup.markdown import annotation
 from modbench.reports.markup.number_format import plain
@@ -33,8 +33,8 @@ TIMED = {"metrics": [TIME], "processes": 3}
 
 def run(folder: Path, suite: dict[str, Any] | None = None, effort: str = "draft", **trouble: Any) -> Loaded:
     """A stored run of one length with changes to its suite or its planted truth."""
-    made = planted_suite(effort, **{"grid": {"seq_len": [64]}, "processes": 5, "rounds": 4, **(suite or {})})
-    return written(folder, made, partial(fake_record, trouble=Trouble(**trouble)), {})
+    made = planted_plan(effort, **{"grid": {"seq_len": [64]}, "processes": 5, "rounds": 4, **(suite or {})})
+    return written(folder, made, partial(planted_record, trouble=PlantedTrouble(**trouble)), {})
 
 
 def findings(base: Loaded, new: Loaded) -> list[GateFinding]:
@@ -149,7 +149,7 @@ def test_a_rival_that_was_solved_anew_is_named_and_what_else_there_is_compared(
     (old,) = (case for case in before.run.plan.cases if case.matched)
     text = json.dumps(stored_plan(before.run.plan)).replace(old.variant_parts[0], "f0.99")
     plan = plan_of(json.loads(text), tmp_path)
-    found = gate.gate(before, written(tmp_path / "now", plan, partial(fake_record, trouble=Trouble()), {}))
+    found = gate.gate(before, written(tmp_path / "now", plan, partial(planted_record, trouble=PlantedTrouble()), {}))
     gone = [each for each in found.findings if each.what == old.id]
     assert {each.verdict for each in gone} == {"not compared"}
     assert all("dense-f0.99" in str(each.reason) for each in gone)

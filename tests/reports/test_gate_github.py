@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted_gate import finding, planted_run
+from planted_gate import finding, gate_run
 from present import present
 
 from modbench.reports.markup import markdown
@@ -129,7 +129,7 @@ def test_the_command_appends_the_summary_or_prints_it(
     tmp_path: Path, modbench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite = {"metrics": [FLOPS], "grid": {"seq_len": [64]}}
-    base, now = (planted_run(tmp_path / name, suite=suite) for name in ("base", "now"))
+    base, now = (gate_run(tmp_path / name, suite=suite) for name in ("base", "now"))
     asked = ("gate", base.path, now.path, "--fail-on", "flops:0%,breaks", "--format", "github")
     monkeypatch.delenv(markdown.VARIABLE, raising=False)
     printed = modbench(*asked)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import UNFIT
-from planted_gate import finding, planted_run
+from planted_gate import finding, gate_run
 from present import present
 from resealed import reseal
 from scipy import stats
@@ -19,6 +18,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.registry import catalogue
 from modbench.harness.stats.verdicts import MIRRORED, Rule, counted, limited
+from modbench.planted_runs import UNFIT
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.fail_on import CHECKS, FailOn, Rules, check_of, parse
@@ -38,7 +38,7 @@ def run(folder: Path, changes: Mapping[str, Mapping[int, float]] | None = None, 
     suite = {"metrics": METRICS, "seeds": [0, 1, 2], "processes": 6, "grid": {"seq_len": [64]}} | dict(
         more.pop("suite", {})
     )
-    made = planted_run(folder, suite=suite, **more)
+    made = gate_run(folder, suite=suite, **more)
     for path in (folder / "jobs").glob("*.json") if changes else ():
         body = json.loads(path.read_text())
         for outcome in body["outcomes"]:
@@ -109,6 +109,7 @@ def test_bad_grammar_says_what_would_work(given: list[str], said: str) -> None:
 
 
 @pytest.mark.plugin("machine")
+@pytest.mark.plugin("sweeps")
 @pytest.mark.plugin("tasks")
 def test_every_metric_with_a_direction_belongs_to_a_check() -> None:
     metrics = catalogue.metrics()

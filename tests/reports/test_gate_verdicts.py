@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left, planted_suite
-from planted_gate import planted_run
+from planted_gate import gate_run
 from present import present
 
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.gate import Gate
@@ -28,11 +28,11 @@ def timed(found: Gate, variant: str) -> set[str | None]:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     suite = {"metrics": [TIME, "flops/forward"], "grid": {"seq_len": [64]}}
-    return planted_run(tmp_path_factory.mktemp("gate") / "base", suite=suite, seed=1)
+    return gate_run(tmp_path_factory.mktemp("gate") / "base", suite=suite, seed=1)
 
 
 def again(folder: Path, **more: Any) -> Loaded:
-    return planted_run(folder, suite={"metrics": [TIME, "flops/forward"], "grid": {"seq_len": [64]}}, seed=2, **more)
+    return gate_run(folder, suite={"metrics": [TIME, "flops/forward"], "grid": {"seq_len": [64]}}, seed=2, **more)
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_check_of_times_needs_turns(check: str, said: str, base: Loaded, modbe
 def test_what_fails_now_is_worse_though_it_is_a_time(base: Loaded, tmp_path: Path) -> None:
     suite = {"metrics": [TIME, "flops/forward"], "grid": {"seq_len": [64]}, "rounds": 4, "processes": 10}
     variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]
-    failing = left(tmp_path, planted_suite("draft", **suite, variants=variants), fails="moe")
+    failing = planted_run(tmp_path, planted_plan("draft", **suite, variants=variants), fails="moe")
     found = gate.gate(base, load(failing))
     assert timed(found, "moe") == {"fail"}
     assert found.exit_code() == 1
@@ -105,16 +105,16 @@ def test_an_incomplete_run_ends_with_four_and_one_goes_before(base: Loaded, tmp_
 def test_the_smaller_of_two_margins_is_used(base: Loaded, tmp_path: Path) -> None:
     """A commit that widens its suite's margin does not widen the gate."""
     suite = {"margin": 0.5, "metrics": [TIME, "flops/forward"], "grid": {"seq_len": [64]}}
-    found = gate.gate(base, planted_run(tmp_path / "wide", suite=suite, seed=2))
+    found = gate.gate(base, gate_run(tmp_path / "wide", suite=suite, seed=2))
     assert (found.margin, gate.gate(base, base, 0.5).margin) == (0.02, 0.5)
 
 
 def test_a_model_whose_cost_depends_on_the_input_is_compared_on_equal_inputs_only(tmp_path: Path) -> None:
     """Other rounds give other inputs: the interval over processes does not hold that difference."""
     costs = {"mod[c0.5]": (1.0, 1.3, 0.8, 1.1, 0.9, 1.4)}
-    plans = [planted_suite("draft", metrics=["latency/forward"], processes=4, rounds=rounds) for rounds in (6, 3)]
+    plans = [planted_plan("draft", metrics=["latency/forward"], processes=4, rounds=rounds) for rounds in (6, 3)]
     for name, made, number in zip(("base", "now"), plans, (6, 3), strict=True):
-        left(tmp_path / name, made, costs={variant: values[:number] for variant, values in costs.items()})
+        planted_run(tmp_path / name, made, costs={variant: values[:number] for variant, values in costs.items()})
     found = gate.gate(load(tmp_path / "base" / "run"), load(tmp_path / "now" / "run"))
     of_variant = [each for each in found.findings if each.what.startswith("mod[c0.5") and each.metric == TIME]
     assert {each.verdict for each in of_variant} == {"not compared"}

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left, planted_suite
 
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.markup.number_format import plain
 from modbench.reports.sections import generation
 from modbench.reports.tables import load
@@ -22,14 +22,14 @@ GRID = {"seq_len": [64, 128], "batch_size": [1, 4]}
 def grid(tmp_path_factory: pytest.TempPathFactory) -> load.Loaded:
     """Two lengths at two batch sizes. Planted: MoD 0.125 takes 1/1.6 of dense; MoE fails."""
     folder = tmp_path_factory.mktemp("grid")
-    made = planted_suite("draft", metrics=METRICS, variants=VARIANTS, grid=GRID, processes=3, rounds=4, train=None)
-    left(folder, made, fails="moe")
+    made = planted_plan("draft", metrics=METRICS, variants=VARIANTS, grid=GRID, processes=3, rounds=4, train=None)
+    planted_run(folder, made, fails="moe")
     return load.load(folder / "run")
 
 
 def test_a_value_that_every_variant_shares_is_shown_only_with_v(tmp_path: Path) -> None:
-    left(
-        tmp_path, planted_suite("draft", metrics=["latency/decode", "syncs/forward"], variants=VARIANTS[:2], train=None)
+    planted_run(
+        tmp_path, planted_plan("draft", metrics=["latency/decode", "syncs/forward"], variants=VARIANTS[:2], train=None)
     )
     loaded = load.load(tmp_path / "run")
     short, whole = (
@@ -46,6 +46,6 @@ def test_many_rows_are_thinned_out(grid: load.Loaded, monkeypatch: pytest.Monkey
 
 
 def test_a_workload_that_was_not_planned_has_no_table(tmp_path: Path) -> None:
-    made = planted_suite("draft", metrics=["latency/decode"], variants=VARIANTS[:2], processes=1, rounds=2, train=None)
-    left(tmp_path, made)
+    made = planted_plan("draft", metrics=["latency/decode"], variants=VARIANTS[:2], processes=1, rounds=2, train=None)
+    planted_run(tmp_path, made)
     assert generation.table(load.load(tmp_path / "run"), "latency/prefill") is None

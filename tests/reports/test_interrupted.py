@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from planted import left, planted_suite
 
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate.gate import gate
 from modbench.reports.questions.machine_check import doubtful
@@ -23,7 +23,7 @@ SUITE = {
 
 def run(folder: Path, ended: int) -> Loaded:
     """A run of two lengths: of the shorter all processes have ended, of the longer so many."""
-    path = left(folder, planted_suite("draft", **SUITE, grid={"seq_len": [64, 128]}), certificate=None)
+    path = planted_run(folder, planted_plan("draft", **SUITE, grid={"seq_len": [64, 128]}), certificate=None)
     for process in range(ended, PROCESSES):
         (lacks,) = path.glob(f"jobs/time-forward-T128-*-process{process}.json")
         lacks.unlink()
@@ -56,7 +56,7 @@ def test_verdicts_of_the_rest_are_those_of_the_whole_run(tmp_path: Path) -> None
 
 def test_where_no_aa_control_has_all_processes_it_is_said_what_would_help(tmp_path: Path) -> None:
     assert not doubtful(run(tmp_path / "part", 2))
-    path = left(tmp_path, planted_suite("draft", **SUITE, grid={"seq_len": [128]}), certificate=None)
+    path = planted_run(tmp_path, planted_plan("draft", **SUITE, grid={"seq_len": [128]}), certificate=None)
     next(path.glob("jobs/time-forward-T128-*-process3.json")).unlink()
     (said,) = doubtful(load(path))
     assert "modbench resume" in plain(said)

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from planted import left, planted_suite
 from resealed import reseal
 
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.sections.failures_and_warnings import failures
 from modbench.reports.tables import job_files, load
 from modbench.reports.terminal import printed_run
@@ -17,10 +17,10 @@ from modbench.reports.terminal import printed_run
 def failed_run(folder: Path, reason: str) -> tuple[Path, str]:
     """A run of one job, in which MoD failed, and the name of that job."""
     variants, grid = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}], {"seq_len": [64]}
-    made = planted_suite(
+    made = planted_plan(
         "smoke", metrics=["latency/forward"], variants=variants, grid=grid, train=None, processes=1, rounds=1
     )
-    run = left(folder, made, fails="mod[c0.125]")
+    run = planted_run(folder, made, fails="mod[c0.125]")
     (job,) = (job.name for job in made.jobs if job.made_in == "time")
     file = run / "jobs" / f"{job}.json"
     reseal(file, json.loads(file.read_text().replace("planted failure", reason)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import left, planted_suite, stored
+from planted import stored
 from planted_losses import MOD, RISES, VARIANTS, at_two_lengths, planned
 from present import present
 
@@ -19,6 +19,7 @@ from modbench.harness.stats import effects
 from modbench.harness.stats.effects import POWER
 from modbench.harness.stats.power import prospect
 from modbench.harness.stats.verdicts import Rule, estimated
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.blocks import Estimate, Finding, Table
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import compare_axis, value_tables
@@ -76,25 +77,25 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
 
 
 def test_beside_a_length_that_nothing_was_trained_at_stands_the_longest(tmp_path: Path) -> None:
-    made = planted_suite("draft", grid={"seq_len": [64, 256]}, train={"seq_len": [64, 128], "batch_size": [2, 1]})
+    made = planted_plan("draft", grid={"seq_len": [64, 256]}, train={"seq_len": [64, 128], "batch_size": [2, 1]})
     stored(tmp_path, made)
     loaded = load(tmp_path / "run")
     assert [losses.beside(loaded, length) for length in (64, 128, 256)] == [64, 128, 128]
 
 
 def test_where_a_selection_leaves_no_training_run_there_are_no_curves(tmp_path: Path) -> None:
-    whole = planted_suite("smoke")
+    whole = planted_plan("smoke")
     made = make_plan(whole.suite, device="cpu", select="T64", text=Text("t", b"a" * 500, b"b" * 500, "c0ffee"))
-    loaded = load(left(tmp_path, made))
+    loaded = load(planted_run(tmp_path, made))
     assert loaded.trained_metric == "loss/val"
     assert not [*loss_curves.render(loaded)]
 
 
 def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_path: Path) -> None:
     """The fewest with 80 % power, if difference and spread are as they were estimated; one that is decided has none."""
-    made = planted_suite("draft", variants=VARIANTS, metrics=["loss/val"], seeds=[0, 1, 2, 3], processes=3, rounds=2)
+    made = planted_plan("draft", variants=VARIANTS, metrics=["loss/val"], seeds=[0, 1, 2, 3], processes=3, rounds=2)
     planted = {"dense": 2.0, MOD: 2.004, "moe": 2.5}
-    loaded = load(left(tmp_path, made, losses=planted, run_noise=0.01))
+    loaded = load(planted_run(tmp_path, made, losses=planted, run_noise=0.01))
     found = {case.variant: by_length(loaded, "loss/val", case, loaded.variants[0])[128] for case in loaded.variants[1:]}
     assert (found[MOD].verdict, found["moe"].verdict) == ("inconclusive", "worse")
     assert found["moe"].needed is None
@@ -130,10 +131,10 @@ def test_a_loss_that_is_open_for_its_many_comparisons_alone_has_no_number_of_see
 
 def test_a_page_has_one_unit_of_loss(tmp_path: Path) -> None:
     """Tokens are bytes: a loss in nats per token is shown in bits per byte, as in every other table."""
-    made = planted_suite(
+    made = planted_plan(
         "draft", variants=VARIANTS, metrics=["loss/val", "bpb/val"], seeds=[0, 1, 2], processes=3, rounds=2
     )
-    loaded = load(left(tmp_path, made, losses={"dense": 2.0, MOD: 2.25, "moe": 2.5}, run_noise=0.01))
+    loaded = load(planted_run(tmp_path, made, losses={"dense": 2.0, MOD: 2.25, "moe": 2.5}, run_noise=0.01))
     (table,) = (each for each in numbers.every_pair(loaded) if isinstance(each, Table))
     units = {cell.unit for cells in table.rows for cell in cells if isinstance(cell, Estimate) and cell.kind != "p"}
     assert {each for each in units if each in {"nat", "bit/B"}} == {"bit/B"}

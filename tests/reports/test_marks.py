@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left, planted_suite
 from planted_peaks import planted
 
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.machine.roofline.work import Listed, Work
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports import wording
 from modbench.reports.figures.style import Mark, Marks, new_figure, to_svg
 from modbench.reports.html_report import render
@@ -75,9 +75,9 @@ def test_a_variants_name_stays_text_in_every_section(tmp_path: Path, monkeypatch
         "bpb/val",
     ]
     variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
-    left(
+    planted_run(
         tmp_path,
-        planted_suite("draft", metrics=metrics, variants=variants, grid={"seq_len": [64]}, processes=1, rounds=2),
+        planted_plan("draft", metrics=metrics, variants=variants, grid={"seq_len": [64]}, processes=1, rounds=2),
     )
     own = Tables.counted
 
@@ -117,7 +117,7 @@ def test_a_figure_without_named_marks_is_an_image() -> None:
 
 def names_in_key(*variants: Mapping[str, object]) -> list[str]:
     """The names in the key of a suite's variants."""
-    plan = planted_suite("draft", metrics=["flops/forward"], variants=list(variants), train=None)
+    plan = planted_plan("draft", metrics=["flops/forward"], variants=list(variants), train=None)
     cases = {case.variant: case for case in plan.cases}.values()
     return [re.sub(r"\s+", " ", each).strip() for each in re.findall(r"</svg>(.*?)</span>", str(key_of(list(cases))))]
 
@@ -138,7 +138,7 @@ def test_many_variants_of_one_look_are_counted() -> None:
 
 def test_names_that_have_nothing_in_common_are_others() -> None:
     """Models that the report does not know share a mark."""
-    case = planted_suite("draft", metrics=["flops/forward"], train=None).cases[0]
+    case = planted_plan("draft", metrics=["flops/forward"], train=None).cases[0]
     cases = [case.model_copy(update={"model": model}) for model in ("one", "two", "three")]
     assert "others (3 variants)" in str(key_of(cases))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from planted import planted_suite
 
+from modbench.planted_runs import planted_plan
 from modbench.reports.sections.memory import Bar, stacked
 
 
@@ -36,6 +36,6 @@ def test_nothing_is_divided_where_nothing_is_known() -> None:
 
 @pytest.mark.parametrize(("forecast", "off"), [(100.0, 0.0), (80.0, 0.25), (125.0, -0.2), (0, None)])
 def test_the_difference_from_the_forecast(forecast: float, off: float | None) -> None:
-    made = planted_suite("draft", metrics=["memory/peak_allocated"], train=None)
+    made = planted_plan("draft", metrics=["memory/peak_allocated"], train=None)
     found = Bar(made.cases[0], {"parameters": 100.0}, {"parameters": forecast} if forecast else {}).off
     assert (found and found.value) == (None if off is None else pytest.approx(off))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted_gate import planted_run
+from planted_gate import gate_run
 from present import present
 from resealed import reseal
 
@@ -42,7 +42,7 @@ def certified(name: str, hits: int = 4) -> dict[str, Any]:
 
 def on_nodes(folder: Path, node_of: Callable[[int], dict[str, Any]]) -> Loaded:
     """A planted run whose units name the node of their process."""
-    planted_run(folder, suite={"processes": 4, "grid": {"seq_len": [64]}})
+    gate_run(folder, suite={"processes": 4, "grid": {"seq_len": [64]}})
     for file in sorted((folder / "jobs").glob("time-*.json")):
         body = json.loads(file.read_text())
         told = {"torch": "2.11", "threads": 1, "pid": 1, **node_of(int(file.stem.rpartition("process")[2]))}

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from chromium import opened
 from PIL import Image, ImageColor
-from planted import left, planted_suite
 from playwright.sync_api import Browser, Page, expect
 from present import present
 from resealed import reseal, reseal_with
 from screens import shoot
 
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports import demo
 from modbench.reports.html_report import render
 from modbench.reports.markup import html
@@ -43,7 +43,10 @@ SCHEMES: tuple[tuple[Literal["light", "dark"], dict[str, Any]], ...] = (
 def planted_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a run whose times are planted."""
     here = tmp_path_factory.mktemp("page")
-    return render.write(left(here, planted_suite("draft", metrics=METRICS, processes=3, rounds=2))).path / "report.html"
+    return (
+        render.write(planted_run(here, planted_plan("draft", metrics=METRICS, processes=3, rounds=2))).path
+        / "report.html"
+    )
 
 
 @pytest.fixture
@@ -353,8 +356,8 @@ def test_too_many_samples_are_named_instead(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(numbers, "MOST_CASES", 5)
     monkeypatch.setattr(numbers, "SOME_CASES", 3)
     monkeypatch.setattr(html, "MOST_CELLS", 20)
-    made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, processes=3, rounds=2)
-    text = render.html(load(left(tmp_path, made)))
+    made = planted_plan("draft", metrics=["flops/forward", "latency/forward"], train=None, processes=3, rounds=2)
+    text = render.html(load(planted_run(tmp_path, made)))
     assert 'id="samples"' not in text
     assert text.count('<details class="card"><summary><code>') == 3
     assert f"{len(made.cases) - 3} further cases" in text
@@ -369,8 +372,8 @@ HOSTILE = "</script><img src=x onerror=alert(1)>'\"&{{7*7}}"
 @pytest.mark.usefixtures("undrawn")
 def test_a_strangers_words_stay_text(tmp_path: Path, browser: Browser) -> None:
     """In tips, data of figures, sections of cases, cards and commands: a run folder is data."""
-    made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, processes=3, rounds=2)
-    run = left(tmp_path, made)
+    made = planted_plan("draft", metrics=["flops/forward", "latency/forward"], train=None, processes=3, rounds=2)
+    run = planted_run(tmp_path, made)
     reseal_with(run / "run.json", lambda body: body.update(command=["modbench", "run", HOSTILE]))
     for file in (run / "jobs").glob("time-*.json"):
         record = json.loads(file.read_text())

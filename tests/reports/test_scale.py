@@ -6,17 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-import planted
 import pytest
-from planted import left, planted_suite, stored
+from planted import stored
 from sections_of import shown
 
+from modbench import planted_runs
 from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import layout, run_folder
 from modbench.harness.results.run_folder import RunFolder, planned_job
 from modbench.harness.results.workspace import Workspace, artifact
 from modbench.harness.stats import effects, paired
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.html_report import render
 from modbench.reports.sections import numbers
 from modbench.reports.tables import comparisons
@@ -33,7 +34,7 @@ def grown(lengths: int, capacities: int, **changes: Any) -> Plan:
         {"model": "mod", "capacity": [(i + 1) / (capacities + 1) for i in range(capacities)]},
     ]
     grid = {"seq_len": [64 + 8 * i for i in range(lengths)]}
-    return planted_suite(
+    return planted_plan(
         "draft", metrics=MEASURED, variants=variants, grid=grid, train=None, processes=3, rounds=3, **changes
     )
 
@@ -42,7 +43,7 @@ def grown(lengths: int, capacities: int, **changes: Any) -> Plan:
 def _known_variants(monkeypatch: pytest.MonkeyPatch) -> None:
     """MoD at any capacity takes as long as the anchor."""
     variants = {f"mod[c{(i + 1) / n:g}]": 1.0 for n in range(2, 21) for i in range(n - 1)}
-    monkeypatch.setattr(planted, "PLANTED", variants | planted.PLANTED)
+    monkeypatch.setattr(planted_runs, "PLANTED", variants | planted_runs.PLANTED)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, int]:
@@ -71,7 +72,7 @@ def test_work_grows_with_the_number_of_cases(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(comparisons, "MOST_PAIRS", 0)
     found = []
     for capacities in (9, 19):  # 10 and 20 variants
-        left(tmp_path / str(capacities), grown(2, capacities))
+        planted_run(tmp_path / str(capacities), grown(2, capacities))
         found.append(counted(monkeypatch, tmp_path / str(capacities) / "run"))
     few, many = found
     for name in few:
@@ -81,7 +82,7 @@ def test_work_grows_with_the_number_of_cases(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.slow
 def test_all_pairs_where_they_are_few_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left(tmp_path, grown(2, 4))
+    planted_run(tmp_path, grown(2, 4))
     run = tmp_path / "run"
     every = load(run).pairs
     assert len(every) == 2 * 10 * len(MEASURED)
@@ -102,7 +103,7 @@ def test_all_pairs_where_they_are_few_or_asked_for(tmp_path: Path, monkeypatch: 
 def test_a_matched_stays_paired_with_the_variant_that_it_was_solved_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left(tmp_path, planted_suite("draft", metrics=MEASURED, train=None))
+    planted_run(tmp_path, planted_plan("draft", metrics=MEASURED, train=None))
     whole = load(tmp_path / "run")
     monkeypatch.setattr(comparisons, "MOST_PAIRS", 0)
     loaded = load(tmp_path / "run")
@@ -114,7 +115,7 @@ def test_a_matched_stays_paired_with_the_variant_that_it_was_solved_for(
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_page_of_many_cases_shows_some_and_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = load(left(tmp_path, grown(15, 3)))
+    loaded = load(planted_run(tmp_path, grown(15, 3)))
     page, every = render.html(loaded), shown(numbers.TABLE, loaded)
     assert "show 12 of 15 lengths" in page
     assert page.count('<div class="tiles"') == 3 * 12
@@ -135,7 +136,7 @@ def test_evenly_keeps_the_ends() -> None:
 @pytest.mark.slow
 def test_files_of_many_jobs_are_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same run, side by side and spread: the same tables; no file lies loose."""
-    made = planted_suite("draft", metrics=MEASURED, train=None, aa_control=True)
+    made = planted_plan("draft", metrics=MEASURED, train=None, aa_control=True)
     stored(tmp_path / "flat", made)
     flat = tmp_path / "flat" / "run"
     assert json.loads((flat / "run.json").read_text())["layout"] == "together"
@@ -165,7 +166,7 @@ def test_files_of_many_jobs_are_spread(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.slow
 def test_a_layout_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "MOST_TOGETHER", 3)
-    left(tmp_path, planted_suite("draft", metrics=MEASURED, train=None))
+    planted_run(tmp_path, planted_plan("draft", metrics=MEASURED, train=None))
     run = tmp_path / "run"
     (run / layout.MARK).unlink()
     with pytest.raises(UsageError, match=r"layout\.json"):

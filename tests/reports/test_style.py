@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from planted import planted_suite
 
 from modbench.harness.core.units import human, human_duration, human_span, three_digits
+from modbench.planted_runs import planted_plan
 from modbench.reports import wording
 from modbench.reports.figures import style
 from modbench.reports.figures.point_labels import label
@@ -38,7 +38,7 @@ def test_names_have_no_keys_of_a_configuration() -> None:
     ]
     names = {
         case.variant: wording.name(case)
-        for case in planted_suite("draft", variants=variants).cases
+        for case in planted_plan("draft", variants=variants).cases
         if case.model != "dense"
     }
     assert names == {f"mode_integrated[c0.5-experts_top_k{k}]": f"MoDE integrated 0.5 top-{k}" for k in (1, 2)}
@@ -108,7 +108,7 @@ def test_durations() -> None:
 
 
 def test_a_long_name_keeps_its_ends_in_a_figure() -> None:
-    case = planted_suite("draft", metrics=["flops/forward"], train=None).cases[0]
+    case = planted_plan("draft", metrics=["flops/forward"], train=None).cases[0]
     long = case.model_copy(
         update={"model": "my_models.py:build_a_very_special_transformer", "variant_parts": ("c0.125",)}
     )

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from planted import left, planted_suite
 from present import present
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.blocks import Estimate, Finding
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import summary, win_rate
@@ -32,7 +32,7 @@ RATIOS = {
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("lead")
-    made = planted_suite(
+    made = planted_plan(
         "draft",
         metrics=["latency/forward", "latency/train_step"],
         grid={"seq_len": [64, 128, 256]},
@@ -45,7 +45,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
         for where, ratio in RATIOS.items()
         for variant in (matched, "mod[c0.125]")
     }
-    return load(left(folder, made, grid=grid))
+    return load(planted_run(folder, made, grid=grid))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 def test_what_was_asked_is_named_where_it_is_no_time_task_or_loss(
     metrics: list[str], named: str, tmp_path: Path
 ) -> None:
-    loaded = load(left(tmp_path / "run", planted_suite("draft", metrics=metrics)))
+    loaded = load(planted_run(tmp_path / "run", planted_plan("draft", metrics=metrics)))
     assert f": {named} at " in plain(summary.asked(loaded))
 
 

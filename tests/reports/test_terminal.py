@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import left, planted_suite
 from present import present
 from resealed import reseal_with
 
 from modbench.commands import _output
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.harness.results import run_folder
+from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports import demo
 from modbench.reports.blocks import Estimate, Finding
 from modbench.reports.markup.number_format import half, plain
@@ -48,7 +48,7 @@ LENGTHS = [64, 128, 256, 512, 1024, 2048]
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("terminal")
-    left(folder, planted_suite("draft", metrics=METRICS, grid={"seq_len": LENGTHS}, processes=3))
+    planted_run(folder, planted_plan("draft", metrics=METRICS, grid={"seq_len": LENGTHS}, processes=3))
     return load(folder / "run")
 
 
@@ -99,8 +99,8 @@ def test_the_half_of_an_interval_is_short() -> None:
 
 def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(tmp_path: Path) -> None:
     """Whatever is measured later."""
-    suite = planted_suite("draft", metrics=METRICS, grid={"seq_len": [64, 128]}, processes=3, aa_control=True)
-    left(tmp_path, suite)
+    suite = planted_plan("draft", metrics=METRICS, grid={"seq_len": [64, 128]}, processes=3, aa_control=True)
+    planted_run(tmp_path, suite)
     loaded = load(tmp_path / "run")
     columns = ["case_id", "ratio", "ci_low", "ci_high", "theoretical", "verdict", "p_adjusted", "labels", "reason"]
     jobs = loaded.run.plan.jobs
@@ -121,7 +121,7 @@ def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(tmp_path: Path) -
 
 
 def test_of_a_model_that_is_measured_alone_nothing_is_decided(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], variants=[{"model": "dense"}], train=None))
+    planted_run(tmp_path, planted_plan("draft", metrics=["latency/forward"], variants=[{"model": "dense"}], train=None))
     run = run_folder.read(str(tmp_path / "run"))
     assert answer_so_far.answer(run.path, [job for job in run.plan.jobs if job.made_in == "time"]) == []
 
@@ -192,10 +192,10 @@ def test_reasons_beyond_the_first_are_counted(loaded: Loaded, monkeypatch: pytes
 def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None:
     for sizes, said in (([1, 8], "values at T = 128, B = 1"), ([8], "values at T = 128 ")):
         metrics = ["latency/forward", "memory/largest_seq_len", "flops/train_step"]
-        suite = planted_suite("smoke", metrics=metrics, train=None, grid={"seq_len": [128], "batch_size": sizes})
+        suite = planted_plan("smoke", metrics=metrics, train=None, grid={"seq_len": [128], "batch_size": sizes})
         folder = tmp_path / str(len(sizes))
         folder.mkdir()
-        left(folder, suite)
+        planted_run(folder, suite)
         loaded = load(folder / "run")
         others = "\n".join(printed_run._others(loaded, 200, printed_run._in_place(loaded, every=True), every=True))
         assert (said in others) is ("largest" in others)
@@ -268,7 +268,7 @@ def test_the_number_of_processes_is_said_where_the_first_line_has_another_one(qu
 
 def line(verdict: str | None, *point: float | None, left_out: dict[int, str] | None = None) -> Line:
     """A line of MoD against dense that says so."""
-    case = planted_suite("draft").cases[0]
+    case = planted_plan("draft").cases[0]
     found = Finding(
         case,
         case,

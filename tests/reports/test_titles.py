@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from in_process import succeeded
 from planted_compare import compared_run
-from planted_gate import planted_run
+from planted_gate import gate_run
 from pydantic import ValidationError
 
 from modbench import api, keywords
@@ -211,7 +211,7 @@ def test_commands_that_show_a_run_take_titles(
 
 
 def test_of_several_runs_each_takes_the_titles_of_its_variants(run: Loaded, tmp_path: Path, modbench: Any) -> None:
-    fewer = planted_run(tmp_path / "fewer", suite={"variants": [{"model": "dense"}, {"model": "moe"}]})
+    fewer = gate_run(tmp_path / "fewer", suite={"variants": [{"model": "dense"}, {"model": "moe"}]})
     first, second = load_all([str(fewer.path), str(run.path)], {VARIANT: "Ours", "moe": "Theirs"})
     assert [{case.title for case in each.variants} - {""} for each in (first, second)] == [
         {"Theirs"},

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import planted
 import pytest
 from resealed import reseal
 
+from modbench import planted_runs
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.reports.html_report import render
@@ -30,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def ran(folder: Path, monkeypatch: pytest.MonkeyPatch, version_of: dict[str, str], by_default: str = "a") -> Loaded:
     """A planted run of dense and a user's model; `version_of` has the version of parts.py by a part of the unit's name."""
-    made = planted.planted_suite(
+    made = planted_runs.planted_plan(
         "draft",
         processes=3,
         variants=[{"model": "dense"}, {"model": "mine.py:build"}],
@@ -38,10 +38,10 @@ def ran(folder: Path, monkeypatch: pytest.MonkeyPatch, version_of: dict[str, str
         train=None,
     )
     (mine,) = {case.variant for case in made.cases} - {"dense"}
-    monkeypatch.setitem(planted.PLANTED, mine, 0.5)
-    monkeypatch.setattr(planted, "case_cost", lambda case: case_cost(case.model_copy(update={"model": "dense"})))
+    monkeypatch.setitem(planted_runs.PLANTED, mine, 0.5)
+    monkeypatch.setattr(planted_runs, "case_cost", lambda case: case_cost(case.model_copy(update={"model": "dense"})))
     folder.mkdir()
-    run = planted.left(folder, made)
+    run = planted_runs.planted_run(folder, made)
     for file in (run / "jobs").glob("*.json"):
         version = next((each for part, each in version_of.items() if part in file.stem), by_default)
         body = json.loads(file.read_text())

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import planted_suite
 from present import present
 
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.stats.reason import Reason
+from modbench.planted_runs import planted_plan
 from modbench.reports import reasons
 from modbench.reports.blocks import (
     ILLUSTRATION,
@@ -44,7 +44,7 @@ FINITE = st.floats(min_value=1e-6, max_value=1e6)
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    return planted_suite("draft").cases[1]
+    return planted_plan("draft").cases[1]
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left, planted_suite
 from present import present
 from test_ab_sides import repository
 from test_parent_death import alive, wait_until_gone
 
+from modbench.extend import planted_plan, planted_run
 from modbench.plugins.ab.question import NAMES
 
 __all__ = ["repository"]
@@ -119,11 +119,9 @@ def commands() -> Iterator[Commands]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepared runs with the records of all processes."""
     folder = tmp_path_factory.mktemp("made")
-    plan = planted_suite(
-        "draft", metrics=["latency/forward"], train=None, processes=1, rounds=4, grid={"seq_len": [64]}
-    )
+    plan = planted_plan("draft", metrics=["latency/forward"], train=None, processes=1, rounds=4, grid={"seq_len": [64]})
     for number, name in enumerate(name for block in PROCESSES for name in block):
-        left(folder / "part", plan, seed=number).rename(folder / name)
+        planted_run(folder / "part", plan, seed=number).rename(folder / name)
     return folder
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from planted import left, planted_suite
 from present import present
 
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.machine.process import exit_codes
 from modbench.harness.planning.plan import Plan
@@ -114,12 +114,12 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suites:
     """Two sides that are prepared; each process of a block leaves a planted record, unless a test says otherwise."""
     made = compared(tmp_path)
     made.both = replace(made.both[0], folder=Path("base")), replace(made.both[1], folder=Path("new"))
-    plan = planted_suite("draft", **PLAN)
+    plan = planted_plan("draft", **PLAN)
 
     def run(_: Suites, _side: Side, out: Path) -> None:
         assert out.is_absolute()  # a side runs in a folder of its own
         if not out.exists():
-            left(tmp_path / "records", plan).rename(out)
+            planted_run(tmp_path / "records", plan).rename(out)
 
     def take_turns(starts: Sequence[Start]) -> list[int | None]:
         for start in starts:
@@ -140,7 +140,9 @@ def records(plan: Plan, folder: Path, number: int) -> Path:
     """A planted run of the process of a block; the new side's is slower in one variant."""
     made = folder / f"records{number}"
     if not made.exists():
-        left(folder / "records", plan, seed=number, slower={"mod[c0.125]": 1.2 if number > 1 else 1.0}).rename(made)
+        planted_run(folder / "records", plan, seed=number, slower={"mod[c0.125]": 1.2 if number > 1 else 1.0}).rename(
+            made
+        )
     return made
 
 
@@ -225,10 +227,10 @@ def test_a_real_block_times_again_and_copies_the_rest(tmp_path: Path, monkeypatc
     variants: list[dict[str, object]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
     shape = {"d_model": 32, "n_layers": 2, "n_heads": 2}
     small = {"grid": {"seq_len": [16]}, "metrics": ["flops/forward", TIME], "rounds": 3}
-    plan = planted_suite("smoke", **(PLAN | small), shape=shape, variants=variants)
+    plan = planted_plan("smoke", **(PLAN | small), shape=shape, variants=variants)
 
     def run(self: Suites, _side: Side, out: Path) -> None:
-        left(self.folder / "part", plan).rename(out)
+        planted_run(self.folder / "part", plan).rename(out)
         (out / "report.html").write_text("old")
 
     monkeypatch.setattr(Suites, "_run", run)

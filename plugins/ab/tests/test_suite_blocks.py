@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import EVERY_VARIANT, UNFIT, left, planted_suite
 from present import present
 
+from modbench.extend import EVERY_VARIANT, UNFIT, planted_plan, planted_run
 from modbench.harness.core.labels import Label
 from modbench.harness.results import run_folder
 from modbench.plugins.ab import blocks as suite_blocks
@@ -73,7 +73,7 @@ def made(
         blocks.append([])
         for name in NAMES:
             trouble = dict((base if name.startswith("base") else new) or {})
-            plan = planted_suite(
+            plan = planted_plan(
                 "draft",
                 metrics=[TIME],
                 train=None,
@@ -85,7 +85,9 @@ def made(
             noise = {case.variant: math.exp(random.normal(0, 0.005)) for case in plan.cases}
             slower = {variant: own * trouble.get("slower", {}).get(variant, 1.0) for variant, own in noise.items()}
             out = folder / f"block{block}-{name}"
-            left(folder / f"made-{out.name}", plan, **(trouble | {"slower": slower, "seed": 1 + block})).rename(out)
+            planted_run(folder / f"made-{out.name}", plan, **(trouble | {"slower": slower, "seed": 1 + block})).rename(
+                out
+            )
             blocks[-1].append(out)
     return blocks
 
@@ -124,7 +126,7 @@ def test_the_quotient_of_the_two_times_is_the_ratio(tmp_path: Path) -> None:
 def test_two_builds_are_one_case_where_their_place_is_one(tmp_path: Path) -> None:
     names = ("dense", "moe")
     plans = [
-        planted_suite(
+        planted_plan(
             "draft",
             metrics=[TIME],
             train=None,
@@ -136,7 +138,7 @@ def test_two_builds_are_one_case_where_their_place_is_one(tmp_path: Path) -> Non
         for each in names
     ]
     runs = [
-        Tables(run_folder.read(str(left(tmp_path / f"{number}{name}", plans[number // 2], slower={"moe": 2.0}))))
+        Tables(run_folder.read(str(planted_run(tmp_path / f"{number}{name}", plans[number // 2], slower={"moe": 2.0}))))
         for number, name in enumerate(NAMES)
     ]
     (row,) = suite_blocks.measured([runs] * 3, (runs[0], runs[2]), builds=True)
@@ -164,7 +166,7 @@ def test_what_drifts_is_compared_with_the_rounds_beside_it(tmp_path: Path) -> No
     ],
 )
 def test_what_a_side_without_a_number_says(base: Trouble | None, new: Trouble | None, lacking: str | None) -> None:
-    (case, *_) = planted_suite("draft", metrics=[TIME], train=None).cases
+    (case, *_) = planted_plan("draft", metrics=[TIME], train=None).cases
     assert suite_blocks.lost(case, TIME, base, new).lacking == lacking
 
 

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from expected_cards import card
 from in_process import succeeded
-from planted import left, planted_suite
 from pydantic import ValidationError
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.atomic_files import now
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
@@ -68,7 +68,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def planned(*also: str, variants: Any = VARIANTS) -> Plan:
     few = {"processes": 2, "rounds": 3, "grid": {"seq_len": [64]}, "shape": {"d_model": 32, "n_layers": 2}}
-    suite = planted_suite(
+    suite = planted_plan(
         "draft", variants=variants, train=None, metrics=["flops/forward", "latency/forward"], **few
     ).suite
     return plan.make_plan(suite, device="cpu", also=also)
@@ -148,7 +148,7 @@ PADDED = deviates("padding moves it by {n:token}", "n", n=5)
 def run_of(folder: Path, made: Plan, first: AuditFinding) -> Loaded:
     """A stored run whose first variant has this audit; the process of the second died."""
     folder.mkdir()
-    path = left(folder, made)
+    path = planted_run(folder, made)
     for job, found in zip(audited_jobs(made), (first, None), strict=False):
         died = None if found else Death(kind="crash", reason="the process died of SIGSEGV")
         RunFolder(path).write_record(Record(job=job, started=now(), wall_s=1.0, outcomes=(), findings=found, died=died))

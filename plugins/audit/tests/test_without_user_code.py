@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import ENVIRONMENT, left, planted_suite, stored
+from planted import stored
 from test_faults import run_jobs
 from test_warnings import ANCHOR, beside, evidence, outcome
 
@@ -22,6 +22,7 @@ from modbench.harness.domain.notes import WithoutUserCodeFinding
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.stats.against_baseline import Process
+from modbench.planted_runs import ENVIRONMENT, planted_plan, planted_run
 from modbench.plugins.audit.without_user_code.warning import changed, log_times, process_changed
 from modbench.reports.html_report import render
 from modbench.reports.questions.gate import gate
@@ -54,7 +55,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def planned(effort: str = "draft", **changes: Any) -> list[Job]:
     suite = {"train": None, "metrics": ["latency/forward", "latency/train_step"], "variants": VARIANTS, **changes}
-    return [job for job in planted_suite(effort, **suite).jobs if job.made_in == "without_user_code"]
+    return [job for job in planted_plan(effort, **suite).jobs if job.made_in == "without_user_code"]
 
 
 @pytest.mark.usefixtures("here")
@@ -92,9 +93,7 @@ def test_a_search_makes_it_where_a_row_begins() -> None:
 @pytest.mark.usefixtures("here")
 def test_it_runs_among_the_processes() -> None:
     """Before all or after all of them, a machine that drifts would look like a process that was changed."""
-    names = [
-        job.name for job in planted_suite("draft", train=None, metrics=["latency/forward"], variants=VARIANTS).jobs
-    ]
+    names = [job.name for job in planted_plan("draft", train=None, metrics=["latency/forward"], variants=VARIANTS).jobs]
     at = [i for i, name in enumerate(names) if name.startswith("without")]
     processes = [i for i, name in enumerate(names) if "-process" in name]
     assert all(processes[len(processes) // 4] < i < processes[3 * len(processes) // 4] for i in at)
@@ -192,7 +191,7 @@ def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: f
     """Processes of the planted machine differ by a third; the user's code makes all variants alike slower, so no ratio shows
     it.
     """
-    made = planted_suite("draft", metrics=["latency/forward"], variants=VARIANTS, train=None)
+    made = planted_plan("draft", metrics=["latency/forward"], variants=VARIANTS, train=None)
     frame = stored(tmp_path, made, beside=beside)
     loaded = load(tmp_path / "run")
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
@@ -208,7 +207,7 @@ def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: f
     assert loaded.run.missing == []
     if changed_it:
         (tmp_path / "before").mkdir()
-        left(tmp_path / "before", made)
+        planted_run(tmp_path / "before", made)
         found = gate.gate(load(tmp_path / "before" / "run"), loaded, 0.02).findings
         assert any(label in str(each.reason) for each in found)
 

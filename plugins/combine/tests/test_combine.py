@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from page_tables import filled
-from planted import left, planted_suite
 from present import present
 
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
@@ -51,7 +51,7 @@ def planted(
     tmp_path: Path, *, effort: str = "draft", variants: Any = None, metrics: list[str] = METRICS, **trouble: Any
 ) -> Loaded:
     both = [{"model": "dense", "mixer": MIXERS}, {"model": "mod", "capacity": 0.125, "mixer": MIXERS}]
-    made = planted_suite(
+    made = planted_plan(
         effort,
         metrics=metrics,
         variants=variants or both,
@@ -61,7 +61,7 @@ def planted(
         rounds=2,
     )
     told = {"slower": TIMES, "losses": LOSSES, "run_noise": 0.001, "own_work_seen": True, **trouble}
-    return load(str(left(tmp_path, made, **told)))
+    return load(str(planted_run(tmp_path, made, **told)))
 
 
 @pytest.fixture(scope="module")

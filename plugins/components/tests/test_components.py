@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from in_process import succeeded
-from planted import left, planted_suite
 from resealed import reseal_with
 
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.errors import UsageError
 from modbench.plugins.components import imported
 from modbench.reports.formats import md
@@ -58,9 +58,9 @@ def file_of(folder: Path, *benchmarks: dict[str, Any], **more: Any) -> Path:
 def stored_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("components")
     variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
-    left(
+    planted_run(
         folder,
-        planted_suite("draft", metrics=["flops/forward", "latency/forward"], variants=variants, processes=3, rounds=1),
+        planted_plan("draft", metrics=["flops/forward", "latency/forward"], variants=variants, processes=3, rounds=1),
     )
     return folder / "run"
 

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from fresh_catalogue import forget
+
+from modbench.extend import catalogue, load, planted_plan, planted_run
 
 HERE = Path(__file__).parents[1]
 
@@ -67,3 +70,13 @@ def test_its_section_and_its_warning_are_shown(ran):
     assert "How many weights" in page
     assert "Count them again." in page
     assert (ran / "run" / "router_weights.csv").read_text().startswith("case_id,variant,value\n")
+
+
+def test_its_section_shows_what_was_planted(tmp_path, monkeypatch):
+    """In a run in which every number is known."""
+    monkeypatch.setenv("MODBENCH_PLUGINS", str(HERE))
+    forget()
+    plan = planted_plan("draft", metrics=["weights/routers"], train=None)
+    folder = planted_run(tmp_path, plan, values={"weights/routers": {"mod[c0.5]": 256}})
+    (table,) = catalogue.load("sections", "router_weights").render(load(folder))
+    assert {variant: value.value for variant, value in table.rows} == {"mod[c0.5]": 256}

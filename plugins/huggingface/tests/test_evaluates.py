@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from cases import protocol_of
-from planted import left, planted_suite
 from protocol_cases import case
 
 from modbench.commands.plan.forecast import forecast as made_forecast
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
@@ -88,7 +88,7 @@ def planted(folder: Path, **changes: Any) -> load.Loaded:
         "variants": BOTH,
         **changes,
     }
-    left(folder, planted_suite("draft", **made), losses={"dense": 2.0, "mod[c0.125]": 2.1})
+    planted_run(folder, planted_plan("draft", **made), losses={"dense": 2.0, "mod[c0.125]": 2.1})
     return load.load(folder / "run")
 
 

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import planted
 import pytest
 from present import present
 
+from modbench import planted_runs
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import parse_spec
@@ -311,8 +311,8 @@ def test_losses_of_trained_weights_are_not_compared_with_those_of_weights_at_ran
     made = trained(f"hf:{folder}")
     match, own = made.comparisons[0].variants[1:]
     for variant in (match.variant, own.variant):
-        monkeypatch.setitem(planted.PLANTED, variant, 1.0)
-    loaded = load(planted.left(tmp_path, made))
+        monkeypatch.setitem(planted_runs.PLANTED, variant, 1.0)
+    loaded = load(planted_runs.planted_run(tmp_path, made))
     for one, other in itertools.combinations([case.variant for case in loaded.variants], 2):
         (row,) = loaded.between("loss/val", one, other)
         assert row.status == "skipped"  # the checkpoint's tokens are no bytes

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from planted import FIT, Trouble, fake_record
 from planted_gate import written
 from planted_peaks import planted as planted_peaks
 from test_components import benchmark, file_of
@@ -16,6 +15,7 @@ from test_exchange_rates import METRICS as EXCHANGE
 from test_exchange_rates import losses, step_flops
 from test_exchange_rates import planned as planted_exchange
 
+from modbench.extend import FIT, PlantedTrouble, planted_record
 from modbench.harness.call.operators import of_shapes
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.notes import CountNotes, RooflineFinding
@@ -77,10 +77,12 @@ def sections(folder: Path) -> None:
     """Plant operators and a machine of constant rates, compute-equivalent gains with intervals, and components beside the run."""
     made = planted_exchange(metrics=[*EXCHANGE, "memory/peak_allocated"], processes=4)
     flops = step_flops(made)
-    trouble = Trouble(losses=losses(flops, **{"mod[c0.125]": 1.25, "mod[c0.5]": 1.6, "moe": 0.2}), run_noise=0.003)
+    trouble = PlantedTrouble(
+        losses=losses(flops, **{"mod[c0.125]": 1.25, "mod[c0.5]": 1.6, "moe": 0.2}), run_noise=0.003
+    )
 
     def record(job: Job) -> Record:
-        found = fake_record(job, trouble)
+        found = planted_record(job, trouble)
         if job.made_in == "roofline":
             return found.model_copy(update={"findings": RooflineFinding(table=planted_peaks())})
         cases = {case.id: case for case in job.comparison.variants}

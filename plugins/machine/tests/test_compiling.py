@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from cuda_jobs import case, job_of
-from planted import Trouble, fake_record, planted_suite, stored
+from planted import stored
 from planted_gate import written
 from test_suite import planned
 
+from modbench.extend import PlantedTrouble, planted_plan, planted_record
 from modbench.harness.registry import catalogue
 from modbench.plugins.machine.compilation import measurement
 from modbench.reports.questions.gate import gate
@@ -46,7 +47,7 @@ def test_every_compilation_has_a_process_of_its_own() -> None:
 
 
 def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:
-    frame = stored(tmp_path, planted_suite("draft", compile=True, metrics=["latency/compile"]))
+    frame = stored(tmp_path, planted_plan("draft", compile=True, metrics=["latency/compile"]))
     assert (frame.ratio > 0).all()
     assert frame.verdict.isna().all()
     assert frame.reason.str.contains("one compilation from an empty cache each").all()
@@ -54,8 +55,10 @@ def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:
 
 def test_one_cold_compilation_gates_nothing(tmp_path: Path) -> None:
     """And a gate that compared nothing is not green."""
-    made = planted_suite("draft", compile=True, metrics=["latency/compile"])
-    one, two = (written(tmp_path / name, made, partial(fake_record, trouble=Trouble()), {}) for name in ("a", "b"))
+    made = planted_plan("draft", compile=True, metrics=["latency/compile"])
+    one, two = (
+        written(tmp_path / name, made, partial(planted_record, trouble=PlantedTrouble()), {}) for name in ("a", "b")
+    )
     found = gate.gate(one, two)
     said = {(each.verdict, each.reason) for each in found.findings if each.metric == "latency/compile"}
     assert said == {("not compared", catalogue.passes()["compile"].no_interval)}

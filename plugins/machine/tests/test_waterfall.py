@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left, planted_suite
 from planted_peaks import planted
 from sections_of import drawn, shown
 
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.call.operators import of_shapes
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes, TimeNotes
@@ -86,9 +86,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("waterfall")
     variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
     metrics = ["latency/forward", "latency/train_step"]
-    left(
+    planted_run(
         folder,
-        planted_suite(
+        planted_plan(
             "draft", metrics=metrics, variants=variants, grid={"seq_len": [64]}, processes=3, rounds=4, train=None
         ),
     )

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import left, planted_suite
 from planted_map import CAPACITIES, LENGTHS, map_plan, map_run
 from present import present
 from sections_of import drawn, shown
 
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
@@ -67,11 +67,11 @@ def test_the_figure_has_four_maps_with_one_scale(loaded: Loaded) -> None:
 
 def test_there_is_no_map_of_one_length_of_losses_or_one_capacity(tmp_path: Path) -> None:
     for name, plan in {
-        "one length": planted_suite("draft", processes=3, rounds=2),
+        "one length": planted_plan("draft", processes=3, rounds=2),
         "one capacity": map_plan(variants=[{"model": "dense"}, {"model": "mod", "capacity": 0.125}]),
     }.items():
         (tmp_path / name).mkdir()
-        other = load(left(tmp_path / name, plan))
+        other = load(planted_run(tmp_path / name, plan))
         assert shown(section, other) == ""
         assert capacity_map.TABLE.frame(other).empty
         assert list(capacity_map.answer(other)) == []

@@ -21,10 +21,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from planted import left, planted_suite
 from planted_compare import own_run
 from sections_of import drawn, shown
 
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.registry import catalogue
 from modbench.plugins.paper import canvas as paper
 from modbench.reports.blocks import Figure
@@ -45,7 +45,7 @@ METRICS = ["flops/forward", "latency/forward", "latency/train_step", "memory/pea
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("figures")
-    left(folder, planted_suite("draft", metrics=METRICS, processes=3, rounds=2))
+    planted_run(folder, planted_plan("draft", metrics=METRICS, processes=3, rounds=2))
     return load(folder / "run")
 
 
@@ -75,7 +75,7 @@ def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded, modben
 @pytest.mark.plugin("sweeps")
 def test_nothing_is_drawn_of_what_was_not_measured(tmp_path: Path) -> None:
     """FLOPs alone: no time, no memory, no loss."""
-    counted = load(left(tmp_path, planted_suite("draft", metrics=["flops/forward"], train=None)))
+    counted = load(planted_run(tmp_path, planted_plan("draft", metrics=["flops/forward"], train=None)))
     assert [name for name, section in sections() if drawn(section, counted)] == []
     assert not any(shown(catalogue.load("sections", name), counted) for name in ("memory", "theoretical", "exchange"))
 
@@ -226,7 +226,7 @@ def titled(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("titled")
     matched = {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}}
     variants = [{"model": "dense"}, matched, {"model": "mod", "capacity": list(SHARES)}]
-    left(folder, planted_suite("draft", metrics=NAMED, variants=variants, processes=3, rounds=2))
+    planted_run(folder, planted_plan("draft", metrics=NAMED, variants=variants, processes=3, rounds=2))
     return load(folder / "run", title=LONG)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planted import left, planted_suite
 from planted_compare import compared_run
 
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.plugins.paper import tex
@@ -35,13 +35,13 @@ SIGNS = {"†": r"\dag", "‡": r"\ddag", "§": r"\S", "¹": "$^{1}$", "!": "!",
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """A run with two lengths and three variants, of which one fails."""
     folder = tmp_path_factory.mktemp("formats")
-    plan = planted_suite("draft", metrics=METRICS, variants=VARIANTS, processes=3, rounds=2)
-    return load(left(folder, plan, fails="moe"))
+    plan = planted_plan("draft", metrics=METRICS, variants=VARIANTS, processes=3, rounds=2)
+    return load(planted_run(folder, plan, fails="moe"))
 
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    return planted_suite("draft").cases[1]
+    return planted_plan("draft").cases[1]
 
 
 def compiled(folder: Path) -> None:

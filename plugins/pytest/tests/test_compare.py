@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from modbench.extend import UsageError
 from modbench.plugins.pytest import comparer
+from modbench.plugins.pytest.settings import resolve
 
 ROOT = Path(__file__).parents[3]
 HEAVY = ("torch", "numpy", "scipy", "pandas", "pydantic", "typer", "matplotlib", "modbench.harness")
@@ -358,3 +360,14 @@ def test_the_plug_in_imports_nothing_heavy(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "modbench" not in done.stdout, "a session that compares nothing shows nothing"
+
+
+@pytest.mark.parametrize("value", [1, torch.nan, -0.1, 0, True, [0.05], "1", "nan", "100%", "much"])
+def test_a_margin_is_a_share_below_1_wherever_it_is_given(value: object) -> None:
+    given: dict[str, Any] = {"margin": value}
+    nothing: dict[str, Any] = {}
+    for call, marker, ini in ((given, nothing, nothing), (nothing, given, nothing), (nothing, nothing, given)):
+        with pytest.raises(UsageError, match=r"0\.05 is 5 %"):
+            resolve(call, marker, ini, {})
+    for text in (0.05, "0.05", "5%", "5 %"):
+        assert resolve({"margin": text}, {}, {}, {}).margin == 0.05

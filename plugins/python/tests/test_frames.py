@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import ended, left, measured_here, planted_suite
+from planted import ended, measured_here
 from resealed import reseal
 
 import modbench
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.errors import NothingMeasuredError, UsageError
 from modbench.plugins.python.frames import LOSSES, SAMPLES, Results
 from modbench.plugins.python.runs import Planned
@@ -30,7 +31,9 @@ VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("frames")
     metrics = ["flops/forward", "latency/forward", "bpb/val"]
-    left(folder, planted_suite("draft", metrics=metrics, variants=VARIANTS, processes=4, rounds=2, seeds=[0, 1, 2]))
+    planted_run(
+        folder, planted_plan("draft", metrics=metrics, variants=VARIANTS, processes=4, rounds=2, seeds=[0, 1, 2])
+    )
     for file in (folder / "run" / "jobs").glob("train-*.json"):
         body = json.loads(file.read_text())
         body["outcomes"][0]["notes"] |= {
@@ -142,18 +145,18 @@ def test_printed_it_is_what_the_terminal_shows(results: Results) -> None:
     ],
 )
 def test_any_run_is_shown_in_little_room(changes: dict[str, Any], figures: int, tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("smoke", processes=1, rounds=1, **changes))
+    planted_run(tmp_path, planted_plan("smoke", processes=1, rounds=1, **changes))
     html = modbench.load(tmp_path / "run")._repr_html_()
     assert len(html.encode()) < 30_000
     assert html.count("<svg ") == figures
 
 
 def test_one_model_alone_has_no_empty_line_and_is_counted_in_the_singular(tmp_path: Path) -> None:
-    made = planted_suite(
+    made = planted_plan(
         "smoke", metrics=["flops/forward"], train=None, variants=[{"model": "dense"}], grid={"seq_len": [64]}
     )
     (job,) = made.jobs
-    left(tmp_path, made, certificate=None, leave_out=job.name)
+    planted_run(tmp_path, made, certificate=None, leave_out=job.name)
     alone = modbench.load(tmp_path / "run")
     assert "How sure" not in alone._repr_html_()
     assert "Nothing was measured: " in alone._repr_html_()
@@ -165,8 +168,8 @@ def test_one_model_alone_has_no_empty_line_and_is_counted_in_the_singular(tmp_pa
 
 
 def test_where_nothing_was_measured_that_is_said_first_and_raised(tmp_path: Path) -> None:
-    made = planted_suite("draft", metrics=["latency/forward"], train=None, variants=[{"model": "dense"}])
-    folder = left(tmp_path, made, fails="dense")
+    made = planted_plan("draft", metrics=["latency/forward"], train=None, variants=[{"model": "dense"}])
+    folder = planted_run(tmp_path, made, fails="dense")
     ended(folder)
     measured_here(folder)
     said = f"{NOTHING}: 2 cells failed"

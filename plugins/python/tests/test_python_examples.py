@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left, planted_suite
 from present import present
 
 import modbench as mb
+from modbench.extend import planted_plan, planted_run
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
     asked = list[dict[str, Any]]()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))  # a plan without peaks records no operators
-    left(tmp_path, planted_suite("draft", processes=4, rounds=2, metrics=["flops/forward", "latency/forward"]))
+    planted_run(tmp_path, planted_plan("draft", processes=4, rounds=2, metrics=["flops/forward", "latency/forward"]))
 
     def run(suite: str, **given: Any) -> mb.Results:
         asked.append(given)

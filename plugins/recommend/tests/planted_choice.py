@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from planted import FIT
-from planted_gate import planted_run
+from planted_gate import gate_run
 from resealed import reseal, reseal_with
 
+from modbench.extend import FIT
 from modbench.reports.tables.load import Loaded, load
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
@@ -28,7 +28,7 @@ def run(folder: Path, *, causal: bool = True, **more: Any) -> Loaded:
     """A run of a checked machine, by a command that can be repeated; its losses without later tokens are those with them."""
     suite = {"metrics": METRICS, "seeds": [0, 1, 2], "processes": 6, "grid": {"seq_len": [64]}, "variants": VARIANTS}
     suite |= more.pop("suite", {})
-    made = planted_run(folder, **{"certificate": FIT, "slower": TAKES, "suite": suite, **more})
+    made = gate_run(folder, **{"certificate": FIT, "slower": TAKES, "suite": suite, **more})
     for path in (folder / "jobs").glob("train-*.json") if causal else ():
         body = json.loads(path.read_text())
         value = {each["case"]: each for each in body["outcomes"] if each["metric"] == "loss/val"}

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planted import left
 from test_confirm import planted
 from test_confirming import sweep
 
+from modbench.extend import planted_run
 from modbench.harness.core.errors import UsageError
 from modbench.plugins.recommend import question as recommend
 from modbench.plugins.recommend.report import capacity_as_dict
@@ -64,14 +64,14 @@ def test_the_command_prints_it(tmp_path: Path, modbench: Modbench) -> None:
 
 def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:
     made = sweep(confirm=None, metrics=["loss/val_causal"])
-    folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
+    folder = planted_run(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
     with pytest.raises(UsageError, match="confirmed nothing"):
         recommend.recommend_capacity(load(str(folder)))
 
 
 def test_of_a_sweep_that_was_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
     made = sweep()
-    folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
+    folder = planted_run(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
     for told in (folder / "decisions").iterdir():
         told.unlink()
     with pytest.raises(UsageError, match=r"`modbench resume .* goes on"):

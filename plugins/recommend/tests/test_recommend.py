@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import typer
-from planted import left, planted_suite, stored
+from planted import stored
 from planted_choice import MEMORY, TAKES, TIME, run
 from planted_losses import MOD, RISES, at_two_lengths, planned
 from present import present
@@ -20,6 +20,7 @@ from resealed import reseal_with
 from scipy import stats
 
 from modbench import cli
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import parse_bytes, parse_duration, parse_share
@@ -418,7 +419,7 @@ def test_a_setting_can_be_chosen_by_its_requests(tmp_path: Path) -> None:
         "grid": {"seq_len": [64], "batch_size": [1, 4], "input_len": [64, 16], "output_len": [32]},
         "variants": [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}],
     }
-    left(tmp_path, planted_suite("draft", train=None, processes=3, rounds=4, **suite))
+    planted_run(tmp_path, planted_plan("draft", train=None, processes=3, rounds=4, **suite))
     made = choice(load(tmp_path / "run"), "request")
     assert (made.comparison.grid_point.seq_len, made.comparison.grid_point.new_tokens) == (64, 32)
     assert [each.time.metric for each in made.candidates] == ["latency/request"] * 2

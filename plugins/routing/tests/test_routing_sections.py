@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import ENVIRONMENT, planted_suite
 from planted_sections import dense, flips, routing, run, with_experts
 from scipy import stats
 from sections_of import drawn, shown
 
+from modbench.extend import ENVIRONMENT, planted_plan
 from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
@@ -108,7 +108,7 @@ def test_profit_is_against_the_matched_and_without_the_future(tmp_path: Path) ->
 def sweep(tmp_path: Path, left: Callable[[Case, float], dict[str, Any]]) -> Loaded:
     """A sweep of dense, MoD and two integrated MoDE over three sizes, the last of them best; `left` makes what a case records."""
     sizes = [{"d_model": d, "n_layers": 4, "n_heads": 2} for d in (16, 32, 48)]
-    plan = planted_suite(
+    plan = planted_plan(
         "draft",
         metrics=["flops/forward", "latency/train_step", "loss/val", "lr/best_over_rule"],
         shape={},

@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 from fake_launcher import Planting, new_folder, resume_timed, run_timed
-from planted import Trouble, fake_record, planted_suite, stored
+from planted import stored
 from present import present
 from resealed import reseal_with
 
 from modbench.commands.plan.forecast import as_text, forecast
+from modbench.extend import PlantedTrouble, planted_plan, planted_record
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Death
@@ -51,7 +52,7 @@ def searching(**changes: Any) -> Plan:
         "train": None,
         **changes,
     }
-    return planted_suite("draft", **asked)
+    return planted_plan("draft", **asked)
 
 
 def paying_from(length: int, variant: str = "mod[c0.125]") -> dict[tuple[str, str, int], float]:
@@ -229,7 +230,7 @@ def test_a_cell_that_runs_again_is_no_evidence_until_it_has_ended(tmp_path: Path
     made = searching()
     folder = new_folder(made, tmp_path / "run")
     dead = next(job for job in made.jobs if "-T96-" in job.name and job.made_in == "time")
-    record = fake_record(dead, Trouble(fails="mod[c0.125]")).model_copy(
+    record = planted_record(dead, PlantedTrouble(fails="mod[c0.125]")).model_copy(
         update={"died": Death(kind="crash", reason="killed")}
     )
     with pytest.raises(KeyboardInterrupt):

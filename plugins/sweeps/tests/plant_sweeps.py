@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from planted import left
 from test_confirm import planted as planted_confirmation
 from test_trend import followed, planted_losses
+
+from modbench.extend import planted_run
 
 
 def isoflop(folder: Path) -> None:
@@ -17,4 +18,4 @@ def isoflop(folder: Path) -> None:
 def trend(folder: Path) -> None:
     """Plant a difference of losses that grows with the budget and crosses zero between the smallest and the largest."""
     made = followed()
-    left(folder, made, losses=planted_losses(made, 0.05), run_noise=0.002, text_noise=0.001)
+    planted_run(folder, made, losses=planted_losses(made, 0.05), run_noise=0.002, text_noise=0.001)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left
 from present import present
 from sections_of import drawn, shown
 from test_confirming import BUDGET, SIZES, sweep
 
+from modbench.extend import planted_run
 from modbench.plugins.sweeps.confirmation import question as confirmation
 from modbench.plugins.sweeps.isoflop.plan import budget_of
 from modbench.plugins.sweeps.section import CONFIRM, ISOFLOP
@@ -59,7 +59,7 @@ def planted(
         if case.grid_point.dtype == "bf16":
             loss += bf16 * (case.model == "mod") + 0.1 * ((budget_of(case) or BUDGET) < BUDGET)
         losses[case.id] = loss
-    return load(str(left(tmp_path, made, losses=losses, run_noise=run_noise)))
+    return load(str(planted_run(tmp_path, made, losses=losses, run_noise=run_noise)))
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import sequential as bench
 from fake_launcher import Planting, new_folder, what_is_left
-from planted import left, planted_suite
 from present import present
 from resealed import reseal_with
 from scipy import stats
 
 from modbench.commands.plan.forecast import as_text, forecast
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainRun
@@ -55,7 +55,7 @@ def sweep(**changes: Any) -> Plan:
         "confirm": {},
         **changes,
     }
-    return planted_suite("draft", **asked)
+    return planted_plan("draft", **asked)
 
 
 def losses(dense: Any = DENSE, mod: Any = MOD, noise: Any = NOISE) -> dict[str, float]:
@@ -76,7 +76,7 @@ def told(folder: Path) -> Confirmed:
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which MoD is better; who changes a file of it puts it back."""
-    return left(tmp_path_factory.mktemp("planted"), sweep(), losses=losses(), run_noise=0.01)
+    return planted_run(tmp_path_factory.mktemp("planted"), sweep(), losses=losses(), run_noise=0.01)
 
 
 def test_the_best_size_of_each_is_trained_again_until_a_look_decides(planted: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_best_size_of_each_is_trained_again_until_a_look_decides(planted: Pa
 
 def test_equal_variants_are_equivalent_or_undecided_with_the_seeds_that_would_decide(tmp_path: Path) -> None:
     made = sweep(confirm={"most_seeds": 6})
-    found = told(left(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
+    found = told(planted_run(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
     (compared,) = found.compared
     assert compared.interim_analyses[-1].verdict == "inconclusive"
     assert present(compared.more) > 6
@@ -133,7 +133,7 @@ def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:
     for case in made.cases:
         loss = 2.0 if case.model == "dense" else 1.8 if case.config.capacity == 0.25 else 1.81
         planted[case.id] = loss + 0.1 * (case.config.router == "stochastic") + 0.05 * (case.config.d_model != 24)
-    found = told(left(tmp_path, made, losses=planted, run_noise=0.01))
+    found = told(planted_run(tmp_path, made, losses=planted, run_noise=0.01))
     by_role = {each.role: each for each in found.chosen}
     assert "c0.25-learned-d24" in by_role["best"].case
     assert "c0.25-stochastic-d24" in by_role["control"].case
@@ -178,7 +178,7 @@ def test_nothing_fresh_runs_before_all_have_explored(tmp_path: Path) -> None:
 
 def test_fresh_runs_that_fail_are_named(tmp_path: Path) -> None:
     variant = next(case.variant for case in sweep().cases if "learned-d24" in case.id)
-    found = told(left(tmp_path, sweep(), losses=losses(), run_noise=0.01, fails=variant))
+    found = told(planted_run(tmp_path, sweep(), losses=losses(), run_noise=0.01, fails=variant))
     (compared,) = found.compared
     assert not compared.interim_analyses
     assert "planted failure" in present(compared.reason)
@@ -187,14 +187,14 @@ def test_fresh_runs_that_fail_are_named(tmp_path: Path) -> None:
 def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None:
     made = sweep().suite.model_dump() | {"effort": "smoke"}
     assert made["effort"] == "smoke"
-    plan = planted_suite(
+    plan = planted_plan(
         "smoke",
         **{key: value for key, value in made.items() if key in {"metrics", "shape", "seeds", "confirm", "isoflop"}},
         grid={"seq_len": [32]},
         variants=[{"model": "dense"}, {"model": "mod", "capacity": 0.25}],
         train={"seq_len": 32, "batch_size": 4},
     )
-    found = told(left(tmp_path, plan, losses={case.id: 2.0 for case in plan.cases}, run_noise=0.01))
+    found = told(planted_run(tmp_path, plan, losses={case.id: 2.0 for case in plan.cases}, run_noise=0.01))
     assert [len(each.seeds) for each in found.chosen] == [2, 2]
     assert [each.interim_analyses[-1].verdict for each in found.compared] == ["inconclusive"]
     assert [str(each.reason)[:12] for each in found.compared] == ["2 is too few"]
@@ -295,7 +295,7 @@ def test_what_a_decision_says_of_losses_is_believed(planted: Path) -> None:
 
 def test_a_given_number_of_seeds_is_taken_instead_of_what_the_spread_asks_for(tmp_path: Path) -> None:
     made = sweep(confirm={"seeds": 12, "most_seeds": 4, "first_seed": 2000})
-    found = told(left(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
+    found = told(planted_run(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
     assert found.planned == 12
     assert [min(each.seeds) for each in found.chosen] == [2000, 2000]
 

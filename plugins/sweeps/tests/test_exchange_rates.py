@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 import planted_losses
 import pytest
-from planted import PLANTED, left, planted_suite, stored
+from planted import stored
 from present import present
 
+from modbench.extend import PLANTED, planted_plan, planted_run
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.labels import Label
 from modbench.harness.planning import plan
@@ -51,7 +52,7 @@ def planned(effort: str = "draft", **changes: Any) -> Plan:
         "rounds": 2,
         "grid": {"seq_len": [128]},
     }
-    return planted_suite(effort, **{**settings, **changes})
+    return planted_plan(effort, **{**settings, **changes})
 
 
 def step_flops(made: Plan) -> dict[str, float]:
@@ -258,12 +259,12 @@ def test_of_two_training_lengths_each_has_its_own_dense_models(tmp_path: Path) -
 
 @pytest.mark.parametrize(("budget", "buys"), [({"steps": 0}, False), ({"tokens": 4096}, True)])
 def test_weights_that_were_not_trained_here_cost_nothing(tmp_path: Path, budget: dict[str, int], buys: bool) -> None:
-    made = planted_suite(
+    made = planted_plan(
         "draft",
         metrics=["latency/prefill", "latency/decode", "memory/kv_cache", "syncs/forward", "loss/val_causal"],
         grid={"seq_len": [256], "batch_size": [1, 8]},
         variants=planted_losses.VARIANTS[:3],
         train={"seq_len": 256, "batch_size": 8, **budget},
     )
-    left(tmp_path, made, losses={"dense": 2.0, MOD: 2.1})
+    planted_run(tmp_path, made, losses={"dense": 2.0, MOD: 2.1})
     assert bool(exchange.speedups(load(tmp_path / "run"))) is buys

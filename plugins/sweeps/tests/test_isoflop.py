@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from fake_launcher import FakeLauncher
-from planted import left
 from present import present
 from sections_of import drawn
 
+from modbench.extend import planted_run
 from modbench.harness.core import atomic_files
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
@@ -201,7 +201,7 @@ def planted(folder: Path, *, near: bool = False) -> Loaded:
         for case in made.cases
         if budget_of(case)
     }
-    return load(left(folder, made, losses=losses, run_noise=1e-4))
+    return load(planted_run(folder, made, losses=losses, run_noise=1e-4))
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left
 from present import present
 from test_confirming import BUDGET, SIZES
 from test_confirming import sweep as suite_of
 
+from modbench.extend import planted_run
 from modbench.harness.core.labels import Label
 from modbench.plugins.sweeps.isoflop import question as isoflop
 from modbench.plugins.sweeps.isoflop.plan import budget_of
@@ -48,7 +48,7 @@ def planted(tmp_path: Path, **changes: Any) -> Loaded:
         best = 16 if case.model == "dense" else 24
         lower = 0.1 * (case.model == "mod") - 0.05 * (case.config.router == "stochastic")
         losses[case.id] = 2.0 - lower + 0.05 * (case.config.d_model != best) + 0.1 * (budget_of(case) == BUDGET / 2)
-    return load(str(left(tmp_path, made, losses=losses, grid=times, run_noise=0.01)))
+    return load(str(planted_run(tmp_path, made, losses=losses, grid=times, run_noise=0.01)))
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ import torch
 import trend_published
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import left, planted_suite
 from present import present
 from scipy import stats
 
 from modbench.commands.plan.forecast import as_text, forecast
+from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.plan import Plan
@@ -356,7 +356,7 @@ def followed(**changes: Any) -> Plan:
         "trend": {"seeds": [5, 4, 3], "forecast": 8e10},
         **changes,
     }
-    return planted_suite(effort, **asked)
+    return planted_plan(effort, **asked)
 
 
 def planted_losses(
@@ -383,7 +383,7 @@ def told(folder: Path) -> Followed:
 @pytest.mark.slow
 def test_two_sizes_of_each_variant_get_the_fresh_seeds_of_their_budget(tmp_path: Path) -> None:
     made = followed()
-    folder = left(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001)
+    folder = planted_run(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001)
     true = told(folder)
     assert [(side.train_flops, side.variant) for side in true.sides] == [
         (budget, variant) for budget in BUDGETS for variant in dict.fromkeys(case.family for case in made.cases)
@@ -403,7 +403,7 @@ def test_above_the_explored_budgets_only_fresh_runs_are_planned(tmp_path: Path) 
     made = followed(trend={"seeds": 3, "explored": BUDGETS[1]})
     exploring = {budget_of(case) for job in made.jobs if job.made_in == "train" for case in job.comparison.variants}
     assert exploring == {*BUDGETS[:2]}
-    found = told(left(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001))
+    found = told(planted_run(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001))
     assert {side.train_flops for side in found.sides} == {*BUDGETS}
 
 
@@ -411,7 +411,7 @@ def test_above_the_explored_budgets_only_fresh_runs_are_planned(tmp_path: Path) 
 def test_where_first_seeds_place_the_optimum_elsewhere_other_sizes_are_taken(tmp_path: Path) -> None:
     """The best size grows with twice the power that is expected, and only the smallest budget is explored."""
     made = followed(trend={"seeds": 4, "explored": BUDGETS[0]})
-    folder = left(tmp_path, made, losses=planted_losses(made, 0.0, growth=1.5), run_noise=0.001)
+    folder = planted_run(tmp_path, made, losses=planted_losses(made, 0.0, growth=1.5), run_noise=0.001)
     widths = {case.id: case.config.d_model for case in made.cases}
     chosen = {(side.train_flops, side.variant): [widths[case] for case in side.cases] for side in told(folder).sides}
     assert chosen[BUDGETS[2], "dense"] == [24, 32]
@@ -426,7 +426,7 @@ def test_where_first_seeds_place_the_optimum_elsewhere_other_sizes_are_taken(tmp
 @pytest.mark.slow
 def test_where_losses_do_not_bend_nothing_is_trained_again(tmp_path: Path) -> None:
     made = followed()
-    found = told(left(tmp_path, made, losses=planted_losses(made, 0.0, bend=-0.1), run_noise=0.001))
+    found = told(planted_run(tmp_path, made, losses=planted_losses(made, 0.0, bend=-0.1), run_noise=0.001))
     assert not found.sides
     assert "no optimum" in (found.reason or "")
 
@@ -434,7 +434,7 @@ def test_where_losses_do_not_bend_nothing_is_trained_again(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_smoke_run_trains_two_sizes_again_whatever_their_losses(tmp_path: Path) -> None:
     made = followed(effort="smoke")
-    found = told(left(tmp_path, made, losses=planted_losses(made, 0.0, bend=-0.1), run_noise=0.001))
+    found = told(planted_run(tmp_path, made, losses=planted_losses(made, 0.0, bend=-0.1), run_noise=0.001))
     assert len(found.sides) == 2 * len(BUDGETS)
 
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from planted import left
 from present import present
 from test_trend import BUDGETS, followed, over, planted_losses
 
+from modbench.extend import planted_run
 from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan
 from modbench.plugins.sweeps.joint_fit import Estimate as Fitted
 from modbench.plugins.sweeps.trend import question as trend
@@ -28,7 +28,7 @@ def planted(
     """A run in which MoD differs from dense by `level` at the middle budget, and by `slope` more with every e-fold."""
     made = followed(**(changes or {}))
     how = {"run_noise": 0.002, "text_noise": 0.001} | how
-    return load(str(left(tmp_path, made, losses=planted_losses(made, slope, level), **how)))
+    return load(str(planted_run(tmp_path, made, losses=planted_losses(made, slope, level), **how)))
 
 
 @pytest.fixture(scope="module")

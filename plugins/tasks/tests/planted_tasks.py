@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from planted import ENVIRONMENT, unsynced
-
+from modbench.extend import ENVIRONMENT, unsynced
 from modbench.harness.core import atomic_files
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.planning import plan
