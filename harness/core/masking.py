@@ -11,20 +11,21 @@ import os
 import re
 
 MASK = "***"
+# Compiled when first needed, as all patterns here: few commands need one.
 # Names of secrets: what the words of a name, in lower case, end with or are. `tokens`, a number of them, is no secret.
-SECRET = re.compile(
+_NAMES = (
     r"(token|key|secret|password|credential|passphrase)(?![a-z])|(secrets|passwords|keys|credentials|passwd|auth)(?![a-z])"
     r"|(?<![a-z])(pass|pwd|jwt|cookie|pat)(?![a-z])"
 )
 # A value, which may be quoted: a launcher's option may hold a whole command.
 _VALUE = r"""("[^"]*"|'[^']*'|[^\s"']*)"""
 # A variable as a launcher passes it on: `--export=HF_TOKEN=…`.
-_VARIABLE = re.compile(rf"(?<![A-Za-z0-9_])([A-Z][A-Z0-9_]*)={_VALUE}")
-_IN_URL = re.compile(r"://\S*@")
+_VARIABLE = rf"(?<![A-Za-z0-9_])([A-Z][A-Z0-9_]*)={_VALUE}"
+_IN_URL = r"://\S*@"
 # `name=value` and `?name=value`, and an option inside a word with its value.
-_SETTING = re.compile(rf"(?<![A-Za-z0-9_.-])([A-Za-z][A-Za-z0-9_.-]*)=(?={_VALUE})")
-_OPTION = re.compile(rf"(--?[A-Za-z][A-Za-z0-9-]*)\s+{_VALUE}")
-_HEADER = re.compile(r"(?i)\b(authorization|cookie|x-api-key)\s*:\s*[^\"']*")
+_SETTING = rf"(?<![A-Za-z0-9_.-])([A-Za-z][A-Za-z0-9_.-]*)=(?={_VALUE})"
+_OPTION = rf"(--?[A-Za-z][A-Za-z0-9-]*)\s+{_VALUE}"
+_HEADER = r"(?i)\b(authorization|cookie|x-api-key)\s*:\s*[^\"']*"
 
 
 def masked(text: str) -> str:
@@ -55,7 +56,7 @@ def masked_command(words: list[str]) -> list[str]:
             shown.append(MASK)
             hide = False
             continue
-        hide = word.startswith("-") and "=" not in word and _is_secret(word)
+        hide = word.startswith("-") and "=" not in word and is_secret(word)
         shown.append(masked(_without_secrets(word)))
     return shown
 
@@ -65,17 +66,18 @@ def _is_option(word: str) -> bool:
 
 
 def _without_secrets(word: str) -> str:
-    text = _IN_URL.sub(f"://{MASK}@", word)
-    text = _VARIABLE.sub(rf"\1={MASK}", _HEADER.sub(rf"\1: {MASK}", text))
-    text = _OPTION.sub(lambda found: f"{found[1]} {MASK}" if _is_secret(found[1]) else found[0], text)
+    text = re.sub(_IN_URL, f"://{MASK}@", word)
+    text = re.sub(_VARIABLE, rf"\1={MASK}", re.sub(_HEADER, rf"\1: {MASK}", text))
+    text = re.sub(_OPTION, lambda found: f"{found[1]} {MASK}" if is_secret(found[1]) else found[0], text)
     name, equals, _ = text.partition("=")
-    if word.startswith("-") and equals and _is_secret(name):
+    if word.startswith("-") and equals and is_secret(name):
         return f"{name}={MASK}"
-    for found in reversed(list(_SETTING.finditer(text))):
-        if _is_secret(found[1]):
+    for found in reversed(list(re.finditer(_SETTING, text))):
+        if is_secret(found[1]):
             text = f"{text[: found.start(1)]}{found[1]}={MASK}{text[found.end() + len(found[2]) :]}"
     return text
 
 
-def _is_secret(name: str) -> bool:
-    return SECRET.search(name.lower()) is not None
+def is_secret(name: str) -> bool:
+    """Whether a variable or an option is named like a secret."""
+    return re.search(_NAMES, name.lower()) is not None

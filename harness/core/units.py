@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from numbers import Real
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from modbench.harness.core.errors import UsageError, shown
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 # `ratio` is shown in per cent; `1` is a plain number; a `count` is a whole one.
 Unit = Literal["s", "B", "FLOP", "J", "nat", "bit/B", "ratio", "token/s", "token", "count", "1"]
@@ -185,7 +187,7 @@ def parse_duration(text: str, flag: str, such_as: str = "90s, 10min or 2h") -> f
 
 
 # A share as people write it: 0.06, 6% or 6 %.
-_SHARE = re.compile(r"(-?(?:[0-9]{1,9}(?:\.[0-9]{0,18})?|\.[0-9]{1,18}))(\s*%)?", re.ASCII)
+_SHARE = r"(?a:(-?(?:[0-9]{1,9}(?:\.[0-9]{0,18})?|\.[0-9]{1,18}))(\s*%)?)"
 _SIZES = {"b": 1.0} | {
     f"{letter}{unit}": float(base) ** power
     for unit, base in (("ib", 1024), ("b", 1000))
@@ -209,8 +211,15 @@ def parse_bytes(text: str, flag: str) -> float:
 
 def plain_share(value: object) -> object:
     """A share as a number, where it is text such as `0.06`, `6%` or `6 %`; anything else is left for others to refuse."""
-    found = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
-    return value if found is None else float(Fraction(found[1]) / (100 if found[2] else 1))
+    found = re.fullmatch(_SHARE, value.strip()) if isinstance(value, str) else None
+    return value if found is None else float(_exact(found))
+
+
+def _exact(found: re.Match[str]) -> Fraction:
+    """The share that was found, exactly."""
+    from fractions import Fraction  # loads decimal, which few commands need
+
+    return Fraction(found[1]) / (100 if found[2] else 1)
 
 
 def share(text: str | float) -> float:
@@ -274,12 +283,12 @@ def parse_share(text: str, flag: str) -> Fraction:
         UsageError: if it is negative, 1 or more, or no plain number.
     """
     asked = f"{flag} {shown(text)}"
-    found = _SHARE.fullmatch(text.strip())
+    found = re.fullmatch(_SHARE, text.strip())
     if found is None:
         raise UsageError(f"{asked} is no share: write it as 0.02 or as 2%.")
     if found[1].startswith("-"):
         raise UsageError(f"{asked} is negative: give a share from 0 to below 1, such as 0.02 or 2%.")
-    number = Fraction(found[1]) / (100 if found[2] else 1)
+    number = _exact(found)
     if number >= 1 and not found[2]:
         raise UsageError(f"{asked} is no share below 1: {found[1]} per cent is {found[1]}%.")
     if number:

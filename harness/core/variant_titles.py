@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
@@ -77,4 +76,6 @@ def slug(text: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")
     if re.fullmatch(r"[A-Za-z0-9._:\[\]-]*", text) and len(plain) <= 150:
         return plain
+    import hashlib  # which few commands need
+
     return f"{plain[:150]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

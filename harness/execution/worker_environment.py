@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from modbench.harness.core.masking import SECRET
+from modbench.harness.core.masking import is_secret
 
 MORE = "MODBENCH_PASS_ENV"
 # Whole names.
@@ -50,4 +50,4 @@ def _known(name: str) -> bool:
         return True
     # In an option `tokens` is a number of them, in a variable more than one.
     one = name.lower().replace("tokens", "token")
-    return (name in NAMES or name.startswith(PREFIXES)) and SECRET.search(one) is None
+    return (name in NAMES or name.startswith(PREFIXES)) and not is_secret(one)

@@ -222,6 +222,7 @@ def test_a_file_may_hold_several_sections(tmp_path: Path, monkeypatch: pytest.Mo
         ("model_loaders", "LOADER", "cannot be called: 1"),
         ("recorders", "RECORDER", "cannot be called: 1"),
         ("reports", "REPORT", "cannot be called: 1"),
+        ("machine_checks", "CHECK", "no device, processes, run"),
         ("sections", "SECTION", "title, order, span, render"),
         ("formats", "FORMAT", "no files"),
         ("adaptive_rules", "RULE", "no groups, is_conditional, decide"),
@@ -234,7 +235,7 @@ def test_what_is_of_another_type_is_refused(
     assert set(plugin_manifests.KINDS) - {"suites", "metrics"} == {
         *("models", "passes", "warnings", "probes", "tasks", "corpora", "loggers"),
         *("routers", "launchers", "model_loaders", "recorders", "reports", "sections", "formats", "adaptive_rules"),
-        "suite_tables",
+        *("suite_tables", "machine_checks"),
     }
     use(monkeypatch, write(tmp_path, {f"{kind}/mine.py": f"{exported} = 1"}))
     with pytest.raises(BrokenError, match=said):

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 # What is coloured on a terminal: faster and slower in about the colours of the page's map, and warnings.
 _COLOURS = (
-    (re.compile(r"\d[\d.,]*×(?:±[\d.]+)?▲"), "35"),
-    (re.compile(r"\d[\d.,]*×(?:±[\d.]+)?▼"), "33"),
-    (re.compile(r"^(?:failed:|⚠|≠).*$", re.MULTILINE), "1;33"),
+    (r"\d[\d.,]*×(?:±[\d.]+)?▲", "35"),
+    (r"\d[\d.,]*×(?:±[\d.]+)?▼", "33"),
+    (r"(?m)^(?:failed:|⚠|≠).*$", "1;33"),
 )
 
 
@@ -40,7 +40,7 @@ def colours() -> bool:
 def coloured(text: str) -> str:
     """Return the text with ratios that were found faster or slower, failures and warnings in colour."""
     for pattern, colour in _COLOURS:
-        text = pattern.sub(f"\033[{colour}m\\g<0>\033[0m", text)
+        text = re.sub(pattern, f"\033[{colour}m\\g<0>\033[0m", text)
     return text
 
 
