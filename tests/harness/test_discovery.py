@@ -350,6 +350,10 @@ def test_check_imports_what_was_added(tmp_path: Path, modbench: Any) -> None:
     assert suites.returncode == 1
     assert "wrong" in suites.stdout
     assert "unknown metric 'no/such'" in suites.stdout
+    late = write(tmp_path / "late", {"commands/late.py": "TOLD = 1\nimport torch_that_nobody_has\n"})
+    plugins = modbench("list", "plugins", "--check", "--plugin", late)
+    assert plugins.returncode == 1
+    assert "'late' of [commands] cannot be used" in plugins.stdout
 
 
 def test_the_options_of_a_model_are_those_that_its_file_has_now(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 from modbench.commands._app import command
 from modbench.commands._flags import JsonFlag, VerboseFlag, kinds
 from modbench.commands._output import say, say_json
-from modbench.harness.core.errors import unknown
+from modbench.harness.core.errors import in_short, unknown
 from modbench.harness.core.plain_text import SCREEN
 
 if TYPE_CHECKING:
@@ -81,21 +82,35 @@ def _plugins(*, as_json: bool, check: bool) -> None:
 
     found = plugin_manifests.every()
     broken = [entry for kind in catalogue.KINDS for entry in _broken(kind, check=True)] if check else []
+    problems = [[*_problems(each, broken)] if check else [] for each in found]
     if as_json:
-        say_json([_plugin_as_json(each, broken) for each in found])
+        say_json([_plugin_as_json(each, wrong) for each, wrong in zip(found, problems, strict=True)])
     else:
-        say("\n".join(line for each in found for line in _plugin_lines(each, broken)) or "none yet")
-    if broken or (check and any(each.problem for each in found)):
+        lines = (line for each, wrong in zip(found, problems, strict=True) for line in _plugin_lines(each, wrong))
+        say("\n".join(lines) or "none yet")
+    if any(problems) or (check and any(each.problem for each in found)):
         raise typer.Exit(1)
 
 
-def _problems(plugin: Plugin, broken: Sequence[Entry]) -> list[str]:
+def _problems(plugin: Plugin, broken: Sequence[Entry]) -> Iterator[str]:
     """What cannot be used of a plug-in that can be used otherwise."""
-    mine = (entry for entry in broken if entry.plugin == plugin)
-    return [f"{entry.one} {entry.name!r} cannot be used: {entry.problem}" for entry in mine]
+    from modbench.harness.registry import plugin_manifests
+
+    for entry in broken:
+        if entry.plugin == plugin:
+            yield f"{entry.one} {entry.name!r} cannot be used: {entry.problem}"
+    if plugin.source == "shipped" or plugin.problem:
+        return
+    for kind in plugin_manifests.FURTHER:  # whose files export no object of a type
+        for name, file in plugin.adds.get(kind, {}).items():
+            try:
+                plugin_manifests.import_from(plugin)
+                importlib.import_module(plugin.module(file))
+            except Exception as error:  # noqa: BLE001  # of the user's
+                yield f"{name!r} of [{kind}] cannot be used: {file}: {in_short(error)}"
 
 
-def _plugin_as_json(plugin: Plugin, broken: Sequence[Entry]) -> dict[str, object]:
+def _plugin_as_json(plugin: Plugin, problems: Sequence[str]) -> dict[str, object]:
     return {
         "name": plugin.name,
         "about": plugin.about,
@@ -104,11 +119,11 @@ def _plugin_as_json(plugin: Plugin, broken: Sequence[Entry]) -> dict[str, object
         "needs": plugin.needs,
         "extras": plugin.extras,
         "adds": {kind: {name: str(file) for name, file in files.items()} for kind, files in plugin.adds.items()},
-        "problem": plugin.problem or "; ".join(_problems(plugin, broken)),
+        "problem": plugin.problem or "; ".join(problems),
     }
 
 
-def _plugin_lines(plugin: Plugin, broken: Sequence[Entry]) -> Iterator[str]:
+def _plugin_lines(plugin: Plugin, problems: Sequence[str]) -> Iterator[str]:
     where = "" if plugin.source == "shipped" else f" [{plugin.origin}]"
     if plugin.problem:
         yield f"{plugin.name:<12} cannot be used: {plugin.problem}{where}"
@@ -119,7 +134,7 @@ def _plugin_lines(plugin: Plugin, broken: Sequence[Entry]) -> Iterator[str]:
     yield from textwrap.wrap(
         f"adds {adds}{needs}", WIDTH, initial_indent=" " * 13, subsequent_indent=" " * 13, max_lines=2, placeholder=" …"
     )
-    yield from (" " * 13 + each for each in _problems(plugin, broken))
+    yield from (" " * 13 + each for each in problems)
 
 
 def _usable(kind: str, broken: Sequence[Entry]) -> dict[str, tuple[str, Entry]]:
