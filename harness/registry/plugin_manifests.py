@@ -16,6 +16,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -183,8 +184,10 @@ def _installed() -> tuple[Plugin, ...]:
 def _entry_points() -> Iterator[Path]:
     """Where installed packages list their entry points; read first, since `importlib.metadata` is 20 ms of every command."""
     for folder in map(Path, sys.path):
-        for kind in ("dist-info", "egg-info"):
-            yield from folder.glob(f"*.{kind}/entry_points.txt")
+        with suppress(OSError):  # it may be no folder
+            for package in folder.iterdir():  # `glob` takes four times as long
+                if package.suffix in (".dist-info", ".egg-info") and (file := package / "entry_points.txt").is_file():
+                    yield file
 
 
 def _read(plugin: Plugin) -> Plugin:

@@ -18,7 +18,6 @@ from modbench.extend import (
     exit_codes,
     known_runs,
     refuse,
-    refuse_inside,
     say,
     say_json,
     slug,
@@ -79,7 +78,7 @@ def figure(
     if name is None:
         refuse({"--format": formats, "--width": width, "--out": out}, "the NAME of a figure")
     chosen_run(run_folder)
-    from modbench.extend import load, page_render, plain
+    from modbench.extend import load, page_render, plain, refuse_inside
     from modbench.plugins.paper import canvas
 
     if width is not None and width not in canvas.WIDTHS:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import typer
 from typer.core import TyperGroup
 
-from modbench.commands._flags import flag
+from modbench.commands._flags import flag, with_parameters
 from modbench.harness.core.errors import UsageError, brief, shown
 
 PluginFlag = Annotated[
@@ -125,7 +125,7 @@ def list_in(group: Group | None, name: str) -> None:
 
 def _including(function: Callable[..., object]) -> Callable[..., object]:
     """The same command with `--plugin`."""
-    signature = inspect.signature(function, eval_str=True)
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
     flag = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PluginFlag)
 
     @functools.wraps(function)
@@ -133,8 +133,7 @@ def _including(function: Callable[..., object]) -> Callable[..., object]:
         del plugin  # `cli.main` has read it: a plug-in may add the command itself
         return function(*args, **values)
 
-    including.__signature__ = signature.replace(parameters=[*signature.parameters.values(), flag])  # type: ignore[attr-defined]  # read by inspect
-    return including
+    return with_parameters(including, [*parameters, flag])
 
 
 app = typer.Typer(

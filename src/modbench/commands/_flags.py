@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 Completion = Callable[[str], list[tuple[str, str]]]
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -283,7 +284,7 @@ def with_flags(*names: str, kind: type[Any] = Flags) -> Callable[[Callable[..., 
         names: fields that the command offers, in the order of its help; none: all of them.
         kind: the dataclass of the flags.
     """
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)  # type: ignore[arg-type]  # mypy doubts that a class is hashable
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     offered = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hints[name])
@@ -301,10 +302,21 @@ def with_flags(*names: str, kind: type[Any] = Flags) -> Callable[[Callable[..., 
             given: dict[str, Any] = {flag.name: values.pop(flag.name) for flag in offered if flag.name in values}
             command(*args, flags=kind(**given), **values)
 
-        expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # read by inspect
-        return expanded
+        return with_parameters(expanded, parameters)
 
     return decorate
+
+
+def with_parameters(function: Callable[P, T], parameters: Sequence[inspect.Parameter]) -> Callable[P, T]:
+    """The function with the parameters that typer shall see; their types are evaluated, so that typer need not compile each."""
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by inspect
+    function.__annotations__ = {each.name: each.annotation for each in parameters}
+    return function
+
+
+@functools.cache  # of several commands
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
 def checked_margin(text: str | None) -> float | None:

@@ -28,7 +28,6 @@ from modbench.commands._flags import (
 from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core import variant_titles
 from modbench.harness.core.errors import IncompleteError, UsageError
-from modbench.reports.output_format import fragment_of, of_tables
 
 if TYPE_CHECKING:
     from modbench.reports.html_report.layout import Page
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
 
 def _formats(incomplete: str) -> list[tuple[str, str]]:
     """Complete what --format names."""
+    from modbench.reports.output_format import of_tables
+
     return matching(((name, "") for name in of_tables()), incomplete)
 
 
@@ -120,6 +121,8 @@ def compare(
 
     compare BASE NEW: a run with an earlier one, or several with the first
     """
+    from modbench.reports.output_format import fragment_of
+
     named, shown = runs or [], variant_titles.listed(title or ())
     if style is not None and as_json:
         raise UsageError(f"--format {style} and --json both print to standard output. Choose one.")
