@@ -15,7 +15,6 @@ import os
 import pwd
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 CODES = {
@@ -144,14 +143,3 @@ def _clock(switch: str) -> None:
     time.time = lambda: real_time() - BACK_S * exists(switch)
     time.time_ns = lambda: real_ns() - int(BACK_S * 1e9) * exists(switch)
     dt.datetime = Behind  # type: ignore[misc]  # modules that read `dt.datetime` see it
-
-
-def sitecustomize(folder: Path, fault: str, below: str, switch: str) -> Path:
-    """Write a folder for PYTHONPATH whose `sitecustomize` installs the fault in every Python process."""
-    folder.mkdir(exist_ok=True)
-    here = str(Path(__file__).parent)
-    (folder / "sitecustomize.py").write_text(
-        f"import sys\nsys.path.insert(0, {here!r})\nimport fault_injection\nsys.path.remove({here!r})\n"
-        f"fault_injection.install({fault!r}, {below!r}, {switch!r})\n"
-    )
-    return folder

@@ -71,10 +71,8 @@ def kill(pid: int, number: int = signal.SIGKILL, *, group: bool = False) -> None
         (os.killpg if group else os.kill)(pid, number)
 
 
-def start(
-    arguments: Iterable[str], beside: Path, number: int, before: Callable[[], None] | None = None, *, real: bool = False
-) -> Process:
-    """Start a command in a folder, in a process group of its own, as a shell does; `real`: with an interpreter of its own."""
+def start(arguments: Iterable[str], beside: Path, number: int, before: Callable[[], None]) -> Process:
+    """Start a command in a folder, in a process group of its own, as a shell does."""
     said = beside / f"stderr-{number}"
     said.touch()  # a process that is killed at once leaves none
     pid = os.fork()
@@ -90,10 +88,7 @@ def start(
             os.close(handle)
         sys.argv = ["modbench", *arguments]
         multiprocessing.util.spawnv_passfds = _forked(multiprocessing.util.spawnv_passfds)
-        if before is not None:
-            before()
-        if real:
-            os.execv(sys.executable, [sys.executable, "-m", "modbench", *arguments])  # noqa: S606  # our own command
+        before()
         code = _ended(cli.main)
     except BaseException:  # noqa: BLE001  # a fork must not go on as the driver
         traceback.print_exc()

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -17,6 +18,7 @@ from modbench.cli import app, main
 from modbench.commands._app import GROUPS
 from modbench.harness.registry import user_code
 
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
-from in_process import SIGNALS, command_line, succeeded
+from in_process import SIGNALS, Modbench, command_line, succeeded
 from left_behind import pytest_runtest_makereport  # noqa: F401  # a hook: no process outlives a test that failed
 
 from modbench.harness.registry import plugin_manifests, user_code
@@ -25,8 +25,6 @@ from modbench.harness.registry import plugin_manifests, user_code
 if TYPE_CHECKING:
     from fake_cuda import FakeCuda
     from playwright.sync_api import Browser
-
-Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
 # A few examples, the same every time; `--hypothesis-profile=proof` draws many, anew.
 settings.register_profile("short", max_examples=20, derandomize=True, deadline=None)
