@@ -70,8 +70,9 @@ def test_every_reason_has_words_which_name_what_it_is_given() -> None:
     for path in SOURCES:
         for node in ast.walk(ast.parse(text)) if "Reason(" in (text := path.read_text(encoding="utf-8")) else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Reason":
-                (code,) = (each.value if isinstance(each, ast.Constant) else None for each in node.args)
-                said = WORDS.get(str(code), str(code) if "plugins" in path.parts and " " in str(code) else None)
+                (code,) = map(ast.unparse, node.args)
+                code = code.strip("'\"")
+                said = WORDS.get(code, code if "plugins" in path.parts and " " in code else None)
                 assert said, f"{path}:{node.lineno}: reports/reasons.py has no words for {code}"
                 named = {field.partition(":")[0] for _, field, _, _ in string.Formatter().parse(said) if field}
                 assert {word.arg for word in node.keywords} == named, f"{path}:{node.lineno}: {said}"
