@@ -175,6 +175,17 @@ def _seed() -> None:
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a text and a user's models."""
+    from small_runs import OWN
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "text.txt").write_text("abc " * 500)
+    return tmp_path
+
+
+@pytest.fixture
 def unmeasured(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose peaks nobody has measured, whatever ran before: a plan records no operators, which takes seconds."""
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path_factory.mktemp("state")))

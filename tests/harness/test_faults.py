@@ -6,12 +6,12 @@ import importlib
 import io
 import json
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_runs import TRAIN, folder_of, run_jobs, small_plan, weighed
 
 from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import NumericsError, Unmeasured
@@ -20,46 +20,11 @@ from modbench.harness.execution import runner, worker
 from modbench.harness.execution.launchers import local
 from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.execution.progress_and_time_left import Tracker
-from modbench.harness.execution.run_phase import Run, Slots, death
-from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.results import run_folder
+from modbench.harness.execution.run_phase import death
 from modbench.harness.results.measured_or_missing import missing_after
 from modbench.harness.results.progress_file import RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress_bar import Lines
-
-BAD = """
-import os, signal, time, torch
-def good(config):
-    return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 8), torch.nn.Linear(8, config.vocab_size))
-def dies(config):
-    os.kill(os.getpid(), signal.SIGSEGV)
-def loses(config):
-    from modbench.harness.machine.process.graceful_stop import DeviceLost
-    raise DeviceLost("AcceleratorError: an assertion failed on the device")
-def killed(config):
-    os.kill(os.getpid(), signal.SIGKILL)
-def hangs(config):
-    time.sleep(600)
-def wrong_shape(config):
-    return torch.nn.Embedding(config.vocab_size, 3)
-def no_module(config):
-    return 5
-class Late(torch.nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        self.inner, self.calls = good(config), 0
-    def forward(self, x):
-        self.calls += 1
-        if self.calls > 4:
-            raise MemoryError("no room for 91 GiB")
-        return self.inner(x)
-def late(config):
-    return Late(config)
-"""
-
 
 # What a worker does in place of a unit.
 STRAYS = """
@@ -72,52 +37,6 @@ def work(*given):
     worker.run_job = run_job
     worker.work(*given)
 """
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "bad.py").write_text(BAD)
-    (tmp_path / "text.txt").write_text("abc " * 500)
-    return tmp_path
-
-
-def planned(model: str, metrics: list[str]) -> Plan:
-    data: dict[str, Any] = {
-        "name": "faults",
-        "effort": "smoke",
-        "metrics": metrics,
-        "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
-        "grid": {"seq_len": [8]},
-        "variants": [{"model": "dense"}, {"model": f"bad.py:{model}"}],
-        "train": {"seq_len": 8, "batch_size": 1, "tokens": 32, "val_tokens": 16},
-        "corpus": "text.txt",
-    }
-    from modbench.harness.planning.plan import read_corpus
-
-    suite = override(parse_suite(data, "faults"), Overrides())
-    return make_plan(suite, device="cpu", text=read_corpus(suite))
-
-
-def weighed(model: str) -> Plan:
-    """A plan of one job, which weighs dense and the model."""
-    made = planned(model, ["memory/peak_allocated"])
-    return made.model_copy(update={"jobs": tuple(job for job in made.jobs if job.made_in == "memory")})
-
-
-def run_jobs(
-    made: Plan, here: Path, timeout_s: float = 1500, *, cold: bool = False, environment: Mapping[str, Any] | None = None
-) -> list[Record]:
-    """Run every job in a process of its own: a child of the fork server, or cold."""
-    folder = run_folder.create(str(here / "run"), "faults")
-    launcher = LocalLauncher(cold=cold, threads=1)
-    limits = {job.name: timeout_s for job in made.jobs}
-    slots = Slots(made.jobs, 2)
-    folder.write_run(made, dict(environment or {}), [], atomic_files.now())
-    Run(launcher, folder, Tracker(made, [slots], folder)).phase(slots, limits)
-    stored = run_folder.read(str(folder.path))
-    assert stored.missing == []
-    return stored.records
 
 
 def outcomes(records: list[Record], model: str) -> list[Outcome]:
@@ -139,8 +58,9 @@ def outcomes(records: list[Record], model: str) -> list[Outcome]:
     ],
 )
 def test_a_process_that_dies_leaves_a_record(model: str, kind: str, words: str, cold: bool, here: Path) -> None:
-    records = run_jobs(weighed(model), here, cold=cold)
-    dead = [o for o in outcomes(records, "bad:") if o.metric == "memory/peak_allocated"]
+    made = weighed(model)
+    records = run_jobs(made, folder_of(made, here), launcher=LocalLauncher(cold=cold, threads=1))
+    dead = [o for o in outcomes(records, "own:") if o.metric == "memory/peak_allocated"]
     assert [o.kind for o in dead] == [kind]
     assert dead[0].reason is not None
     assert words in dead[0].reason
@@ -161,9 +81,8 @@ def test_a_stray_thread_does_not_keep_a_job_alive(here: Path, monkeypatch: pytes
     (here / "strays.py").write_text(STRAYS)
     monkeypatch.syspath_prepend(str(here))
     monkeypatch.setattr(local, "work", importlib.import_module("strays").work)
-    made, folder = weighed("good"), run_folder.create(str(here / "run"), "faults")
-    folder.write_run(made, {}, [], atomic_files.now())
-    launcher = LocalLauncher(cold=True, threads=1)
+    made = weighed("good")
+    folder, launcher = folder_of(made, here), LocalLauncher(cold=True, threads=1)
     handle = launcher.start(made.jobs[0], folder, 300.0)
     while not launcher.wait([handle], 300.0):
         pass
@@ -174,8 +93,9 @@ def test_a_stray_thread_does_not_keep_a_job_alive(here: Path, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_a_unit_that_hangs_is_ended(here: Path) -> None:
-    records = run_jobs(weighed("hangs"), here, timeout_s=2)
-    late = [o for o in outcomes(records, "bad:") if o.metric == "memory/peak_allocated"]
+    made = weighed("hangs")
+    records = run_jobs(made, folder_of(made, here), 2.0)
+    late = [o for o in outcomes(records, "own:") if o.metric == "memory/peak_allocated"]
     assert [o.kind for o in late] == ["timeout"]
     assert late[0].reason is not None
     assert "limit of 2 s" in late[0].reason
@@ -185,10 +105,11 @@ def test_a_unit_that_hangs_is_ended(here: Path) -> None:
 @pytest.mark.slow
 def test_a_variant_that_raises_fails_alone(here: Path) -> None:
     """The dense variant of the same process has its samples."""
-    records = run_jobs(planned("late", ["latency/forward"]), here)
+    made = small_plan(["latency/forward"], "dense", "own.py:late")
+    records = run_jobs(made, folder_of(made, here))
     timed = [record for record in records if record.job.made_in == "time"]
     assert [o.status for o in outcomes(timed, "dense")] == ["ok"]
-    (bad,) = outcomes(timed, "bad:")
+    (bad,) = outcomes(timed, "own:")
     assert bad.kind == "oom"
     assert bad.reason is not None
     assert "no room for 91 GiB" in bad.reason
@@ -206,7 +127,7 @@ def test_a_variant_that_raises_fails_alone(here: Path) -> None:
 def test_what_is_no_model_is_said_in_words(model: str, words: str) -> None:
     (record,) = (worker.make_record(job) for job in weighed(model).jobs)
     assert [o.status for o in record.outcomes if o.case.startswith("dense")] == ["ok"]
-    assert all(words in str(o.reason) for o in record.outcomes if o.case.startswith("bad:"))
+    assert all(words in str(o.reason) for o in record.outcomes if o.case.startswith("own:"))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +176,8 @@ def test_an_outcome_is_a_result_or_a_reason() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_timed_jobs_run_alone() -> None:
-    made = planned("good", ["latency/forward", "memory/peak_allocated", "loss/val"])
+    metrics = ["latency/forward", "memory/peak_allocated", "loss/val"]
+    made = small_plan(metrics, "dense", train=TRAIN, corpus="text.txt")
     by_pass = {job.made_in: slots.at_once for slots in runner.phases(made, cores=8) for job in slots.jobs}
     assert by_pass == {"count": 8, "time": 1, "memory": 8, "train": 8}
     order = [job.made_in for slots in runner.phases(made, cores=8) for job in slots.jobs]
@@ -276,7 +198,7 @@ def test_the_time_left_follows_from_how_long_jobs_took(tmp_path: Path, monkeypat
     monkeypatch.setenv(
         "MODBENCH_STATE", str(tmp_path)
     )  # no peaks: with them, shapes are recorded, and guards mend the clock below
-    made = planned("good", ["latency/forward", "loss/val"])
+    made = small_plan(["latency/forward", "loss/val"], "dense", train=TRAIN, corpus="text.txt")
     moment = [100.0]
     tracker = Tracker(made, runner.phases(made, 1), RunFolder(tmp_path), clock=lambda: moment[0])
     total, half = tracker._total, len(made.jobs) // 2

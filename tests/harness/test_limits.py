@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import small_plan
 
 from modbench import api
 from modbench.harness.core.errors import UsageError
@@ -16,31 +17,16 @@ from modbench.harness.domain.records import Death
 from modbench.harness.execution import limits
 from modbench.harness.execution.limits import Limits, allowance, in_words
 from modbench.harness.execution.run_time import RunTime
-from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results import run_folder
 from modbench.planted_runs import PlantedTrouble, planted_record
 
-
-def planned(metrics: list[str], **changes: Any) -> Plan:
-    data: dict[str, Any] = {
-        "name": "limits",
-        "effort": "smoke",
-        "metrics": metrics,
-        "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
-        "grid": {"seq_len": [8]},
-        "variants": [{"model": "dense"}],
-    }
-    return make_plan(override(parse_suite(data | changes, "limits"), Overrides()), device="cpu")
+WEIGHED = ["memory/peak_allocated"]
 
 
 @pytest.fixture(autouse=True)
-def _no_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.py").write_text("def build(config): ...")
+def _no_peaks(here: Path, unmeasured: None) -> None:
+    """In a folder with a user's models."""
 
 
 @pytest.mark.parametrize(
@@ -61,7 +47,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 
 def test_a_small_job_has_minutes_and_a_large_one_twenty_times_its_prediction() -> None:
-    made = planned(["memory/peak_allocated"])
+    made = small_plan(WEIGHED, "dense")
     job = made.jobs[-1]
     known = Limits(made)
     assert set(known) == {each.name for each in made.jobs}
@@ -71,7 +57,7 @@ def test_a_small_job_has_minutes_and_a_large_one_twenty_times_its_prediction() -
 
 
 def test_training_on_a_card_may_be_bound_by_the_host() -> None:
-    made = planned(["flops/forward"])
+    made = small_plan(["flops/forward"], "dense")
     job = made.jobs[0]
     card = job.comparison.grid_point.model_copy(update={"device": "cuda"})
     variants = tuple(case.model_copy(update={"grid_point": card}) for case in job.comparison.variants)
@@ -84,8 +70,8 @@ def test_training_on_a_card_may_be_bound_by_the_host() -> None:
 
 
 def test_what_no_prediction_covers_has_time_of_its_own() -> None:
-    plain, compiled = planned(["memory/peak_allocated"]), planned(["memory/peak_allocated"], compile=True)
-    own = planned(["memory/peak_allocated"], variants=[{"model": "dense"}, {"model": "own.py:build"}])
+    plain, compiled = small_plan(WEIGHED, "dense"), small_plan(WEIGHED, "dense", compile=True)
+    own = small_plan(WEIGHED, "dense", "own.py:good")
     assert allowance(plain.jobs[-1]) == 300
     assert allowance(compiled.jobs[-1]) == 900
     assert allowance(own.jobs[-1]) == 2100
@@ -93,14 +79,16 @@ def test_what_no_prediction_covers_has_time_of_its_own() -> None:
 
 @pytest.mark.plugin("machine")
 def test_a_search_has_the_time_of_all_its_trials() -> None:
-    fit = planned(["memory/largest_batch", "memory/largest_seq_len"], fit={"memory_limit": 2**30, "trial_s": 60.0})
+    fit = small_plan(
+        ["memory/largest_batch", "memory/largest_seq_len"], "dense", fit={"memory_limit": 2**30, "trial_s": 60.0}
+    )
     (search,) = (job for job in fit.jobs if job.made_in == "fit")
     assert allowance(search) == 300 + 2 * 25 * 60
 
 
 def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less() -> None:
     """As records say that their work took: not a job's time in a queue, and not jobs that hung or died."""
-    made = planned(["memory/peak_allocated"])
+    made = small_plan(WEIGHED, "dense")
     known = Limits(made)
     first, second = made.jobs
     before = known[second.name]
@@ -125,7 +113,7 @@ def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less() 
 
 def test_the_limit_says_where_it_comes_from_and_what_gives_it_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunTime, "seconds", lambda *_: 0.9)
-    made = planned(["memory/peak_allocated"])
+    made = small_plan(WEIGHED, "dense")
     name = made.jobs[0].name
     said = in_words(Limits(made), name)
     assert all(part in said for part in ("5 min 18 s", "20 times", " 1 s ", "5 min 00 s", "--timeout 11min"))
@@ -162,7 +150,7 @@ def test_a_flag_sets_the_limit(
 @pytest.mark.parametrize("facts", [{"most": 1e300}, {"besides_s": 1e300}])
 def test_no_limit_is_longer_than_a_timer_takes(facts: dict[str, float]) -> None:
     """A stranger's plan may say so: a worker that cannot set its timer dies."""
-    made = planned(["memory/peak_allocated"])
+    made = small_plan(WEIGHED, "dense")
     job = made.jobs[0].model_copy(update={"facts": made.jobs[0].facts.model_copy(update=facts)})
     assert Limits(made).limit(job) == limits.LONGEST_S
     assert Limits(made).limit(made.jobs[0]) < limits.LONGEST_S

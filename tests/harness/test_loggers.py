@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from present import present
+from small_runs import small_plan
 
 from modbench.harness.core.loggers import Logger, Opening
 from modbench.harness.core.train_plan import OF_THE_LOGGER, TrainPlan, TrainRun
@@ -18,8 +19,7 @@ from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.execution import worker
-from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.plan import Plan, make_plan, read_corpus
+from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
 from modbench.harness.results.workspace import Workspace
@@ -72,18 +72,9 @@ def use(monkeypatch: pytest.MonkeyPatch, kept: Kept, *, rewinds: bool = False) -
 
 
 def plan_of(**changes: Any) -> Plan:
-    suite = parse_suite(
-        {
-            "name": "sent",
-            "effort": "draft",
-            "metrics": ["loss/val"],
-            "shape": {"d_model": 16, "n_layers": 2, "n_heads": 1},
-            "variants": [{"model": "mod"}],
-            "train": {"seq_len": 16, "batch_size": 2, "steps": STEPS, "val_tokens": 64, "looks": 2, **changes},
-        },
-        "sent",
-    )
-    return make_plan(suite, device="cpu", text=read_corpus(suite))
+    shape = {"d_model": 16, "n_layers": 2, "n_heads": 1}
+    train = {"seq_len": 16, "batch_size": 2, "steps": STEPS, "val_tokens": 64, "looks": 2, **changes}
+    return small_plan(["loss/val"], "mod", effort="draft", shape=shape, train=train, grid={"seq_len": [512]})
 
 
 def trained(run: Path, plan: Plan) -> Record:

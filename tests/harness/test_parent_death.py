@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from present import present
-from test_workers import folder_of, planned
+from small_runs import folder_of, weighed
 
 from modbench.harness.execution.command import Command
 from modbench.harness.execution.command import started as started_command
@@ -126,7 +126,7 @@ def parent_of(
     here: Path, model: str, cold: str, limit_s: float, stops: str = "goes on"
 ) -> tuple[subprocess.Popen[str], int, int]:
     """A parent whose job hangs; the process ids of its unit and of the minder."""
-    made = planned(model)
+    made = weighed(model)
     folder = folder_of(made, here)
     given = (folder.path, made.jobs[-1].name, cold, limit_s, stops)
     parent = subprocess.Popen(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_faults import outcomes, planned, run_jobs
+from small_runs import folder_of, run_jobs, small_plan
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -61,6 +61,7 @@ class Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+OWN = ("Built", "AtOnce", "Later", "Raises")
 BACKENDS: Any = torch.backends  # its modules are objects
 GPU, CUDNN = BACKENDS.cuda, BACKENDS.cudnn
 BF16 = "allow_bf16_reduced_precision_reduction"
@@ -130,22 +131,17 @@ def test_what_is_left_on_is_named(line: str, undo: str, said: str) -> None:
     assert process_settings.changed(before) == ""
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "bad.py").write_text(MODELS)
-    (tmp_path / "text.txt").write_text("abc " * 500)
-    return tmp_path
-
-
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("made_in", ["count", "time"])
-@pytest.mark.parametrize("model", ["Built", "AtOnce", "Later", "Raises"])
-def test_a_call_that_changes_the_process_ends_it_under_the_name_of_its_model(model: str, made_in: str) -> None:
+# A count is not moved by threads.
+@pytest.mark.parametrize(
+    ("made_in", "model"), [("count", "Built"), ("count", "AtOnce"), *(("time", model) for model in OWN)]
+)
+def test_a_call_that_changes_the_process_ends_it_under_the_name_of_its_model(
+    model: str, made_in: str, here: Path
+) -> None:
     """Wherever it does so: when it is built, in its first call, later, or before it raises an error of its own."""
-    (job,) = [each for each in planned(model, ["latency/forward", "flops/forward"]).jobs if each.made_in == made_in]
-    if made_in == "count" and model in {"Later", "Raises"}:
-        return  # a count is not moved by threads
+    (here / "bad.py").write_text(MODELS)
+    made = small_plan(["latency/forward", "flops/forward"], "dense", f"bad.py:{model}")
+    (job,) = [each for each in made.jobs if each.made_in == made_in]
     try:
         with pytest.raises(ProcessChangedError, match=rf"^bad:{model}\[.* changed the number of threads from 1 to 2"):
             worker.make_record(job)
@@ -156,10 +152,10 @@ def test_a_call_that_changes_the_process_ends_it_under_the_name_of_its_model(mod
 @pytest.mark.slow
 def test_the_other_models_are_timed_in_a_process_without_it(here: Path) -> None:
     (here / "bad.py").write_text(f"import torch\ntorch.autograd.set_detect_anomaly(True)\n{MODELS}")
-    made = planned("Plain", ["latency/forward"])
+    made = small_plan(["latency/forward"], "dense", "bad.py:Plain")
     made = made.model_copy(update={"jobs": tuple(job for job in made.jobs if job.made_in == "time")})
-    records = run_jobs(made, here)
-    (bad,), (dense,) = outcomes(records, "bad:"), outcomes(records, "dense")
+    (record,) = run_jobs(made, folder_of(made, here))
+    dense, bad = sorted(record.outcomes, key=lambda outcome: outcome.case.startswith("bad:"))
     assert (bad.status, bad.kind, dense.status) == ("failed", "error", "ok")
     assert "its process was ended: bad:Plain[" in str(bad.reason)
     assert "changed anomaly detection from off to on" in str(bad.reason)

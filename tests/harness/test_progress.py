@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from present import present
+from small_runs import small_plan
 
 from modbench.harness.call.operators import of_real_tensors
 from modbench.harness.call.timing.interleave import Session
@@ -19,8 +20,7 @@ from modbench.harness.execution.run_time import RunTime
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine.process.torchrun import Ranks
 from modbench.harness.measure.passes import count, time
-from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.results import workspace
@@ -31,16 +31,8 @@ from modbench.progress_bar import MOST_SHOWN, Lines, Live
 
 
 def plan_of(metrics: list[str], models: tuple[str, ...] = ("dense", "mod"), **changes: Any) -> Plan:
-    suite = {
-        "name": "small",
-        "effort": "draft",
-        "metrics": metrics,
-        "shape": {"d_model": 32, "n_layers": 2, "vocab_size": 64},
-        "grid": {"seq_len": [16]},
-        "variants": [{"model": model} for model in models],
-        **changes,
-    }
-    return make_plan(parse_suite(suite, "small"), device="cpu")
+    shape, grid = {"d_model": 32, "n_layers": 2, "vocab_size": 64}, {"seq_len": [16]}
+    return small_plan(metrics, *models, **{"effort": "draft", "shape": shape, "grid": grid, **changes})
 
 
 def tracking(plan: Plan, path: Path, **more: Any) -> Tracker:

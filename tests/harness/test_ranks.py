@@ -9,63 +9,30 @@ from typing import Any
 import psutil
 import pytest
 from present import present
+from small_runs import folder_of, small_plan
 
-from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution import ranks, runner
 from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.execution.limits import Limits
 from modbench.harness.machine.process import graceful_stop
 from modbench.harness.machine.process.torchrun import ALONE, Ranks
-from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.plan import Plan, make_plan, read_corpus
+from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
 
-MODELS = """
-import os, signal, time, torch
-def slow(config):
-    from modbench.harness.training import checkpoint
-    save = checkpoint.save
-    checkpoint.save = lambda *given, **how: (time.sleep(2), save(*given, **how))
-    return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 8), torch.nn.Linear(8, config.vocab_size))
-def dies(config):
-    if os.environ["RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 8), torch.nn.Linear(8, config.vocab_size))
-"""
-
 
 def planned(model: str, here: Path, **train: Any) -> Plan:
-    (here / "own.py").write_text(MODELS)
     (here / "text.txt").write_text("abc " * 500)
-    data: dict[str, Any] = {
-        "name": "ranks",
-        "effort": "draft",
-        "metrics": ["loss/val"],
-        "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
-        "grid": {"seq_len": [8]},
-        "variants": [{"model": model}],
-        "train": {"seq_len": 8, "batch_size": 4, "steps": 4, "val_tokens": 64, **train},
-        "corpus": "text.txt",
-    }
-    suite = override(parse_suite(data, "ranks"), Overrides())
-    return make_plan(suite, device="cpu", text=read_corpus(suite))
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    train = {"seq_len": 8, "batch_size": 4, "steps": 4, "val_tokens": 64, **train}
+    return small_plan(["loss/val"], model, effort="draft", train=train, corpus="text.txt")
 
 
 @pytest.mark.slow
 def test_ranks_that_are_asked_end_at_a_checkpoint(here: Path) -> None:
     """When the first rank has written it, however slow its disk is: torchrun ends all ranks with the first that ends."""
-    made = planned("own.py:slow", here, ranks=2, steps=100_000, checkpoint_s=600.0)
-    folder = run_folder.create(str(here / "run"), "ranks")
-    folder.write_run(made, {}, [], atomic_files.now())
+    made = planned("own.py:slow_to_save", here, ranks=2, steps=100_000, checkpoint_s=600.0)
+    folder = folder_of(made, here)
     (job,) = (job for job in made.jobs if job.made_in == "train")
     launcher, progress = LocalLauncher(cold=True, threads=1), Workspace(folder.path, job.name).progress
     handle = launcher.start(job, folder, 3000.0)

@@ -13,86 +13,24 @@ from typing import Any
 
 import pytest
 from present import present
+from small_runs import OWN, folder_of, run_jobs, small_plan, weighed
 
 from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.execution import worker
+from modbench.harness.execution.launchers import local
 from modbench.harness.execution.launchers.local import LocalLauncher
-from modbench.harness.execution.progress_and_time_left import Tracker
-from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.process import child
-from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.layout import SPREAD, TOGETHER, make, refuse_links
 from modbench.harness.results.run_folder import RunFolder
 
-MODELS = """
-import os, signal, torch
-def good(config):
-    print("hello from the model", flush=True)
-    return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 8), torch.nn.Linear(8, config.vocab_size))
-def dies(config):
-    os.kill(os.getpid(), signal.SIGSEGV)
-def exits(config):
-    print("hello from the model", flush=True)
-    os._exit(9)
-def tells(config):
-    from pathlib import Path
-    print("environ", sorted(os.environ))
-    print("proc", Path("/proc/self/environ").read_text().split(chr(0)))
-    return good(config)
-def prints(config):
-    print("the first line")
-    for _ in range(50):
-        print("x" * 100_000)
-    os.system("echo printed by another program")
-    print("the last line", flush=True)
-    return good(config)
-"""
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.py").write_text(MODELS)
-    return tmp_path
-
-
-def planned(model: str) -> Plan:
-    """A count and a memory job of a user's model beside the dense one."""
-    data: dict[str, Any] = {
-        "name": "workers",
-        "effort": "smoke",
-        "metrics": ["memory/peak_allocated"],
-        "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
-        "grid": {"seq_len": [8]},
-        "variants": [{"model": "dense"}, {"model": f"own.py:{model}"}],
-    }
-    return make_plan(override(parse_suite(data, "workers"), Overrides()), device="cpu")
-
-
-def run_all(
-    made: Plan, folder: RunFolder, jobs: tuple[Job, ...] | None = None, *, launcher: LocalLauncher | None = None
-) -> None:
-    limits = {job.name: 200.0 for job in made.jobs}
-    slots = Slots(made.jobs if jobs is None else jobs, 1)
-    Run(launcher or LocalLauncher(cold=False, threads=1), folder, Tracker(made, [slots], folder)).phase(slots, limits)
-
-
-def folder_of(made: Plan, here: Path) -> RunFolder:
-    folder = run_folder.create(str(here / "run"), "workers")
-    folder.write_run(made, {}, [], atomic_files.now())
-    return folder
-
 
 def test_a_job_that_is_not_in_the_plan_is_named(here: Path) -> None:
-    made = planned("good")
+    made = weighed("good")
     folder = folder_of(made, here)
     with pytest.raises(UsageError, match="unknown job"):
         run_folder.planned_job(folder.path, "../../notes")
@@ -111,20 +49,15 @@ def test_a_worker_sees_no_secret_of_its_parent(cold: bool, here: Path, monkeypat
     monkeypatch.setenv("HF_TOKEN", "hidden-2")
     monkeypatch.setenv("SOME_VARIABLE", "hidden-3")
     monkeypatch.setenv("HF_HOME", "shown-1")
-    made = planned("tells")
+    made = weighed("tells")
     folder = folder_of(made, here)
-    jobs = made.jobs[-1:]  # to start a process takes seconds
     if cold:  # also sees the GPU that its launcher gave it, and no other
         monkeypatch.setattr(cuda_driver, "gpus_in_use", lambda: ("GPU-a", "GPU-b"))
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
-    run_all(made, folder, jobs, launcher=LocalLauncher(cold=cold, threads=1, device="cuda" if cold else "cpu"))
-    for job in jobs:
-        said = folder.log(job).read_text()
-        assert "hidden-" not in said
-        assert "HF_TOKEN" not in said
-        assert "'PATH'" in said
-        assert "MODBENCH_STATE" in said
-        assert "proc ['" in said
+    run_jobs(made, folder, launcher=LocalLauncher(cold=cold, threads=1, device="cuda" if cold else "cpu"))
+    said = folder.log(made.jobs[0]).read_text()
+    assert not re.search("hidden-|HF_TOKEN", said)
+    assert all(seen in said for seen in ("'PATH'", "MODBENCH_STATE", "proc ['"))
     # Only a cold process has an environment of its own: the fork server may have been started before.
     assert not cold or "HF_HOME=shown-1" in said
     assert not cold or set(re.findall(r"CUDA_VISIBLE_DEVICES=([\w,-]+)", said)) == {"GPU-a"}
@@ -151,18 +84,17 @@ def test_what_is_passed_on() -> None:
 
 @pytest.mark.slow
 def test_a_log_is_cut_in_the_middle(here: Path) -> None:
-    made = planned("prints")
+    made = weighed("prints")
     folder = folder_of(made, here)
-    run_all(made, folder, made.jobs[-1:])
-    for job in made.jobs[-1:]:
-        said = folder.log(job).read_bytes()
-        assert len(said) < child.HEAD + child.TAIL + 100
-        assert said.startswith(b"the first line\nxxx")
-        assert re.search(r"\d\.\d MiB cut", said.decode())
-        # Two processes print: the end of one's line may come after the other's line.
-        last = ["printed by another program", "the last line", "hello from the model"]
-        grid_points = [said.rfind(line.encode()) for line in last]
-        assert 0 < grid_points[0] < grid_points[1] < grid_points[2] == len(said) - len(last[-1]) - 1
+    run_jobs(made, folder)
+    said = folder.log(made.jobs[0]).read_bytes()
+    assert len(said) < child.HEAD + child.TAIL + 100
+    assert said.startswith(b"the first line\nxxx")
+    assert re.search(r"\d\.\d MiB cut", said.decode())
+    # Two processes print: the end of one's line may come after the other's line.
+    last = ["printed by another program", "the last line", "hello from the model"]
+    at = [said.rfind(line.encode()) for line in last]
+    assert 0 < at[0] < at[1] < at[2] == len(said) - len(last[-1]) - 1
 
 
 @pytest.mark.slow
@@ -188,7 +120,7 @@ def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> N
 
 def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
     """Only a failure that left a traceback, and of a large run in the log's own folder."""
-    job = planned("good").jobs[-1]
+    job = weighed("good").jobs[-1]
     row: Any = {"case": job.comparison.variants[0].id, "metric": "memory/peak_allocated", "unit": "B"}
     failed = Outcome(status="failed", kind="error", reason="ValueError: no", **row)
     skipped = Outcome(status="skipped", reason="by design", **row | {"metric": "memory/peak_reserved"})
@@ -208,12 +140,12 @@ def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
 @pytest.mark.slow
 def test_a_log_that_is_a_link_is_not_followed_and_what_the_fork_server_has_loaded_is_no_garbage(here: Path) -> None:
     """A job that collects garbage would otherwise write to all of it, and copy it."""
-    (here / "own.py").write_text(f"{MODELS}\nimport gc\nprint('frozen', gc.get_freeze_count() > 100_000)\n")
-    made = planned("good")
+    (here / "own.py").write_text(f"{OWN}\nimport gc\nprint('frozen', gc.get_freeze_count() > 100_000)\n")
+    made = weighed("good")
     folder = folder_of(made, here)
     (here / "precious").write_text("kept")
     folder.log(made.jobs[0]).symlink_to(here / "precious")
-    run_all(made, folder)
+    run_jobs(made, folder)
     assert folder.record(made.jobs[0]).exists()
     assert (here / "precious").read_text() == "kept"
     assert "frozen True" in folder.log(made.jobs[-1]).read_text()
@@ -269,7 +201,7 @@ import modbench.harness.execution.gc_freeze
 @pytest.mark.slow
 def test_a_job_that_has_a_record_is_not_run_again(here: Path) -> None:
     """A fork server may start a worker and be killed before it says so: that worker wrote the record, and another is started."""
-    made = planned("good")
+    made = weighed("good")
     folder = folder_of(made, here)
     job = made.jobs[0]
     folder.record(job).write_text("kept")
@@ -326,3 +258,36 @@ def test_a_process_leaves_the_script_alone(method: str, cold: bool, tmp_path: Pa
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == "0 True\n", done.stderr
     assert (tmp_path / "started").read_text() == "once "
+
+
+# --- several GPUs: one job each, pinned to it
+GPUS = ("GPU-a", "GPU-b", "GPU-c")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "threads", "at_once"),
+    [(GPUS, 16, 1, 3), (GPUS, 4, 1, 2), (GPUS, 16, 8, 2), (GPUS, 1, 1, 1), (("",), 16, 1, 1), ((), 16, 1, 1)],
+)
+def test_as_many_jobs_run_at_once_as_there_are_gpus_and_cores(
+    gpus: tuple[str, ...], cores: int, threads: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_driver, "gpus_in_use", lambda: gpus)
+    monkeypatch.setattr(local, "usable_cores", lambda: cores)
+    assert LocalLauncher(cold=True, threads=threads, device="cuda").at_once(1) == at_once
+    assert LocalLauncher(cold=True, threads=threads).at_once(1) == 1
+    assert LocalLauncher(cold=True, threads=threads).at_once(4) == 4
+
+
+def test_processes_of_a_series_stay_on_their_gpu_where_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "gpus_in_use", lambda: GPUS[:2])
+    launcher, job = LocalLauncher(cold=True, threads=1, device="cuda"), small_plan(["latency/forward"], "dense").jobs[0]
+
+    def pinned(series: str, process: int) -> str:
+        changed = job.model_copy(update={"series": series, "name": f"{series}-{process}"})
+        return launcher._pin(changed)["CUDA_VISIBLE_DEVICES"]
+
+    assert [pinned("x", 0), pinned("y", 0)] == ["GPU-a", "GPU-b"]
+    launcher._pinned.clear()
+    assert [pinned("y", 1), pinned("x", 1)] == ["GPU-b", "GPU-a"]
+    del launcher._pinned["y-1"]
+    assert pinned("x", 2) == "GPU-b"

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import stored
-from test_faults import run_jobs
+from small_runs import folder_of, run_jobs
 from test_warnings import ANCHOR, beside, evidence, outcome
 
 from modbench.harness.core.labels import Label
@@ -228,7 +228,7 @@ def test_a_file_that_slows_all_models_of_its_process_is_found(here: Path) -> Non
     }
     (here / "mine.py").write_text(MINE + SLOWS_ALL)
     made = make_plan(parse_suite(data, "slow"), device="cpu", text=None)
-    run_jobs(made, here, environment=ENVIRONMENT)
+    run_jobs(made, folder_of(made, here, ENVIRONMENT))
     loaded = load(here / "run")
     rows = loaded.comparisons
     assert (rows.status == "ok").all()
