@@ -355,7 +355,7 @@ FAULTS = (
     Fault(
         28,
         "A revision that fails ends `ab` with 3, as if the tool had failed.",
-        "plugins/ab/tests/test_ab_suite_faults.py::test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake",
+        "plugins/ab/tests/test_ab_suites.py::test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake",
         (
             "plugins/ab/suites.py",
             "            raise side.fails(why)\n",
