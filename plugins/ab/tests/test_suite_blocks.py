@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -210,10 +209,3 @@ def test_what_could_not_be_checked_withholds_where_sides_differ(tmp_path: Path) 
 def test_a_machine_that_is_unfit_claims_nothing(tmp_path: Path) -> None:
     blocks = made(tmp_path, 5, base={"certificate": UNFIT}, new={"slower": {"mod[c0.125]": 1.3}})
     assert {*verdicts(judged(blocks)).values()} == {"inconclusive"}
-
-
-def test_more_blocks_move_no_block_before(tmp_path: Path) -> None:
-    """Each analysis adds blocks to those of the one before."""
-    blocks = made(tmp_path, 4)
-    walls = [present(judged(blocks[:n])[MOD].blocks).wall for n in (2, 3, 4)]
-    assert all(few.items() <= many.items() for few, many in pairwise(walls))

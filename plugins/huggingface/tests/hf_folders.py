@@ -25,8 +25,8 @@ def text() -> str:
     return Path(sysconfig.get_path("stdlib"), "argparse.py").read_text(encoding="utf-8")
 
 
-def tokenizer(pattern: str | None = None, size: int = 400) -> Any:
-    """A byte-level tokenizer of the package `tokenizers`, learned from `text`; its first id is a special token."""
+def tokenizer(pattern: str | None = None, size: int = 400, learned_from: str | None = None) -> Any:
+    """A byte-level tokenizer of the package `tokenizers`, learned from `text` or another one; its first id is a special token."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -41,7 +41,7 @@ def tokenizer(pattern: str | None = None, size: int = 400) -> Any:
         special_tokens=["<|end|>"],
         show_progress=False,
     )
-    made.train_from_iterator([text()], trainer)
+    made.train_from_iterator([learned_from or text()], trainer)
     return made
 
 

@@ -18,7 +18,7 @@ from modbench.harness.call.subject.build import build_module
 from modbench.harness.call.subject.generation import Generation
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.errors import Unmeasured, UsageError
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_methods import parts_of
 from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.train_plan import TrainPlan
@@ -110,23 +110,6 @@ def test_its_cost_is_counted_on_shapes_alone(folders: tuple[Path, Path]) -> None
         assert forecasts(it).bytes["memory/peak_allocated"]
     real = counter.forward(build_module(case(f"hf:{folders[1]}"), 0), tokens()).total
     assert 0.6 * seen[folders[0]] < seen[folders[1]] == real < seen[folders[0]]
-
-
-@torch.no_grad()
-def test_half_precision_keeps_the_rotations(folders: tuple[Path, Path]) -> None:
-    """A table that is rounded to bfloat16 turns positions beyond 256 into their neighbours."""
-    module: Any = Subject(case(f"hf:{folders[1]}", dtype="bf16"), 0).module
-    tables = {name: table.dtype for name, table in module.named_buffers() if "inv_freq" in name}
-    assert tables
-    assert set(tables.values()) == {torch.float32}
-
-
-def test_random_weights_have_the_shape_alone(folders: tuple[Path, Path]) -> None:
-    it = case(f"hf:{folders[1]}(weights=random)")
-    assert isinstance(build_module(it, 0), Logits)
-    assert tokenizer_of(it.model, it.options, TrainPlan(steps=0)) == "bytes"
-    with pytest.raises(Unmeasured, match=r"random .* nothing to evaluate"):
-        held_out(it, folders[1])
 
 
 def test_the_function_of_python_refuses_to_be_fed_bytes(folders: tuple[Path, Path]) -> None:

@@ -250,7 +250,7 @@ def two(**more: Any) -> dict[str, Any]:
         (two(), (X, X), {}, "'a' .*too many positional"),
         (two(), X, {"rounds": "x"}, "rounds = 'x'"),
         (two(), X, {"seconds": "x"}, "seconds = 'x'"),
-        (two(), X, {"margin": -1}, "margin = -1 is no share"),
+        *((two(), X, {"margin": each}, r"0\.05 is 5 %") for each in (-1, 5, math.nan, 0, True, [0.05])),
         (two(), X, {"threads": 0}, "threads = 0"),
         (two(), X, {"threads": 99_999}, "threads = 99999"),
         (two(), X, {"seed": "x"}, "'x' is not a seed"),
@@ -274,17 +274,6 @@ def test_mistakes(models: Any, inputs: Any, more: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         mb.compare(models, inputs, **more)
     assert len(str(caught.value).splitlines()) == 1
-
-
-@pytest.mark.parametrize("value", [1, 5, math.nan, -0.1, 0, True, [0.05]])
-def test_a_margin_is_a_share(value: Any) -> None:
-    with pytest.raises(UsageError, match=r"0\.05 is 5 %"):
-        mb.compare({"a": abs, "b": abs}, (1,), margin=value, rounds=1)
-
-
-def test_a_margin_may_be_in_per_cent() -> None:
-    made: Any = "5 %"
-    assert mb.compare({"a": abs, "b": abs}, (1,), margin=made, rounds=1)["b"].verdict
 
 
 def test_a_gpu_is_the_current_one_while_its_models_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,10 +309,13 @@ def test_what_is_defined_in_the_script_is_refused_before_anything_starts(monkeyp
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_says_why() -> None:
-    job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(9, 9)}, Inputs.of(X), "forward", "a")
-    with pytest.raises(ModbenchError, match=r"process 1 .*RuntimeError: .*mat1"):
-        timing_processes.processes(job, 1, 600)
+@pytest.mark.parametrize(
+    ("width", "limit_s", "said"), [(9, 600, "RuntimeError: .*mat1"), (8, 1, "limit of 1 s")], ids=["fails", "hangs"]
+)
+def test_a_process_that_fails_or_hangs_says_why(width: int, limit_s: float, said: str) -> None:
+    job = Job({"a": nn.Linear(8, 8), "b": nn.Linear(width, width)}, Inputs.of(X), "forward", "a", seconds=600)
+    with pytest.raises(ModbenchError, match=rf"process 1 .*{said}"):
+        timing_processes.processes(job, 1, limit_s)
 
 
 HANGING = """
@@ -371,13 +363,6 @@ def test_processes_end_with_the_script_that_is_killed(tmp_path: Path) -> None:
         script.kill()
         for pid in filter(alive, pids):
             os.kill(pid, signal.SIGKILL)
-
-
-@pytest.mark.slow
-def test_a_process_that_hangs_is_ended_by_its_limit() -> None:
-    job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(8, 8)}, Inputs.of(X), "forward", "a", seconds=600)
-    with pytest.raises(ModbenchError, match=r"process 1 .*limit of 1 s"):
-        timing_processes.processes(job, 1, 1)
 
 
 def test_one_callable_by_itself() -> None:
@@ -684,10 +669,7 @@ def test_work_that_no_counter_sees_makes_flops_a_lower_bound() -> None:
     assert "given to numpy" in (row.reason or "")
 
 
-TOKENS = torch.arange(32).reshape(2, 16)
-
-
-NUMBERS = torch.arange(32.0).reshape(2, 16)
+TOKENS, NUMBERS = torch.arange(32).reshape(2, 16), torch.arange(32.0).reshape(2, 16)
 
 
 class Language(nn.Module):
