@@ -17,7 +17,6 @@ from hf_folders import text, tokenizer, write_llama  # after the checks
 from modbench.harness.call.subject.build import build_module
 from modbench.harness.call.subject.generation import Generation
 from modbench.harness.call.subject.subject import Subject
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_methods import parts_of
 from modbench.harness.core.model_specs import parse_spec
@@ -27,7 +26,6 @@ from modbench.harness.measure.passes.memory import forecasts
 from modbench.harness.planning.flops import counter
 from modbench.harness.planning.jobs import tokenizer_of
 from modbench.harness.planning.variants import decided_by
-from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.training.training_run import train
 from modbench.plugins.huggingface.mod import Logits, MoDForCausalLM, MoDOptions, convert
 
@@ -113,16 +111,6 @@ def test_its_cost_is_counted_on_shapes_alone(folders: tuple[Path, Path]) -> None
 
 
 def test_the_function_of_python_refuses_to_be_fed_bytes(folders: tuple[Path, Path]) -> None:
+    build = "modbench.plugins.huggingface.mod:build"
     with pytest.raises(UsageError, match=r"tokenizer of .*--model 'hf:"):
-        build_module(
-            with_facts(
-                Case(
-                    model="modbench.plugins.huggingface.mod:build",
-                    variant_parts=(),
-                    config=ModelConfig.model_validate({"vocab_size": 512}),
-                    grid_point=case(f"hf:{folders[1]}").grid_point,
-                    options=(("path", str(folders[1])),),
-                )
-            ),
-            0,
-        )
+        build_module(case_of(build, {"vocab_size": 512}, options={"path": str(folders[1])}), 0)

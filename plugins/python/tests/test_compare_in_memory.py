@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -365,10 +365,37 @@ def test_processes_end_with_the_script_that_is_killed(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_one_callable_by_itself() -> None:
+def measured(seconds: float = 0.003) -> mb.Measurement:
+    """A module by itself, whose call takes a time."""
     clock = FakeClock()
-    model = Takes(clock, 0.003, 16)
-    found = measure_job(Job({"mine": model}, Inputs.of(X), "forward", "mine", rounds=20), clock)
+    return measure_job(Job({"mine": Takes(clock, seconds, 16)}, Inputs.of(X), "forward", "mine", rounds=20), clock)
+
+
+def disturb(patch: pytest.MonkeyPatch, change: Callable[[str, dict[str, list[float]]], None]) -> None:
+    """Change the samples of every callable, as a busy machine would."""
+    measure = Job.measure
+
+    def disturbed(self: Job, clock: Clock | None = None) -> TimingProcess:
+        made = measure(self, clock)
+        for name, columns in made.samples.items():
+            change(name, columns)  # type: ignore[arg-type]
+        return made
+
+    patch.setattr(Job, "measure", disturbed)
+
+
+def waits(share: float, wait_s: float = 0.001) -> Callable[[str, dict[str, list[float]]], None]:
+    """Samples wait for a core, in this share of them."""
+
+    def change(_name: str, columns: dict[str, list[float]]) -> None:
+        n = len(columns["wall_s"])
+        columns["wait_s"] = [wait_s if i < share * n else 0.0 for i in range(n)]
+
+    return change
+
+
+def test_one_callable_by_itself() -> None:
+    found = measured()
     assert found.median_s == pytest.approx(0.003, rel=0.01)
     assert present(found.low_s) <= found.median_s <= present(found.high_s)
     assert 0.001 < found.spread < 0.01
@@ -379,24 +406,12 @@ def test_one_callable_by_itself() -> None:
     assert found._repr_html_().count("<tr>") == 2
 
 
-def waiting(clock: FakeClock, share: float) -> Job:
-    """A job whose samples waited for a core for a time, in this share of them."""
-
-    class Waiting(Job):
-        def measure(self, clock: Clock | None = None) -> TimingProcess:
-            made = super().measure(clock)
-            for columns in made.samples.values():
-                n = len(columns["wall_s"])
-                columns["wait_s"] = [0.001 if i < share * n else 0.0 for i in range(n)]
-            return made
-
-    return Waiting({"mine": Takes(clock, 0.003, 16)}, Inputs.of(X), "forward", "mine", rounds=20)
-
-
-def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps() -> None:
-    clock = FakeClock()
+def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disturb(monkeypatch, waits(1.0))
     with at_threads(2):
-        found = measure_job(waiting(clock, 1.0), clock)
+        found = measured()
     first, *rest = str(found).splitlines()
     assert first.startswith("⚠ noisy in 100 %")
     assert CORES in first
@@ -411,29 +426,21 @@ def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps(
     assert html.startswith("<div><div>⚠ noisy in 100 %")
     assert '<td style="text-align:right">–</td>' in html
     with at_threads(1):
-        alone = measure_job(waiting(clock, 1.0), clock)
+        alone = measured()
     assert (alone.remedy, len(alone.warnings)) == (None, 1)
 
 
-def test_a_time_that_is_seldom_noisy_keeps_its_interval_and_its_first_line() -> None:
-    clock = FakeClock()
-    found = measure_job(waiting(clock, 0.3), clock)
+def test_a_time_that_is_seldom_noisy_keeps_its_interval_and_its_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    disturb(monkeypatch, waits(0.3))
+    found = measured()
     assert 0 < found.noisy < 0.5
     assert re.fullmatch(r"mine: 3\.00 ms \[\d\.\d\d–\d\.\d\d\]", str(found).splitlines()[0])
     assert found._repr_html_().startswith("<div><table>")
 
 
 def test_an_undecided_comparison_on_a_busy_machine_names_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = Job.measure
-
-    def waits(self: Job, clock: Clock | None = None) -> TimingProcess:
-        made = measure(self, clock)
-        for columns in made.samples.values():
-            columns["wait_s"] = [0.01] * len(columns["wall_s"])
-        return made
-
     assert "⚠" not in str(compare({"a": (0.01, 8), "b": (0.02, 8)}, threads=2))
-    monkeypatch.setattr(Job, "measure", waits)
+    disturb(monkeypatch, waits(1.0, 0.01))
     found = compare({"a": (0.01, 8), "b": (0.02, 8)}, threads=2)
     assert (found.verdict("b"), "noisy" in found["b"].labels) == ("inconclusive", True)
     assert "⚠ 2 threads on " in str(found)
@@ -442,22 +449,14 @@ def test_an_undecided_comparison_on_a_busy_machine_names_what_helps(monkeypatch:
 
 
 def test_the_ratio_is_of_the_clock_that_decided(monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = Job.measure
-
-    def busy(self: Job, clock: Clock | None = None) -> TimingProcess:
+    def busy(name: str, columns: dict[str, list[float]]) -> None:
         """Wall time scatters too much to tell anything; CPU time says that b takes 10 % more."""
-        made = measure(self, clock)
-        for name, columns in made.samples.items():
-            calls = range(len(columns["wall_s"]))
-            cpu = [0.01 * (1.1 if name == "b" else 1) * (1 + i * 7 % 5 / 1000) for i in calls]
-            wall = [each * (1 + (i * 7919 + (name == "b") * 5) % 13) for i, each in enumerate(cpu)]
-            nothing = [0.0] * len(calls)
-            columns.update(
-                wall_s=wall, cpu_s=cpu, wait_s=[0.9 * each for each in wall], others_s=nothing, blocked_s=nothing
-            )
-        return made
+        cpu = [0.01 * (1.1 if name == "b" else 1) * (1 + i * 7 % 5 / 1000) for i in range(len(columns["wall_s"]))]
+        wall = [each * (1 + (i * 7919 + (name == "b") * 5) % 13) for i, each in enumerate(cpu)]
+        columns.update(wall_s=wall, cpu_s=cpu, wait_s=[0.9 * each for each in wall])
+        columns.update(others_s=[0.0] * len(cpu), blocked_s=[0.0] * len(cpu))
 
-    monkeypatch.setattr(Job, "measure", busy)
+    disturb(monkeypatch, busy)
     found = compare({"a": (0.01, 64), "b": (0.01, 32)}, threads=1)
     row = found["b"]
     assert (row.verdict, Label.BY_CPU in row.labels) == ("worse", True)
