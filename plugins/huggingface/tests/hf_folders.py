@@ -26,7 +26,7 @@ def text() -> str:
 
 
 def tokenizer(pattern: str | None = None, size: int = 400, learned_from: str | None = None) -> Any:
-    """A byte-level tokenizer of the package `tokenizers`, learned from `text` or another one; its first id is a special token."""
+    """A byte-level tokenizer of the package `tokenizers`, learned from `text` (its first id is a special token), or from another one."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -38,7 +38,7 @@ def tokenizer(pattern: str | None = None, size: int = 400, learned_from: str | N
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<|end|>"],
+        special_tokens=[] if learned_from else ["<|end|>"],
         show_progress=False,
     )
     made.train_from_iterator([learned_from or text()], trainer)

@@ -378,7 +378,7 @@ def disturb(patch: pytest.MonkeyPatch, change: Callable[[str, dict[str, list[flo
     def disturbed(self: Job, clock: Clock | None = None) -> TimingProcess:
         made = measure(self, clock)
         for name, columns in made.samples.items():
-            change(name, columns)  # type: ignore[arg-type]
+            change(name, columns)
         return made
 
     patch.setattr(Job, "measure", disturbed)
