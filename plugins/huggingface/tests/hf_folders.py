@@ -26,7 +26,7 @@ def text() -> str:
 
 
 def tokenizer(pattern: str | None = None, size: int = 400, learned_from: str | None = None) -> Any:
-    """A byte-level tokenizer of the package `tokenizers`, learned from `text` (its first id is a special token), or from another one."""
+    """A byte-level tokenizer, learned from `text`, with a special token as its first id; or from another one, without."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
