@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from present import of_type, present
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.suite import EFFORTS, Suite
 from modbench.harness.planning.load_suite import load_suite, parse_suite
-from modbench.harness.planning.matched_baselines import solve
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
@@ -121,17 +118,6 @@ def test_named_models_keep_the_anchor_and_add_what_is_lacking() -> None:
     suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "variants": [{"model": "dense"}]}, "s")
     made = make_plan(override(suite, Overrides(model=("mod",))), device="cpu")
     assert [case.variant for case in first(made)] == ["dense", "mod[c0.125]"]
-
-
-def test_a_users_model_is_added_beside_all_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text("def build(config): ...\nraise RuntimeError('planning must not run this')\n")
-    (tmp_path / "pkg").mkdir()
-    (tmp_path / "pkg" / "__init__.py").write_text("")
-    (tmp_path / "pkg" / "net.py").write_text("def make(config): ...\n")
-    made = planned(model=("mine.py:build", "pkg.net:make"))
-    assert [case.variant for case in first(made)][-2:] == ["mine:build", "pkg.net:make"]
-    assert len(first(made)) == 11
 
 
 def test_two_files_of_one_name_are_told_apart_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,19 +250,6 @@ def test_the_same_value_twice_is_one_case() -> None:
     assert made.suite.seeds == (0,)
 
 
-def test_config_column_names_what_is_not_default() -> None:
-    cases = {case.variant: case for case in first(planned())}
-    assert json.loads(cases["dense"].config_diff()) == {"max_seq_len": 512}
-    assert json.loads(cases["dense-f0.56"].config_diff()) == {"d_ff": 160, "max_seq_len": 512}
-    assert json.loads(cases["mod[c0.25]"].config_diff()) == {"capacity": 0.25, "max_seq_len": 512}
-    cases = {
-        case.variant: case for case in first(planned(settings={"d_model": 128, "n_heads": 4, "activation": "gelu"}))
-    }
-    assert json.loads(cases["dense"].config_diff()) == {
-        "d_model": 128, "n_heads": 4, "activation": "gelu", "max_seq_len": 512
-    }  # fmt: skip
-
-
 def test_what_differs_within_a_suite_stands_in_the_id() -> None:
     suite = parse_suite(
         {
@@ -339,40 +312,11 @@ def test_k_agrees_with_python(expression: str, there: set[str]) -> None:
     assert compile_expression(expression)("".join(sorted(there))) == truth
 
 
-@given(
-    layers=st.integers(2, 12),
-    d=st.sampled_from([64, 128, 256, 512]),
-    t=st.sampled_from([64, 256, 1024]),
-    capacity=st.floats(0.1, 0.9),
-    quantity=st.sampled_from(["flops/forward", "flops/train_step", "params"]),
-)
-def test_matched_baselines_match_within_one_percent(
-    layers: int, d: int, t: int, capacity: float, quantity: str
-) -> None:
-    """Wherever a shape is found, it costs what was asked, and only d_ff and depth were changed."""
-    base = ModelConfig.model_validate({"d_model": d, "n_layers": layers, "max_seq_len": t})
-    mod, dense = (catalogue.load("models", name) for name in ("mod", "dense"))
-    name = {"flops/forward": "forward", "flops/train_step": "train_step", "params": "params"}[quantity]
-    target = getattr(mod.cost(base.model_copy(update={"capacity": capacity}), t, 1), name)
-    target *= 0.7 if quantity == "params" else 1  # a routed block has a dense block's parameters: ask for fewer
-    found = solve(base, lambda config: getattr(dense.cost(config, t, 1), name), target, quantity)  # type: ignore[arg-type]  # of the three
-    assert getattr(dense.cost(found, t, 1), name) == pytest.approx(target, rel=0.01)
-    assert found.model_copy(update={"d_ff": base.d_ff, "n_layers": base.n_layers}) == base
-    assert found.n_layers <= base.n_layers
-
-
 def test_file_names_get_a_hash_only_where_letters_were_lost() -> None:
     assert slug("train-mod[c0.5-T8-B1-fp32-cpu1]-seed0") == "train-mod_c0.5-T8-B1-fp32-cpu1_-seed0"
     assert slug("é") != slug("ü")
     assert slug("a b") != slug("a_b")
     assert len(slug("x" * 400)) < 170
-
-
-def test_job_names_are_plain_and_unique() -> None:
-    made = planned(dtype=("fp32", "bf16"), batch_size=(1, 4), seeds=(0, 1))
-    names = [job.name for job in made.jobs]
-    assert len(set(names)) == len(names)
-    assert all(name == slug(name) for name in names)
 
 
 def test_a_suite_that_lacks_a_plug_in_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

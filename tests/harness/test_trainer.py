@@ -52,14 +52,6 @@ def trainer(made: Case | None = None, run: TrainRun = RUN, seed: int = 0, **name
     return Trainer(subject, windows, run, **named)
 
 
-def test_memory_that_a_step_frees_is_kept_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[int] = []
-    made = trainer(run=RUN.model_copy(update={"steps": 2}))
-    monkeypatch.setattr("modbench.harness.training.trainer.keep_freed_memory", lambda: steps.append(made.step))
-    made.train()
-    assert steps == [0]
-
-
 class KilledError(Exception):
     """Stands for whatever ends a process."""
 

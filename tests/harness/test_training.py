@@ -181,14 +181,6 @@ def test_what_routers_did_stands_in_the_metrics(model: str, tmp_path: Path) -> N
             metrics["router/participation"].measure(trained)
 
 
-@pytest.mark.plugin("routing")
-def test_routers_that_nobody_watched_have_a_reason(tmp_path: Path) -> None:
-    trained = train(case("mod"), protocol(tmp_path / "t.txt"))
-    assert trained.routing is None
-    with pytest.raises(Unmeasured, match=r"train\.watch is off"):
-        catalogue.metrics()["router/f1"].measure(trained)
-
-
 def test_a_vocabulary_of_pairs_is_trained_and_told_in_bytes(tmp_path: Path) -> None:
     """Fewer tokens than bytes; bits per byte account for that."""
     plan = PLAN.model_copy(update={"tokenizer": "bpe"})
