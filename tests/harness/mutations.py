@@ -10,7 +10,21 @@ from typing import Any, NamedTuple
 Place = tuple[str | int, ...]
 
 # Values of another type, numbers that no suite has, then some that it might.
-OTHER_TYPES = (None, True, False, "", "5", "nan", "Infinity", [], {}, [[]], {"a": 1}, "\x00", "é\u202e")
+OTHER_TYPES: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    "",
+    "5",
+    "nan",
+    "Infinity",
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    "\x00",
+    "é\u202e",
+)
 ABSURD = (float("nan"), float("inf"), float("-inf"), 1e308, -1e308, 1e-320, -1, -0.5, 10**400, -(10**30), 2**64)
 STRANGE = (0, 0.0, 1e-300, 1, 2**62, 0.1)
 HUGE = 20_000

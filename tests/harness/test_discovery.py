@@ -142,7 +142,7 @@ SECTIONS = '''
 from modbench.reports.section import Section
 def made(order):
     return Section(title=str(order), order=order, span=12, render=lambda _: None)
-{own}
+SECTION = made(4)
 _BASE = Section(title="1", order=1, span=12, render=lambda _: None)
 NEAR_MISS = Section(title="2", order=2, span=12, render=lambda _: None)
 """Which came close?
@@ -153,18 +153,12 @@ LAST = Section(title="3", order=3, span=12, render=lambda _: None)
 '''
 
 
-@pytest.mark.parametrize("own", ["", "SECTION = made(4)"])
-def test_a_file_may_hold_several_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str) -> None:
+def test_a_file_may_hold_several_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each by its name in lower case, beside the one that has the name of the file."""
-    use(monkeypatch, write(tmp_path, {"sections/mine.py": SECTIONS.format(own=own)}))
+    use(monkeypatch, write(tmp_path, {"sections/mine.py": SECTIONS}))
     found = {name: entry.about for name, entry in catalogue.entries("sections").items() if not entry.shipped}
-    assert found == {
-        **({"mine": "Sections of mine."} if own else {}),
-        "near_miss": "Which came close?",
-        "last": "Sections of mine.",
-    }
-    orders = {name: catalogue.load("sections", name).order for name in found}
-    assert orders == {**({"mine": 4} if own else {}), "near_miss": 2, "last": 3}
+    assert found == {"mine": "Sections of mine.", "near_miss": "Which came close?", "last": "Sections of mine."}
+    assert {name: catalogue.load("sections", name).order for name in found} == {"mine": 4, "near_miss": 2, "last": 3}
     assert catalogue.broken("sections") == ()
 
 
@@ -234,17 +228,13 @@ def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch:
     assert problems == {"bad": "it defines no ROUTER"}
     assert catalogue.find("suites", "tiny").about == "Tiny"
     assert "pack" not in sys.modules
-    with pytest.raises(BrokenError, match=r"'mine' \(pack 2\.1\): .*mine\.py .*SystemExit"):
-        catalogue.load("routers", "mine")
-
-
-def test_a_package_without_a_manifest_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "bare", "1.0", {})
     (tmp_path / "bare" / "plugin.toml").unlink()
-    monkeypatch.syspath_prepend(str(tmp_path))
     forget()
     (bare,) = [each for each in plugin_manifests.every() if each.name == "bare"]
     assert "'bare', which is no package" in bare.problem
+    with pytest.raises(BrokenError, match=r"'mine' \(pack 2\.1\): .*mine\.py .*SystemExit"):
+        catalogue.load("routers", "mine")
 
 
 @pytest.mark.plugin("tasks")
