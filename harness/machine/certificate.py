@@ -38,8 +38,6 @@ ENOUGH = 100
 LARGEST_DETECTABLE = 0.03
 # From the worst to the best.
 VERDICTS = ("unfit", "inconclusive", "fit")
-# Processes of each comparison in checks that do not say how many they had.
-FORMER_PROCESSES = 3
 # Where a certificate is read from a run folder, its numbers must be such.
 Whole = Annotated[int, Field(ge=0)]
 Size = Annotated[float, Field(ge=0)]
@@ -230,12 +228,12 @@ def pooled(machine: str, processes: int | None = None) -> Certificate | None:
         try:
             check = json.loads(file.read_text(encoding="utf-8"))
             found = [
-                row | {"hit": bool(row["hit"]), "noisy": float(row["noisy"])} | _spread(row)
+                row | {"hit": bool(row["hit"]), "noisy": float(row["noisy"]), "processes": int(row["processes"])}
                 for row in check["comparisons"]
             ]
             str(check["made"])
         except (OSError, ValueError, TypeError, LookupError):
-            continue  # truncated or foreign: a file that cannot be read does not count
+            continue  # truncated, foreign or of another version: a file that cannot be read does not count
         checks.append(check)
         rows += found
     if not rows:
@@ -263,16 +261,6 @@ def pooled(machine: str, processes: int | None = None) -> Certificate | None:
         start_s=_median(rows, "start_s"),
         round_s=_median(rows, "round_s"),
     )
-
-
-def _spread(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """The spread between a comparison's processes; where a check did not store it, what its detectable effect was made from."""
-    processes, sd = int(row.get("processes", FORMER_PROCESSES)), row.get("process_sd")
-    if sd is None and row.get("detectable") is not None:
-        from modbench.harness.stats.effects import detectable
-
-        sd = math.log1p(row["detectable"]) / detectable(1.0, processes)
-    return {"processes": processes, "process_sd": sd}
 
 
 def _between_sd(rows: Sequence[dict[str, Any]]) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from modbench.extend import (
     AnyMetric,
@@ -13,7 +12,6 @@ from modbench.extend import (
     Job,
     JobMaker,
     Metric,
-    Missing,
     Outcome,
     Pass,
     Phase,
@@ -22,13 +20,11 @@ from modbench.extend import (
     TrainPlan,
     TrainRun,
     Unmeasured,
-    attempt,
     case_cost,
     catalogue,
     clocks,
-    missing,
     run_flops,
-    single,
+    train_once,
 )
 from modbench.plugins.tasks.notes import TaskNotes
 from modbench.plugins.tasks.table import TaskPlan, open_task, task_of
@@ -36,14 +32,11 @@ from modbench.plugins.tasks.table import TaskPlan, open_task, task_of
 
 def run(job: Job, metrics: list[Metric[TaskNotes, float]]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
-    (case,) = job.comparison.variants
-    with clocks.busy():
-        made = attempt(partial(train_on_task, case, job.protocol))
-    for metric in metrics:
-        if isinstance(made, Missing):
-            yield missing(case, metric, made)
-        else:
-            yield single(case, metric, attempt(partial(metric.measure, made)), made)
+    return train_once(job, metrics, train_on_task, _as_made)
+
+
+def _as_made(_metric: AnyMetric, _protocol: Protocol, made: TaskNotes) -> TaskNotes:
+    return made
 
 
 def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:

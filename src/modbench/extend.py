@@ -194,7 +194,7 @@ if TYPE_CHECKING:
     from modbench.harness.measure.metrics.memory import ONE_STEP, SOME_BYTES
     from modbench.harness.measure.passes import time as time_pass
     from modbench.harness.measure.passes.memory import Weighed, forecasts
-    from modbench.harness.measure.passes.train import notes_of, runs
+    from modbench.harness.measure.passes.train import notes_of, runs, train_once
     from modbench.harness.planning import plan, suite_tables
     from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.domain.case import Case, Comparison, Job, Protocol
-from modbench.harness.domain.notes import Curve, Looks, TrainNotes
+from modbench.harness.domain.notes import Curve, Looks, Notes, TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
@@ -18,43 +19,46 @@ from modbench.harness.results.measured_or_missing import attempt, missing, singl
 from modbench.harness.training.training_run import Trained, logger_feed, train
 
 CAUSAL_LOSS = "loss/val_causal"
+T = TypeVar("T")
 # Notes that are kept once per run.
 LONG = {"curve", "looks", "by_position", "routing"}
 
 
 def run(job: Job, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
-    (case,) = job.comparison.variants
     log = logger_feed(job)
     with contextlib.closing(log):
-        with clocks.busy():
-            made = attempt(partial(train, case, job.protocol, log))
         values = dict[str, float]()
-        for outcome in _outcomes(job, metrics, made):
-            if outcome.status == "ok":
-                values[outcome.metric] = outcome.samples["value"][0]
-            yield outcome
+        for outcome in train_once(job, metrics, partial(train, log=log), _notes):
+            if outcome.status != "ok":
+                yield outcome
+                continue
+            yield _without_curves(outcome) if values else outcome
+            values[outcome.metric] = outcome.samples["value"][0]
         log.end(values)
 
 
-def _outcomes(job: Job, metrics: list[Metric[Trained, float]], made: Trained | Missing) -> Iterator[Outcome]:
+def _without_curves(outcome: Outcome) -> Outcome:
+    """The outcome with short notes: curves are long, so only the first metric of a run keeps them."""
+    return outcome.model_copy(update={"notes": outcome.notes.model_copy(update=dict.fromkeys(LONG))})
+
+
+def train_once(
+    job: Job,
+    metrics: Iterable[Metric[T, float]],
+    make: Callable[[Case, Protocol], T],
+    notes: Callable[[AnyMetric, Protocol, T], Notes],
+) -> Iterator[Outcome]:
+    """Train the one case of a job, then let every metric read what was made; `notes` are of a metric with a value."""
     (case,) = job.comparison.variants
-    kept = False
+    with clocks.busy():
+        made = attempt(partial(make, case, job.protocol))
     for metric in metrics:
         if isinstance(made, Missing):
             yield missing(case, metric, made)
-            continue
-        value = attempt(partial(metric.measure, made))
-        if isinstance(value, Missing):
-            yield missing(case, metric, value)
-            continue
-        notes = notes_of(job.protocol, made)
-        if metric.key == CAUSAL_LOSS and made.held_out.causal_causality is not None:
-            notes = notes.model_copy(update={"sees_future": False, "causality": made.held_out.causal_causality})
-        if kept:  # curves are long: only the first metric of the run keeps them
-            notes = notes.model_copy(update=dict.fromkeys(LONG))
-        kept = True
-        yield single(case, metric, value, notes)
+        else:
+            value = attempt(partial(metric.measure, made))
+            yield single(case, metric, value, notes(metric, job.protocol, made))
 
 
 def runs(
@@ -80,6 +84,13 @@ def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric],
     """
     for case in comparison.variants:
         yield from runs(maker, comparison, case, PASS.name, maker.suite.seeds)
+
+
+def _notes(metric: AnyMetric, protocol: Protocol, made: Trained) -> TrainNotes:
+    notes = notes_of(protocol, made)
+    if metric.key == CAUSAL_LOSS and made.held_out.causal_causality is not None:
+        return notes.model_copy(update={"sees_future": False, "causality": made.held_out.causal_causality})
+    return notes
 
 
 def notes_of(protocol: Protocol, made: Trained) -> TrainNotes:

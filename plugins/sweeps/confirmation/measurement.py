@@ -6,7 +6,6 @@ Which cases run, and how many seeds of each, is decided while the suite runs (`r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from modbench.extend import (
     AnyMetric,
@@ -14,19 +13,16 @@ from modbench.extend import (
     Job,
     JobMaker,
     Metric,
-    Missing,
     Outcome,
     Pass,
     Phase,
+    Protocol,
     Trained,
     TrainNotes,
-    attempt,
-    clocks,
-    missing,
     notes_of,
     runs,
-    single,
     train,
+    train_once,
 )
 from modbench.plugins.sweeps.confirmation.table import ConfirmPlan
 from modbench.plugins.sweeps.isoflop.plan import CONFIRM_PASS, spent
@@ -35,20 +31,16 @@ from modbench.plugins.sweeps.trend.table import TrendPlan, fresh_seeds
 
 def run(job: Job, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
-    (case,) = job.comparison.variants
-    with clocks.busy():
-        made = attempt(partial(train, case, job.protocol))
-    for metric in metrics:
-        if isinstance(made, Missing):
-            yield missing(case, metric, made)
-            continue
-        notes = notes_of(job.protocol, made)
-        if made.held_out.causal_causality is not None:
-            notes = notes.model_copy(update={"causality": made.held_out.causal_causality})
-        # What is measured routes without the future. A hundred runs need no curves.
-        update = {"sees_future": False, "curve": None, "looks": None, "by_block": made.held_out.by_block}
-        notes = notes.model_copy(update=update)
-        yield single(case, metric, attempt(partial(metric.measure, made)), notes)
+    return train_once(job, metrics, train, _notes)
+
+
+def _notes(_metric: AnyMetric, protocol: Protocol, made: Trained) -> TrainNotes:
+    notes = notes_of(protocol, made)
+    if made.held_out.causal_causality is not None:
+        notes = notes.model_copy(update={"causality": made.held_out.causal_causality})
+    # What is measured routes without the future. A hundred runs need no curves.
+    update = {"sees_future": False, "curve": None, "looks": None, "by_block": made.held_out.by_block}
+    return notes.model_copy(update=update)
 
 
 def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:
