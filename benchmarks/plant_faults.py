@@ -112,7 +112,7 @@ FAULTS = (
     Fault(
         6,
         "A model that writes into its input changes what the next model is given.",
-        "tests/cheats/test_museum.py::test_every_mistake_is_named[writes_into_its_input]",
+        "tests/cheats/test_museum.py::test_every_mistake_is_named[WritesIntoItsInput]",
         (
             "harness/call/subject/subject.py",
             "        if not torch.equal(given_BT, tokens_BT):\n",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from toolbox import GATES, MODELS, VARIANTS, build, name_of, tokens
+from toolbox import GATES, MODELS, ROUTERS, VARIANTS, WITH_CAPACITY, build, name_of, tokens
 from torch import Tensor, nn
 
 from modbench.harness.registry import catalogue
@@ -71,37 +71,23 @@ def test_a_later_token_changes_no_earlier_output(variant: tuple[str, dict[str, A
         torch.testing.assert_close(module(changed, causal=True)[:, :grid_point], was[:, :grid_point], rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_top_k_declares_that_it_sees_the_future(name: str) -> None:
+DECLARED: list[tuple[str, dict[str, Any]]] = [
+    *((name, {"capacity": 0.5} if name in WITH_CAPACITY else {}) for name in MODELS),
+    *((name, {"choice": "token"}) for name in MODELS if "choice" in catalogue.model_options(name)),
+    *(("mod", {"capacity": 0.5, "router": router}) for router in ROUTERS),  # some read positions alone
+]
+
+
+@pytest.mark.parametrize("variant", DECLARED, ids=name_of)
+def test_top_k_declares_that_it_sees_the_future(variant: tuple[str, dict[str, Any]]) -> None:
     """By tokens: a changed last token moves earlier outputs exactly where the model declares it."""
-    options: dict[str, Any] = {"capacity": 0.5} if "capacity" in catalogue.model_options(name) else {}
-    for choice in ("expert", "token") if "choice" in catalogue.model_options(name) else (None,):
-        module = build(name, **options, **({"choice": choice} if choice else {})).eval()
-        x_BT = tokens(8)
-        changed = x_BT.clone()
-        changed[:, -1] = (changed[:, -1] + 1) % 50
-        same = torch.equal(module(x_BT)[:, :-1], module(changed)[:, :-1])
-        assert same != catalogue.load("models", name).sees_future(module.config), choice
-
-
-@pytest.mark.parametrize("router", ["learned", "norm", "every_n", "stochastic", "synthetic"])
-def test_routers_by_position_are_causal_even_with_top_k(router: str) -> None:
-    module = build("mod", capacity=0.5, router=router).eval()
-    changed = tokens(8).clone()
+    name, options = variant
+    module = build(name, **options).eval()
+    x_BT = tokens(8)
+    changed = x_BT.clone()
     changed[:, -1] = (changed[:, -1] + 1) % 50
-    same = torch.equal(module(tokens(8))[:, :-1], module(changed)[:, :-1])
-    assert same == (router in {"every_n", "stochastic", "synthetic"})
-    assert same != catalogue.load("models", "mod").sees_future(module.config)
-
-
-def test_top_k_leaks_by_gradient_where_the_loss_trains_the_router() -> None:
-    """With an auxiliary loss on the scores, membership is learned through the top-k; through r alone nothing flows back.
-
-    Top-k indices have no gradient: the leak is in the decision. So the gradient above the diagonal is zero even here, and
-    only the change of a token shows it: the reason why both tests exist.
-    """
-    module = build("mod", capacity=0.5).eval()
-    assert leaks(module, causal=False).max() == 0
+    same = torch.equal(module(x_BT)[:, :-1], module(changed)[:, :-1])
+    assert same != catalogue.load("models", name).sees_future(module.config)
 
 
 @pytest.mark.parametrize("choice", ["expert", "token"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,46 +32,44 @@ def counted(function: Callable[..., Any], *tensors: Tensor) -> counter.Count:
         return counter.count(module, lambda: module(*tensors))
 
 
-@pytest.mark.parametrize(
-    ("name", "function", "shapes", "expected"),
-    [
-        ("mat-vec", torch.mv, [(5, 7), (7,)], 2 * 5 * 7),
-        ("dot", torch.dot, [(7,), (7,)], 2 * 7),
-        ("addmv", torch.addmv, [(5,), (5, 7), (7,)], 2 * 5 * 7),
-        ("outer", torch.addr, [(5, 7), (5,), (7,)], 2 * 5 * 7),
-        ("einsum", lambda a, b: torch.einsum("bij,bjk->bik", a, b), [(2, 3, 4), (2, 4, 5)], 2 * 2 * 3 * 4 * 5),
-    ],
-)
-def test_products_are_counted(
-    name: str, function: Callable[..., Any], shapes: list[tuple[int, ...]], expected: int
-) -> None:
-    found = counted(function, *(torch.randn(shape) for shape in shapes))
-    assert found.total == expected, name
-    assert found.unknown == []
-
-
-def test_integer_products_are_counted() -> None:
-    a, b = torch.ones(32, 16, dtype=torch.int8), torch.ones(16, 24, dtype=torch.int8)
-    assert counted(torch._int_mm, a, b).total == 2 * 32 * 16 * 24
-
-
-def test_grouped_products_are_counted() -> None:
-    """As experts are computed: 32 tokens, each through one of four [16, 24] matrices."""
-    tokens, weights = (torch.randn(shape, dtype=torch.bfloat16) for shape in ((32, 16), (4, 16, 24)))
-    ends = torch.tensor([8, 16, 24, 32], dtype=torch.int32)
-    found = counted(lambda a, b: F.grouped_mm(a, b, offs=ends), tokens, weights)
-    assert found.total == 2 * 32 * 16 * 24
-
-
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(("heads", "kv"), [(4, 4), (4, 2)])
-def test_attention_on_a_cpu_is_counted(heads: int, kv: int, *, causal: bool) -> None:
-    """Up to torch 2.13 the counter said 0 here without a word."""
+def attention(heads: int, kv: int, *, causal: bool) -> tuple[Callable[..., Any], tuple[Tensor, ...], int]:
+    """Up to torch 2.13 the counter said 0 here on a CPU without a word."""
     q, k = torch.randn(2, heads, 20, 8), torch.randn(2, kv, 20, 8)
-    found = counted(
-        lambda q, k: F.scaled_dot_product_attention(q, k, k, is_causal=causal, enable_gqa=heads != kv), q, k
-    )
-    assert found.total == 2 * 2 * heads * 20 * 20 * 16
+    call = partial(F.scaled_dot_product_attention, is_causal=causal, enable_gqa=heads != kv)
+    return call, (q, k, k), 2 * 2 * heads * 20 * 20 * 16
+
+
+ENDS = torch.tensor([8, 16, 24, 32], dtype=torch.int32)
+BF16 = torch.bfloat16
+COUNTED: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...], int]] = {
+    "mat-vec": (torch.mv, (torch.randn(5, 7), torch.randn(7)), 2 * 5 * 7),
+    "dot": (torch.dot, (torch.randn(7), torch.randn(7)), 2 * 7),
+    "addmv": (torch.addmv, (torch.randn(5), torch.randn(5, 7), torch.randn(7)), 2 * 5 * 7),
+    "outer": (torch.addr, (torch.randn(5, 7), torch.randn(5), torch.randn(7)), 2 * 5 * 7),
+    "einsum": (partial(torch.einsum, "bij,bjk->bik"), (torch.randn(2, 3, 4), torch.randn(2, 4, 5)), 2 * 2 * 3 * 4 * 5),
+    "integers": (
+        torch._int_mm,
+        (torch.ones(32, 16, dtype=torch.int8), torch.ones(16, 24, dtype=torch.int8)),
+        2 * 32 * 16 * 24,
+    ),
+    # As experts are computed: 32 tokens, each through one of four [16, 24] matrices.
+    "grouped": (
+        partial(F.grouped_mm, offs=ENDS),
+        (torch.randn(32, 16, dtype=BF16), torch.randn(4, 16, 24, dtype=BF16)),
+        2 * 32 * 16 * 24,
+    ),
+    "attention": attention(4, 4, causal=False),
+    "causal attention": attention(4, 4, causal=True),
+    "grouped queries": attention(4, 2, causal=False),
+    "causal grouped queries": attention(4, 2, causal=True),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_products_are_counted(name: str) -> None:
+    function, tensors, expected = COUNTED[name]
+    found = counted(function, *tensors)
+    assert (found.total, found.unknown) == (expected, [])
 
 
 def test_backward_of_fused_attention_computes_the_scores_again() -> None:

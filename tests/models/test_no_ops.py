@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import no_op_share
 import pytest
 import torch
 from present import of_type, present
@@ -29,9 +28,6 @@ from modbench.models.layers.token_choice import (
     null_choices,
 )
 from modbench.models.mode_integrated import MoDEIntegrated
-
-sys.path.append(str(Path(__file__).parents[1] / "bench"))
-import no_op_share
 
 TOKEN: dict[str, Any] = {"choice": "token", "capacity": 0.5, "experts_top_k": 2}
 KINDS = ("zero", "identity", "constant")
@@ -158,17 +154,6 @@ def test_every_choice_weighs_what_the_formula_says(kind: str, logits: str, balan
         assert mlp.pairs == pairs
         others = mlp.router.weight.numel() + sum(p.numel() for p in (mlp.constants or nn.Identity()).parameters())
         assert seen.total == 6 * pairs * 32 * mlp.config.expert_width + 2 * b * t * others
-
-
-def test_no_choice_of_a_real_expert_is_dropped() -> None:
-    """All tokens prefer experts 0 and 1: twice as many pairs as tokens, though `capacity` is a half."""
-    module = model().eval()
-    mlp, x_BTD = choosing(module), torch.randn(2, 30, 32).abs()
-    with torch.no_grad():
-        mlp.router.weight.zero_()
-        mlp.router.weight[:2] = 1.0
-    mlp(x_BTD, context(module, 30))
-    assert mlp.pairs == 2 * 60
 
 
 # --- what they cost

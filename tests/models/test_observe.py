@@ -5,32 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 from present import present
-from torch import Tensor
+from toolbox import MODELS, build, config, tokens
 
-from modbench.harness.core.config import ModelConfig
-from modbench.harness.registry import catalogue
-from modbench.models.layers.decoder import Decoder
+from modbench.models.mod import MoD
 
-MODELS = sorted(catalogue.entries("models"))
 ROUTED = [("mod", router) for router in ("learned", "norm", "stochastic", "every_n")] + [("mode_staged", "learned")]
-
-
-def built(model: str, **changes: object) -> Decoder:
-    torch.manual_seed(3)
-    options = {"d_model": 32, "n_layers": 4, "max_seq_len": 24, **catalogue.model_options(model), **changes}
-    made: Decoder = catalogue.load("models", model).build(ModelConfig.model_validate(options))
-    return made.eval()
-
-
-def tokens(rows: int = 2) -> Tensor:
-    return torch.randint(256, (rows, 24), generator=torch.Generator().manual_seed(5))
 
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("model", MODELS)
 def test_observing_changes_nothing(model: str, causal: bool) -> None:
-    module, x_BT = built(model), tokens()
-    module.calibrate(x_BT)
+    module, x_BT = build(model).eval(), tokens()
     with torch.no_grad():
         plain = module(x_BT, causal=causal)
     assert torch.equal(plain, module.observe(x_BT, causal=causal).logits)
@@ -38,26 +23,25 @@ def test_observing_changes_nothing(model: str, causal: bool) -> None:
 
 @pytest.mark.parametrize(("model", "router"), ROUTED)
 def test_the_top_k_is_selected(model: str, router: str) -> None:
-    module = built(model, router=router, capacity=0.25)
-    module.calibrate(tokens())
+    module = build(model, router=router, capacity=0.25).eval()
     seen = module.observe(tokens())
     routed = [decision for decision in seen.decisions if decision.taken_BET is None]
     assert [decision.layer for decision in routed] == [1, 3]
     for decision in routed:
-        assert decision.chosen_BT.sum(1).tolist() == [6, 6]
+        assert decision.chosen_BT.sum(1).tolist() == [6, 6, 6]
         lowest = decision.score_BT.where(decision.chosen_BT, torch.inf).amin(1)
         assert (decision.score_BT.masked_fill(decision.chosen_BT, -torch.inf).amax(1) <= lowest).all()
-        assert present(decision.predicted_BT).shape == (2, 24)
+        assert present(decision.predicted_BT).shape == (3, 24)
 
 
 def test_a_model_without_a_causal_rule_records_no_prediction() -> None:
-    seen = built("mod", causal="none").observe(tokens())
+    seen = MoD(config(causal="none", capacity=0.25)).eval().observe(tokens())
     assert all(decision.predicted_BT is None for decision in seen.decisions)
 
 
 @pytest.mark.parametrize("model", ["moe", "mode_integrated"])
 def test_experts_record_the_tokens_that_they_take(model: str) -> None:
-    for decision in built(model).observe(tokens()).decisions:
+    for decision in build(model).eval().observe(tokens()).decisions:
         assert decision.taken_BET is not None
         per_expert = decision.taken_BET.sum(2)
         assert (per_expert == per_expert[0, 0]).all()  # expert choice: every expert takes as many
@@ -67,7 +51,7 @@ def test_experts_record_the_tokens_that_they_take(model: str) -> None:
 @pytest.mark.parametrize("router", ["learned", "norm", "stochastic", "every_n"])
 def test_only_the_reversed_decision_changes(router: str) -> None:
     """And its token's output is what the block gives when the token is, or is not, among the chosen."""
-    module, x_BT = built("mod", router=router, capacity=0.25), tokens(1)
+    module, x_BT = build("mod", router=router, capacity=0.25).eval(), tokens(1)
     before = module.observe(x_BT)
     for grid_point in range(0, 24, 5):
         flip_LBT = torch.zeros(4, 1, 24, dtype=torch.bool)

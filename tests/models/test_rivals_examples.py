@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.metadata
 import sys
@@ -29,12 +28,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationW
 def case(match: str, **options: Any) -> Case:
     shape = {"d_model": 32, "n_layers": 4, "n_heads": 4, "d_ff": 64, "max_seq_len": 64}
     return case_of(f"{FOLDER / match}.py:build", shape, options=options, seq_len=32)
-
-
-def test_every_rival_stands_in_the_readme() -> None:
-    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert len(MATCHES) == 3
-    assert all(f"({match}.py)" in readme for match in MATCHES)
 
 
 @pytest.mark.parametrize("match", MATCHES)
@@ -84,14 +77,3 @@ def test_a_package_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -
     found = of_type(Missing, attempt(partial(Subject, case("mixture_of_depth"), 0)))
     assert found.status == "skipped"
     assert "needs transformers 4.40.2" in found.reason
-
-
-@pytest.mark.parametrize("match", MATCHES)
-def test_nothing_is_imported_before_it_is_built(match: str) -> None:
-    tree = ast.parse((FOLDER / f"{match}.py").read_text(encoding="utf-8"))
-    imported = {
-        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
-        for node in tree.body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-    }
-    assert imported <= {"torch", "importlib.metadata", "modbench.harness.core.errors"}

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from present import of_type, present
-from toolbox import ROUTERS, WITH_ROUTER, build, config, context, tokens
+from toolbox import build, config, context, tokens
 from torch.nn import functional as F
 
 from modbench.harness.registry import catalogue
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.experts import ExpertMLP
-from modbench.models.layers.router import Threshold, normal_quantile
+from modbench.models.layers.router import Threshold
 from modbench.models.mod import MoD, RoutedBlock
 from modbench.models.routers.learned import Learned
 from modbench.models.routers.synthetic import Synthetic
@@ -26,22 +26,7 @@ def long_context(t: int, **changes: Any) -> tuple[MoD, ForwardContext]:
     return module, context(module, t)
 
 
-@pytest.mark.parametrize("router", ROUTERS)
-@pytest.mark.parametrize("name", WITH_ROUTER)
-def test_every_router_serves_every_routed_model(name: str, router: str) -> None:
-    """Top-k and causal, forwards and backwards, in both forms of the model."""
-    down = "experts.down_EFD" if name == "mode_staged" else "down.weight"
-    for bidirectional in (False, True):
-        module = build(name, router=router, capacity=0.5, bidirectional=bidirectional)
-        for causal in (False, True):
-            module.zero_grad()
-            module(tokens(), causal=causal).square().mean().backward()
-            gradient = present(module.get_parameter(f"blocks.1.mlp.{down}").grad)
-            assert gradient.isfinite().all()
-            assert gradient.abs().max() > 0  # some token passed the routed block, and its loss came back
-
-
-@pytest.mark.parametrize("participation", [0.06, 0.125, 0.5])
+@pytest.mark.parametrize("participation", [0.0, 0.06, 0.125, 0.5, 1.0])
 @pytest.mark.parametrize(("rows", "layers"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.8), (1.0, 1.0)])
 def test_synthetic_decisions_have_the_set_share_and_correlations(
     participation: float, rows: float, layers: float
@@ -60,14 +45,6 @@ def test_synthetic_decisions_have_the_set_share_and_correlations(
     assert torch.corrcoef(z[0, :2])[0, 1].item() == pytest.approx(rows, abs=0.06)
     assert torch.corrcoef(torch.stack([z[0, 0], z[1, 0]]))[0, 1].item() == pytest.approx(layers, abs=0.06)
     assert torch.corrcoef(torch.stack([z[0, 0], z[1, 1]]))[0, 1].item() == pytest.approx(rows * layers, abs=0.06)
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_participation_can_be_0_or_1(share: float) -> None:
-    module = build("mod", router="synthetic", capacity=0.5, participation=share).eval()
-    _, cache = module.prefill(tokens(3, 10))
-    module.decode(torch.tensor([1, 2, 3]), cache)
-    assert [p for p in cache.participation() if p is not None] == [share, share]
 
 
 @pytest.mark.parametrize("capacity", [0.1, 0.125, 0.3, 0.5, 1.0])
@@ -90,11 +67,6 @@ def test_stochastic_noise_is_fresh_in_training_and_fixed_outside() -> None:
     assert not torch.equal(router.score(x_BTD, this), router.score(x_BTD, this))  # type: ignore[operator,union-attr]  # as above
     module.eval()
     assert torch.equal(router.score(x_BTD, this), router.score(x_BTD, this))  # type: ignore[operator,union-attr]  # as above
-
-
-def test_normal_quantiles() -> None:
-    assert normal_quantile(0.5) == pytest.approx(0)
-    assert normal_quantile(0.125) == pytest.approx(1.1503, abs=1e-4)
 
 
 @pytest.mark.parametrize(("router", "causal"), [("learned", "threshold"), ("norm", "predictor")])
@@ -151,6 +123,8 @@ def test_labels_follow_each_row_and_ignore_padding(causal: str) -> None:
         label_T[best] = 1
         terms.append(F.binary_cross_entropy_with_logits(logit_BT[row, :length], label_T, reduction="none"))
     torch.testing.assert_close(loss, torch.cat(terms).mean())
+    said_BT = router.selects(x_BTD, r_BT, context(module, 24))
+    assert torch.equal(said_BT, logit_BT > 0)  # causally: where the classifier that this loss trains says so
 
 
 def test_the_predictors_input_is_detached() -> None:
@@ -165,28 +139,6 @@ def test_the_predictors_input_is_detached() -> None:
     assert touched["predictor"]
     assert all(".predictor." in name for name in touched["predictor"])
     assert "embedding.weight" in touched["aux_loss"]
-
-
-@pytest.mark.slow
-def test_a_predictor_learns_who_is_in_the_top_k() -> None:
-    """Balanced accuracy, not accuracy: at c = 0.25 always saying no is right in 75 % of cases."""
-    module = build("mod", capacity=0.25, aux_weight=1.0, predictor_width=32)
-    optimizer = torch.optim.AdamW([p for n, p in module.named_parameters() if "predictor" in n], lr=0.02)
-    for step in range(150):
-        optimizer.zero_grad()
-        module(tokens(16, 24, seed=step), auxiliary=True)[1].backward()
-        optimizer.step()
-    module.eval()
-    block, router = routed(module)
-    seen = []
-    block.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
-    module(tokens(32, 24, seed=999))
-    this = context(module, 24)
-    r_BT = router.score(seen[0], this)
-    chosen_BT = torch.zeros_like(r_BT, dtype=torch.bool).scatter_(1, r_BT.topk(6).indices, True)
-    said_BT = router.selects(seen[0], r_BT, this)
-    found, refused = said_BT[chosen_BT].float().mean(), (~said_BT[~chosen_BT]).float().mean()
-    assert (found + refused) / 2 > 0.8
 
 
 def test_the_balance_loss_prefers_an_even_load() -> None:

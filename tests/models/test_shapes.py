@@ -41,7 +41,14 @@ def test_a_case_names_a_head_of_its_own_width_alone() -> None:
 @pytest.mark.parametrize(
     ("shape", "said"),
     [
-        ({"n_heads": 3}, "or set head_dim"),
+        ({"n_heads": 3}, "d_model 32 over n_heads 3.* or set head_dim"),
+        ({"n_heads": 4, "n_kv_heads": 3}, "multiple of n_kv_heads"),
+        ({"capacity": 1.5}, "capacity"),
+        ({"capacity": 0.0}, "capacity"),
+        ({"mixer": "window", "bidirectional": True}, "looks back only"),
+        ({"mixer": "window", "position": "learned"}, "takes position 'rotary'"),
+        ({"forced_depth": 5}, "more than n_layers"),
+        ({"n_experts": 2, "experts_top_k": 3}, "more than n_experts"),
         ({"head_dim": 7}, "head_dim 7 must be even"),
         ({"head_dim": 16, "mixer": "convolution"}, "leave out head_dim 16"),
         ({"expert_d_ff": 0}, "expert_d_ff"),

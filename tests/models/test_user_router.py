@@ -19,7 +19,6 @@ from modbench.harness.measure.passes import count
 from modbench.harness.planning.flops import user_router
 from modbench.harness.registry import user_routers
 from modbench.harness.training.held_out import why_not_causal
-from modbench.models.layers.router import Calibrated, Router
 from modbench.models.mod import MODEL, MoD
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "routers" / "scaled_norm.py"
@@ -100,6 +99,9 @@ def test_what_its_methods_compute_is_counted(mlp: str) -> None:
     )
     assert f"{mlp} has no closed form" in (counted.notes.source or "")
     assert "fvcore the whole forward pass" in counted.notes.explained
+    # A top-k over the whole sequence reads later tokens, whoever wrote the scores; no declaration says otherwise.
+    assert MODEL.sees_future(routed_by(mlp).config)
+    assert present(counted.notes.causality).reads_future
 
 
 def test_an_error_elsewhere_still_fails_the_case(mlp: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,15 +142,6 @@ def test_a_method_that_calls_another_is_counted_once(mlp: str) -> None:
     with user_router.tallied({"router": router}) as found:
         router.loss(x_BTD, x_BTD[..., 0], None, None)
     assert found.total == 2 * B * T * (D * 2 * D + 2 * D)
-
-
-@pytest.mark.slow
-def test_the_guard_sees_that_it_looks_ahead(mlp: str) -> None:
-    """A top-k over the whole sequence reads later tokens, whoever wrote the scores; no declaration says otherwise."""
-    case = routed_by(mlp)
-    assert MODEL.sees_future(case.config)
-    causality = present(count.count(case, 0).notes.causality)
-    assert causality.reads_future
 
 
 def test_it_routes_causally_once_it_is_calibrated(mlp: str) -> None:
@@ -222,13 +215,3 @@ def test_short_names() -> None:
     assert user_routers.short("a/mine.py:ROUTER") == "mine"
     assert user_routers.short("a/mine.py:Mine") == "mine:Mine"
     assert user_routers.short("norm") == "norm"
-
-
-def test_the_base_classes_agree() -> None:
-    class Plain(Router):
-        pass
-
-    small = routed_by("norm").config
-    assert not Plain(small, 0).predicts_top_k
-    assert not Calibrated(small, 0).predicts_top_k  # until it has a threshold
-    assert Calibrated(small, 0).has_causal_rule

@@ -50,6 +50,9 @@ def prefilled(module: Decoder, lengths_B: Tensor | None = LENGTHS_B, steps: int 
     return cache
 
 
+MASKED: dict[str, Any] = {"decode_policy": "masked"}
+
+
 @pytest.mark.parametrize("lengths_B", [None, LENGTHS_B], ids=["equal", "ragged"])
 @pytest.mark.parametrize(
     ("name", "options", "wanted"),
@@ -62,6 +65,14 @@ def prefilled(module: Decoder, lengths_B: Tensor | None = LENGTHS_B, steps: int 
         ("depth_predictor", {}, 0),
         ("depth_scale", {"forced_depth": 3}, 0),
         ("early_exit", {"exit_threshold": 0.08}, 0),
+        # With fixed shapes never: it could not be captured in a graph.
+        ("mod", {"router": "norm", "capacity": 0.5, **MASKED}, 0),
+        ("mod", {"router": "synthetic", "capacity": 0.5, "decode_policy": "budget"}, 0),
+        ("mode_staged", {"capacity": 0.5, **MASKED}, 0),
+        ("depth_branches", MASKED, 0),
+        ("depth_predictor", MASKED, 0),
+        ("depth_scale", MASKED, 0),
+        ("early_exit", {"exit_threshold": 0.08, **MASKED}, 0),
     ],
 )
 def test_a_step_waits_once_for_each_decision(
@@ -71,25 +82,6 @@ def test_a_step_waits_once_for_each_decision(
     module = build(name, **options)
     cache = prefilled(module, lengths_B, steps=3)
     assert waits(lambda: module.decode(NEXT_B, cache)) == ["tolist"] * wanted
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("mod", {"router": "norm", "capacity": 0.5}),
-        ("mod", {"router": "synthetic", "capacity": 0.5, "decode_policy": "budget"}),
-        ("mode_staged", {"capacity": 0.5}),
-        ("depth_branches", {}),
-        ("depth_predictor", {}),
-        ("depth_scale", {}),
-        ("early_exit", {"exit_threshold": 0.08}),
-    ],
-)
-def test_a_step_with_fixed_shapes_never_waits(name: str, options: dict[str, Any]) -> None:
-    """It could not be captured in a graph."""
-    module = build(name, **{"decode_policy": "masked", **options})
-    cache = prefilled(module)
-    assert waits(lambda: module.decode(NEXT_B, cache)) == []
 
 
 @pytest.mark.parametrize(
@@ -113,26 +105,22 @@ def test_a_prompt_waits_once_for_its_lengths_and_once_for_each_decision(
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "options", "wanted"),
     [
-        ("mod", {}),
-        ("mod", {"causal": "aux_loss"}),
-        ("moe", {"choice": "token"}),
-        ("mode_integrated", {}),
+        ("mod", {}, 0),
+        ("mod", {"causal": "aux_loss"}, 0),
+        ("moe", {"choice": "token"}, 0),
+        ("mode_integrated", {}, 0),
+        # None is dropped, so how many each expert has are shapes, which the host must know.
+        ("mode_integrated", {"choice": "token", "balance": "threshold"}, 2),
     ],
 )
-def test_losses_over_padded_rows_never_wait(name: str, options: dict[str, Any]) -> None:
+def test_losses_over_padded_rows_never_wait(name: str, options: dict[str, Any], wanted: int) -> None:
+    """But for tokens that choose no-ops, once for each routed block."""
     module = build(name, **options).train()
+    x_BT = tokens(4, 8)
     checked = ["_local_scalar_dense"] * 2  # of the lengths, on CPUs only
-    x_BT = tokens(4, 8)
-    assert waits(lambda: module(x_BT, LENGTHS_B, auxiliary=True)) == checked
-
-
-def test_tokens_that_choose_no_ops_wait_once_for_each_routed_block() -> None:
-    """None is dropped, so how many each expert has are shapes, which the host must know."""
-    module = build("mode_integrated", choice="token", balance="threshold").train()
-    x_BT = tokens(4, 8)
-    assert waits(lambda: module(x_BT, LENGTHS_B, auxiliary=True)) == ["_local_scalar_dense"] * 2 + ["tolist"] * 2
+    assert waits(lambda: module(x_BT, LENGTHS_B, auxiliary=True)) == checked + ["tolist"] * wanted
 
 
 @pytest.mark.slow
@@ -200,42 +188,32 @@ def test_a_replayed_graph_counts_its_own_steps(options: dict[str, Any]) -> None:
     assert set(graphed.participation()) == {None}
 
 
-class _Names(OperatorMode):
-    """Names of the operators that ran."""
+class _Seen(OperatorMode):
+    """Names of the operators that ran, and elements of the largest int64 tensor that one returned."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: set[str] = set()
+        self.names, self.elements = set[str](), 0
 
-    def before(self, operator: Operator, args: Any) -> None:  # noqa: ARG002  # the hook's signature
-        self.seen.add(name_of(operator))
+    def after(self, operator: Operator, args: Any, out: object) -> None:  # noqa: ARG002  # the hook's signature
+        self.names.add(name_of(operator))
+        if isinstance(out, Tensor) and out.dtype == torch.int64:
+            self.elements = max(self.elements, out.numel())
 
 
 def test_the_gathers_gradient_sorts_nothing() -> None:
     """The gradient of an index in brackets is `index_put` that accumulates, for which CUDA sorts the indices."""
     module = build("mod", capacity=0.5).train()
-    with _Names() as names:
+    with _Seen() as seen:
         module(tokens()).square().mean().backward()
-    assert "index_select" in names.seen
-    assert not {name for name in names.seen if "index_put" in name}
-
-
-class _Largest(OperatorMode):
-    """Elements of the largest int64 tensor that an operator returned."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
-
-    def after(self, operator: Operator, args: Any, out: object) -> None:  # noqa: ARG002  # the hook's signature
-        if isinstance(out, Tensor) and out.dtype == torch.int64:
-            self.elements = max(self.elements, out.numel())
+    assert "index_select" in seen.names
+    assert not {name for name in seen.names if "index_put" in name}
 
 
 @pytest.mark.parametrize("options", [{}, {"mixer": "window", "window": 6}])
 def test_masks_of_late_tokens_are_never_squares_of_integers(options: dict[str, Any]) -> None:
     module = build("early_exit", exit_by="token", exit_threshold=0.09, **options).eval()
     b, t = 2, 60
-    with _Largest() as seen, torch.no_grad():
+    with _Seen() as seen, torch.no_grad():
         module(tokens(b, t))
     assert 0 < seen.elements < b * t * t

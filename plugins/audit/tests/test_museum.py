@@ -1,18 +1,15 @@
 """The museum of `modbench audit`: every seeded violation is named, and no honest model of an odd kind is accused.
 
-One file per model: in `museum/violates/` each violates one property, and in `museum/honest/` each looks as if it did. `EXPECTED`
-says what the card of a model must say:
-
-    of        what it is held to; absent: to nothing
-    deviates  the properties that deviate, all of them. Top-k reads the future, so `causal` is one wherever it routes.
-    may       properties that the same fault breaks too, by what is drawn
-    shows     of an unjudged property, that its number shows a violation
-    like      of an honest model: the property that it seems to violate
+In `museum/violates.py` each piece violates one property, and in `museum/honest.py` each looks as if it did. `museum/parts.py`
+says what a piece says about itself.
 """
 
 from __future__ import annotations
 
-import ast
+import gc
+import importlib
+import sys
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,16 +18,29 @@ import pytest
 import torch
 
 import modbench as mb
+from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
+from modbench.plugins.audit import probing, question, targets
 from modbench.plugins.audit.model import TOLERANCE
 from modbench.plugins.audit.probes import training, zeroed
 from modbench.plugins.audit.probing import probes
-from modbench.plugins.audit.report import ARCHITECTURES, Finding
+from modbench.plugins.audit.report import ARCHITECTURES, Architecture, AuditReport, Finding
+from modbench.reports.markup.number_format import plain
 
-HERE = Path(__file__).parent / "museum"
+MUSEUM = Path(__file__).parent / "museum"
 CHEATS = Path(__file__).parents[3] / "tests" / "cheats"
-VIOLATES = sorted(f"violates/{path.stem}" for path in (HERE / "violates").glob("*.py"))
-HONEST = sorted(f"honest/{path.stem}" for path in (HERE / "honest").glob("*.py"))
+sys.path += [str(MUSEUM), str(CHEATS)]
+
+
+def pieces(file: str) -> dict[str, dict[str, Any]]:
+    """What each piece of a file says about itself, by `file:piece`."""
+    made = vars(importlib.import_module(file))
+    return {f"{file}:{name}": piece.said for name, piece in made.items() if hasattr(piece, "said")}
+
+
+parts = importlib.import_module("parts")
+VIOLATES, HONEST = pieces("violates"), pieces("honest")
+SAID = VIOLATES | HONEST
 # Reported in any case: nothing violates them.
 UNSEEDED = {"mod_causal_rule", "moe_load", "moe_dropped", "exit_cache"}
 SHAPES: list[dict[str, Any]] = [
@@ -39,37 +49,31 @@ SHAPES: list[dict[str, Any]] = [
 ]
 
 
-# What runs in CI, at the first shape: faults that neither the cards of released code there nor `stranger.py` show, and what
-# honest models share with them. A proof runs all.
+# What runs in CI, at the first shape: faults that the cards of released code there do not show, and what honest models share with
+# them. A proof runs all.
 IN_CI = {
-    *("masks_in_training", "softmax_of_the_chosen", "gate_on_the_mlp", "plain_mod", "weights_shared_over_depth"),
-    *("dropout_off", "masks_what_it_computed", "tied_weights", "rare_shortcut"),
+    *(
+        "FiveFaults",
+        "MasksInTraining",
+        "softmax_of_the_chosen",
+        "GateOnTheMlp",
+        "plain_mod",
+        "weights_shared_over_depth",
+    ),
+    *("DropoutOff", "MasksWhatItComputed", "TiedWeights", "RareShortcut"),
 }
 
 
-def in_ci(names: list[str]) -> list[Any]:
+def in_ci(names: Any) -> list[Any]:
     """Parameters of a test that runs all, where those that CI leaves out are a proof."""
-    return [name if name.rpartition("/")[2] in IN_CI else pytest.param(name, marks=pytest.mark.proof) for name in names]
+    return [name if name.rpartition(":")[2] in IN_CI else pytest.param(name, marks=pytest.mark.proof) for name in names]
 
 
-def expected(name: str) -> dict[str, Any]:
-    """What a file says about itself, without loading it."""
-    tree = ast.parse((HERE / f"{name}.py").read_text(encoding="utf-8"))
-    (said,) = (
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "EXPECTED"
-    )
-    found: dict[str, Any] = ast.literal_eval(said)
-    assert set(found) <= {"of", "deviates", "may", "shows", "like"}
-    return found
-
-
-def audit(name: str, shape: dict[str, Any], patch: pytest.MonkeyPatch, only: tuple[str, ...] = ()) -> mb.Audit:
+def audit(name: str, shape: dict[str, Any], only: tuple[str, ...] = ()) -> mb.Audit:
     """The card of a piece, with some properties or all."""
-    patch.chdir(HERE)
-    patch.syspath_prepend(HERE)
-    return mb.audit(f"{name}.py:build", expect=expected(name).get("of"), properties=only, **shape)
+    file, _, piece = name.partition(":")
+    build = "build" if SAID[name]["routes"] else "unrouted"
+    return mb.audit(f"{MUSEUM / file}.py:{build}(piece={piece})", expect=SAID[name]["of"], properties=only, **shape)
 
 
 def shown(card: mb.Audit) -> set[str]:
@@ -87,44 +91,31 @@ def _trains_otherwise(found: Finding) -> bool:
 SHOWS = {"zeroed": lambda found: (found.value or 0.0) > zeroed.LITTLE, "training": _trains_otherwise}
 
 
-def wrong(name: str, shape: dict[str, Any], patch: pytest.MonkeyPatch) -> str | None:
+def wrong(name: str, shape: dict[str, Any]) -> str | None:
     """How the card of a piece differs from what is expected; None if it does not."""
-    said, card = expected(name), audit(name, shape, patch)
-    wanted, got = set(said["deviates"]) | set(said.get("shows", ())), set(card.deviates) | shown(card)
-    missed, accused = sorted(wanted - got), sorted(got - wanted - set(said.get("may", ())))
+    said, card = SAID[name], audit(name, shape)
+    wanted, got = said["deviates"] | said["shows"], set(card.deviates) | shown(card)
+    missed, accused = sorted(wanted - got), sorted(got - wanted - said["may"])
     return f"{name} at {shape}: missed {missed}, accused {accused}\n{card}" if missed or accused else None
 
 
 def test_every_property_is_seeded_and_imitated() -> None:
-    """At least two models violate each property, and at least two honest ones seem to."""
+    """A model violates each property, and an honest one seems to; but for a top-k, which is the paper's."""
     every = {each for of in (None, *ARCHITECTURES) for each in probes(of)} - UNSEEDED
-    said = {name: expected(name) for name in VIOLATES + HONEST}
-    seeded = Counter(each for name in VIOLATES for each in {*said[name]["deviates"], *said[name].get("shows", ())})
-    imitated = Counter(said[name].get("like", "") for name in HONEST)
-    assert {name for name in every if seeded[name] < 2 or imitated[name] < 2} == set()
+    seeded = Counter(each for said in VIOLATES.values() for each in {*said["deviates"], *said["shows"]})
+    imitated = Counter(said["like"] for said in HONEST.values())
+    assert {name for name in every if not seeded[name] or not imitated[name]} == set()
     beside_top_k = {
-        name: set(each["deviates"]) - ({"causal"} if each.get("of") == "mod" else set()) for name, each in said.items()
+        name: each["deviates"] - ({"causal"} if each["of"] == "mod" else set()) for name, each in SAID.items()
     }
     assert [name for name in HONEST if beside_top_k[name]] == []
-    assert [name for name in VIOLATES if not beside_top_k[name] and not said[name].get("shows")] == []
-
-
-def test_pieces_are_small() -> None:
-    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in HERE.rglob("*.py")}
-    assert {path.name: n for path, n in lines.items() if n > 80} == {}
+    assert [name for name in VIOLATES if not beside_top_k[name] and not SAID[name]["shows"]] == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", in_ci(VIOLATES + HONEST))
-def test_audit_names_what_is_seeded_and_nothing_else(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert wrong(name, SHAPES[0], monkeypatch) is None
-
-
-@pytest.mark.proof
-@pytest.mark.slow
-@pytest.mark.parametrize("name", VIOLATES + HONEST)
-def test_another_shape_and_seed_say_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert wrong(name, SHAPES[1], monkeypatch) is None
+@pytest.mark.parametrize("name", in_ci(SAID))
+def test_audit_names_what_is_seeded_and_nothing_else(name: str) -> None:
+    assert wrong(name, SHAPES[0]) is None
 
 
 def drawn(run: int) -> dict[str, Any]:
@@ -149,78 +140,101 @@ def drawn(run: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "probe", "verdict", "shape"),
     [
-        ("violates/positions_halved", "mod_attention", "no", SHAPES[1]),
-        ("violates/r_times_all", "mod_attention", "yes", drawn(1)),
-        ("honest/cache_in_half_precision", "causal", "yes", drawn(5)),
+        ("violates:positions_halved", "mod_attention", "no", SHAPES[1]),
+        ("violates:r_times_all", "mod_attention", "yes", drawn(1)),
+        ("honest:CacheInHalfPrecision", "causal", "yes", drawn(5)),
     ],
 )
-def test_other_shapes_are_judged_alike(
-    name: str, probe: str, verdict: str, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_shapes_are_judged_alike(name: str, probe: str, verdict: str, shape: dict[str, Any]) -> None:
     """At these shapes the first was missed, and the others were accused."""
-    assert audit(name, shape, monkeypatch, (probe,)).verdicts[probe] == verdict
+    assert audit(name, shape, (probe,)).verdicts[probe] == verdict
 
 
 @pytest.mark.proof
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VIOLATES + HONEST)
-def test_audit_is_right_at_twenty_seeds_and_shapes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [wrong(name, drawn(run), monkeypatch) for run in range(20)]
+@pytest.mark.parametrize("name", SAID)
+def test_audit_is_right_at_other_seeds_and_shapes(name: str) -> None:
+    found = [wrong(name, shape) for shape in (SHAPES[1], *map(drawn, range(20)))]
     assert [each for each in found if each] == []
 
 
+CONFIG = ModelConfig.model_validate({"d_model": 32, "n_layers": 4, "n_heads": 2, "vocab_size": 64})
+
+
+def in_memory(module: Any, of: Architecture | None, *only: str) -> AuditReport:
+    return probing.audit(targets.in_memory(module, of, targets.Called(32, 3)), only=only)
+
+
+@pytest.mark.parametrize("share", [None, 0.25])
+def test_what_is_computed_and_kept_is_called_so(share: float | None) -> None:
+    """A number stands for what its title says: a dense model computes 100 % of rows, and skips none."""
+    made = in_memory(parts.built(CONFIG, share, model=parts.TopK), None, "skips", "saves")
+    rows = {plain(title): plain(said) for title, _, said in question.table(made).rows}
+    assert set(rows) == {"computes", "keeps"}
+    d, head = CONFIG.d_model, 64 * CONFIG.d_model
+    block = 4 * d * d + 8 * d * d
+    # Of two routed blocks a quarter of the tokens, and a router for all, which is little.
+    met = (2 * block + 2 * (share or 1.0) * block + head) / (4 * block + head)
+    assert float(rows["computes"].split(" %")[0]) / 100 == pytest.approx(met, abs=0.002)
+    if share is None:
+        assert "MiB for backward" in rows["keeps"]
+    else:  # two blocks, and of two a quarter and the routing
+        assert 0.625 < float(rows["keeps"].split(" %")[0]) / 100 < 0.7
+
+
+def test_random_numbers_are_held_where_shapes_differ_and_no_model_stays_in_memory() -> None:
+    noisy = parts.part(parts.Routed, score=lambda self, x: parts.Routed.score(self, x) + torch.randn(x.shape[:2]))
+    module = parts.built(CONFIG, 0.25, routed=noisy, model=parts.TopK)
+    seen = weakref.ref(module)
+    card = in_memory(module, "mod", "deterministic", "alone", "mod_residual")
+    assert (card.deviates, card.named("yes")) == (("deterministic",), ("alone", "mod_residual"))
+    del module
+    gc.collect()
+    assert seen() is None
+
+
 # The pieces of `tests/cheats`: what their cards say, where that is not nothing. Most mistakes there are in times and counts, at
-# which no card looks; `docs/method-guards.md` says how these are found.
-MISTAKES = {
-    "copied_when_built": {"alone"},
-    "drops_a_block_in_training": {"training"},
-    "int8_products": {"causal", "rows_independent"},  # one scale for all rows and tokens
-    "masks_what_it_computed": {"zeroed", "alone"},
-    "reads_the_next_token": {"causal"},
-    "works_in_numpy": {"training"},
-}
+# which no card looks; `docs/method-guards.md` says how these are found. Of an honest model it is true, and no accusation.
+REFUSED = {"ReturnsFromElsewhere", "ReturnsNoNumbers", "WritesIntoItsInput"}
 # What they compute depends on earlier calls, so that a card depends on the order of its probes.
-BY_CALLS = {"stored_by_tokens", "stored_on_third_sight"}
-REFUSED = {"returns_from_elsewhere", "returns_no_numbers", "writes_into_its_input"}
-# True of honest models, and no accusation: `tests/cheats` says the same of those that read the future.
-TOLD = {
-    "capacity_that_training_moves": {"causal", "training"},
-    "early_exit": {"rows_independent"},  # the sum of all rows' first tokens decides
-    "gate_at_its_threshold": {"causal", "rows_independent"},
-    "gate_that_learns": {"rows_independent"},
-    "lazy_table": {"alone"},  # its table follows the length of the batch
-    "names_a_capacity": {"alone"},  # and so does its k
-    "noise_in_every_call": {"deterministic"},
-    "rare_shortcut": {"rows_independent"},  # the first row decides
-    "router_with_a_capacity": {"alone"},  # its k follows the length too
-    "running_statistics": {"training"},
-    "spectral": {"training"},
+BY_CALLS = {"StoredByTokens", "StoredOnThirdSight"}
+SAID_OF_CHEATS = {
+    "CopiedWhenBuilt": {"alone"},
+    "DropsABlockInTraining": {"training"},
+    "Int8Products": {"causal", "rows_independent"},  # one scale for all rows and tokens
+    "MasksWhatItComputed": {"zeroed", "alone"},
+    "ReadsTheNextToken": {"causal"},
+    "WorksInNumpy": {"training"},
+    "CapacityThatTrainingMoves": {"causal", "training"},
+    "EarlyExit": {"rows_independent"},  # the sum of all rows' first tokens decides
+    "GateAtItsThreshold": {"causal", "rows_independent"},
+    "GateThatLearns": {"rows_independent"},
+    "LazyTable": {"alone"},  # its table follows the length of the batch
+    "NamesACapacity": {"alone"},  # and so does its k
+    "NoiseInEveryCall": {"deterministic"},
+    "RareShortcut": {"rows_independent"},  # the first row decides
+    "RouterWithACapacity": {"alone"},  # its k follows the length too
+    "RunningStatistics": {"training"},
+    "Spectral": {"training"},
 }
-SMALL = {"d_model": 32, "n_layers": 1, "n_heads": 2, "seq_len": 16, "batch_size": 4}
-
-
-def of_cheats(file: str, patch: pytest.MonkeyPatch) -> set[str]:
-    """What the card of a piece of `tests/cheats` names."""
-    patch.chdir(CHEATS)
-    patch.syspath_prepend(CHEATS)
-    card = mb.audit(f"{file}.py:build", **SMALL)  # type: ignore[arg-type]
-    return set(card.deviates) | shown(card)
+SMALL: dict[str, Any] = {"d_model": 32, "n_layers": 1, "n_heads": 2, "seq_len": 16, "batch_size": 4}
+FILES = {"mistakes": "caught", "odd_but_honest": "told"}
+OF_CHEATS = [
+    f"{file}:{name}"
+    for file, said in FILES.items()
+    for name, piece in vars(importlib.import_module(file)).items()
+    if hasattr(piece, said) and name not in BY_CALLS
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", in_ci(sorted(path.stem for path in CHEATS.glob("*.py") if path.stem not in {"plain", "test_museum"}))
-)
-def test_cards_of_mistakes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name in REFUSED:
+@pytest.mark.parametrize("name", in_ci(OF_CHEATS))
+def test_cards_of_models_of_the_core(name: str) -> None:
+    file, _, piece = name.partition(":")
+    model = f"{CHEATS / file}.py:{piece}"
+    if piece in REFUSED:
         with pytest.raises(UsageError, match="cannot be audited"):
-            of_cheats(name, monkeypatch)
+            mb.audit(model, **SMALL)
         return
-    named = of_cheats(name, monkeypatch)
-    assert name in BY_CALLS or named == MISTAKES.get(name, set())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", in_ci(sorted(path.stem for path in (CHEATS / "honest").glob("*.py"))))
-def test_cards_accuse_no_honest_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert of_cheats(f"honest/{name}", monkeypatch) == TOLD.get(name, set())
+    card = mb.audit(model, **SMALL)
+    assert set(card.deviates) | shown(card) == SAID_OF_CHEATS.get(piece, set())

@@ -1,27 +1,23 @@
-"""Each probe on models that break its property, on honest ones that look as if they did, and on all that modbench ships."""
+"""The cards of all models that modbench ships, and parts of probes; whole probes meet the models of the museum."""
 
 from __future__ import annotations
 
-import gc
-import weakref
 from typing import Any
 
 import pytest
 import torch
 from expected_cards import check_card
-from mod_toys import CAPACITY, Toy, toy
 from present import present
 from torch import nn
 
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import catalogue
-from modbench.plugins.audit import question, targets, terminal
+from modbench.plugins.audit import targets, terminal
 from modbench.plugins.audit.model import ModuleState
 from modbench.plugins.audit.probes import zeroed
 from modbench.plugins.audit.probing import audit, built
 from modbench.plugins.audit.products import Product
-from modbench.plugins.audit.report import Architecture, AuditReport
-from modbench.reports.markup.number_format import plain
+from modbench.plugins.audit.report import Architecture
 
 # What each shipped model is.
 KINDS: dict[str, Architecture] = {
@@ -32,62 +28,6 @@ KINDS: dict[str, Architecture] = {
     "moe": "moe",
     "early_exit": "early_exit",
 }
-# Which switch breaks what, beside being top-k: what no piece of the museum does.
-BREAKS: list[tuple[dict[str, Any], set[str]]] = [
-    ({}, set()),
-    ({"routers": 2}, {"mod_routers"}),
-    ({"routed": ()}, {"mod_blocks", "skips"}),
-    ({"state": True}, {"deterministic"}),
-    ({"causal": True}, {"mod_k"}),
-]
-
-
-def card_of(module: Any, of: Architecture | None, *, seq_len: int = 32, seed: int = 0) -> AuditReport:
-    """The card of a module in memory."""
-    return audit(targets.in_memory(module, of, targets.Called(seq_len, 3, seed=seed)))
-
-
-@pytest.mark.slow
-@pytest.mark.proof
-@pytest.mark.parametrize(("switches", "broken"), BREAKS, ids=lambda each: str(each) if isinstance(each, dict) else "")
-def test_what_is_broken_is_named_and_nothing_else(switches: dict[str, Any], broken: set[str]) -> None:
-    card = card_of(toy(**switches), "mod")
-    # A top-k over the sequence reads later tokens, unless there is none.
-    future = set() if Toy(**switches).causal or not Toy(**switches).routed else {"causal"}
-    assert set(card.deviates) == broken | future
-
-
-@pytest.mark.parametrize("routed", [(), (1, 3)])
-def test_what_is_computed_and_kept_is_called_so(routed: tuple[int, ...]) -> None:
-    """A number stands for what its title says: a dense model computes 100 % of rows, and skips none."""
-    made = audit(targets.in_memory(toy(routed=routed), None, targets.Called(32, 3)), only=("skips", "saves"))
-    rows = {plain(title): plain(said) for title, _, said in question.table(made).rows}
-    assert set(rows) == {"computes", "keeps"}
-    of_rows = float(rows["computes"].split(" %")[0]) / 100
-    d, chosen = 32, CAPACITY if routed else 1.0
-    block = 4 * d * d + 8 * d * d
-    whole = (
-        4 * block + 64 * d
-    )  # four blocks and the head; of two routed blocks a quarter of the tokens, and a router for all
-    met = 2 * block + 2 * chosen * block + 64 * d
-    assert of_rows == pytest.approx(met / whole, abs=0.002)
-    if routed:
-        assert (
-            0.625 < float(rows["keeps"].split(" %")[0]) / 100 < 0.7
-        )  # two blocks, and of two a quarter and the routing
-    else:
-        assert "MiB for backward" in rows["keeps"]
-
-
-def test_random_numbers_are_held_where_shapes_differ_and_no_model_stays_in_memory() -> None:
-    module = toy(noise=1.0)
-    seen = weakref.ref(module)
-    audited = targets.in_memory(module, "mod", targets.Called(32, 3))
-    card = audit(audited, only=("deterministic", "alone", "mod_residual"))
-    assert (card.deviates, card.named("yes")) == (("deterministic",), ("alone", "mod_residual"))
-    del module, audited
-    gc.collect()
-    assert seen() is None
 
 
 @pytest.mark.slow

@@ -1,0 +1,473 @@
+"""Models that look as if they violated a property, and do not."""
+
+import torch
+from parts import (
+    Attention,
+    Block,
+    Dense,
+    Exiting,
+    Exits,
+    Experts,
+    Gated,
+    MoD,
+    NoOps,
+    Plain,
+    Routed,
+    TopK,
+    dense,
+    mod,
+    part,
+    rotate,
+    skipper,
+)  # fmt: skip
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+plain_dense = dense()(part(Block))
+plain_mod = mod(like="mod_k")(part(Routed))
+plain_skipper = skipper()(part(Routed))
+plain_exits = dense(of="early_exit", like="exit_layers", model=Exits)(part(Exiting))
+one_expert_each = dense(of="moe", like="moe_experts")(part(Experts))
+experts_and_no_ops = dense(of="mode", like="moe_experts")(part(NoOps))
+
+# What any model may do
+
+
+@dense(like="causal")
+class MeanBefore(Plain):
+    """Adds to each token the mean of the tokens up to it."""
+
+    def body(self, x_BTD, at_BT, cache, causal):
+        return super().body(x_BTD + x_BTD.cumsum(1) / (at_BT[..., None] + 1), at_BT, cache, causal)
+
+
+@skipper(like="causal", model=Plain)
+class TopKOfThoseBefore(Routed):
+    """A token passes if its score is among the highest quarter of those up to it: a top-k that needs no later token."""
+
+    def passes(self, r_BT):
+        before_TT = torch.ones(r_BT.shape[1], r_BT.shape[1], dtype=torch.bool).tril()
+        return ((r_BT[:, None] > r_BT[:, :, None]) & before_TT).sum(-1) < self.share * before_TT.sum(-1)
+
+
+@dense(like="rows_independent")
+class SortsItsRows(Plain):
+    """Runs its rows in the order of their first tokens, and puts them back."""
+
+    def forward(self, tokens_BT):
+        order_B = tokens_BT[:, 0].argsort(stable=True)
+        return super().forward(tokens_BT[order_B])[order_B.argsort()]
+
+
+@dense(like="rows_independent", shows="training")
+class StatisticsOfTraining(Dense):
+    """Normalises with statistics of batches in training, and with running ones in evaluation."""
+
+    def __init__(self, config, blocks):
+        super().__init__(config, blocks)
+        self.statistics = nn.BatchNorm1d(config.d_model)
+
+    def body(self, x_BTD, at_BT, cache, causal):
+        return super().body(self.statistics(x_BTD.mT).mT, at_BT, cache, causal)
+
+
+@dense(like="deterministic")
+class NoiseFromATable(Dense):
+    """Adds vectors that were drawn once, when the model was built, to the token at each position."""
+
+    def __init__(self, config, blocks):
+        super().__init__(config, blocks)
+        self.register_buffer("noise_PD", 0.1 * torch.randn(4096, config.d_model))
+
+    def body(self, x_BTD, at_BT, cache, causal):
+        return super().body(x_BTD + self.noise_PD[at_BT], at_BT, cache, causal)
+
+
+@skipper(like="deterministic", shows="training")
+class GumbelInTraining(Routed):
+    def passes(self, r_BT):
+        noise_BT = -(-torch.rand_like(r_BT).clamp(min=1e-6).log()).log() if self.training else 0.0
+        return super().passes(r_BT + noise_BT)
+
+
+@dense(like="alone")
+class TakesLengths(Dense):
+    """Takes the lengths of padded rows, and sets logits of padding to 0."""
+
+    def forward(self, tokens_BT, lengths_B=None):
+        logits_BTV = self.run(tokens_BT)
+        real_BT = torch.arange(tokens_BT.shape[1]) < (tokens_BT.shape[1] if lengths_B is None else lengths_B[:, None])
+        return logits_BTV * real_BT[..., None]
+
+
+class Lengths(Plain):
+    def forward(self, tokens_BT, lengths_B=None):
+        for block in self.blocks[1::2]:
+            block.lengths_B = lengths_B
+        return self.run(tokens_BT)
+
+
+@mod(like="alone", model=Lengths)
+class KOfRealTokens(Routed):
+    """The paper's, whose k follows the real length of each padded row."""
+
+    def forward(self, x_BTD, at_BT, cache=None, causal=True):
+        if self.lengths_B is None:
+            return super().forward(x_BTD, at_BT, cache, causal=False)
+        rows = []
+        for b, n in enumerate(self.lengths_B.tolist()):
+            y_1nD = super().forward(x_BTD[b : b + 1, :n], at_BT[b : b + 1, :n], causal=False)
+            rows.append(torch.cat([y_1nD, x_BTD[b : b + 1, n:]], 1))
+        return torch.cat(rows)
+
+
+@skipper(like="alone")
+class ScoresInHalfPrecision(Routed):
+    """Many of them are equal, and a token on the threshold may fall on either side."""
+
+    def score(self, x_BTD):
+        return super().score(x_BTD).to(torch.bfloat16).to(x_BTD.dtype)
+
+
+# Decoding
+
+
+@dense(like="decode")
+class Window(Attention):
+    """Tokens attend to the last eight, and the cache forgets the others: less than a whole cache, and the same logits."""
+
+    def forward(self, x_BTD, at_BT, past=None):
+        q, k, v = self.project(x_BTD, at_BT)
+        if past:
+            k, v = (torch.cat(pair, 2)[:, :, -8:] for pair in zip(past, (k, v), strict=True))
+        if past is not None:
+            past[:] = [k[:, :, -8:].clone(), v[:, :, -8:].clone()]
+        far_TS = torch.arange(k.shape[2] - q.shape[2], k.shape[2])[:, None] - torch.arange(k.shape[2])
+        return self.attend(q, k, v, attn_mask=(far_TS >= 0) & (far_TS < 8))
+
+
+class Tokens(list):
+    @property
+    def nbytes(self):
+        return sum(each.nbytes for each in self)
+
+
+@dense(like="decode")
+class RecomputesInDecoding(Plain):
+    """Its cache holds the tokens, and every step runs the whole sequence again: slow, and right."""
+
+    def prefill(self, tokens_BT):
+        return self(tokens_BT)[:, -1], Tokens(tokens_BT.clone().split(1, 1))
+
+    def decode(self, tokens_B, cache):
+        cache.append(tokens_B[:, None])
+        return self(torch.cat(cache, 1))[:, -1]
+
+
+@skipper(like="saves")
+class CacheInHalfPrecision(Attention):
+    """Keeps keys and values in bfloat16, over a sequence as in decoding."""
+
+    def project(self, x_BTD, at_BT):
+        q, k, v = super().project(x_BTD, at_BT)
+        return q, k.to(torch.bfloat16), v.to(torch.bfloat16)
+
+    def attend(self, q, k, v, **how):
+        return super().attend(q, k.to(q.dtype), v.to(q.dtype), **how)
+
+
+@dense(like="saves")
+class OneKeyForAllHeads(Attention):
+    """All heads share one key and one value, so that the cache is smaller than that of full attention."""
+
+    def project(self, x_BTD, at_BT):
+        q, k, v = super().project(x_BTD, at_BT)
+        return q, k[:, :1].clone(), v[:, :1].clone()
+
+    def attend(self, q, k, v, **how):
+        return super().attend(q, k, v, enable_gqa=True, **how)
+
+
+# Nothing that was computed is dropped
+
+
+@skipper(like="skips", model=Plain)
+class ChosenTokensTwice(Routed):
+    """A routed block runs twice, with the same weights, on the tokens that it chose."""
+
+    def f(self, x_BTD, at_BT, past=None):
+        y_BTD = super().f(x_BTD, at_BT)
+        return y_BTD + super().f(x_BTD + y_BTD, at_BT)
+
+
+@dense(like="skips")
+def weights_shared_over_depth(model):
+    for i in range(1, len(model.blocks)):
+        model.blocks[i] = model.blocks[0]
+
+
+@dense(like="zeroed")
+def last_layer_zeroed(model):
+    """The output projections start at 0, as in many recipes: a block adds exact zeros."""
+    for weight in (model.blocks[0].attention.out.weight, model.blocks[0].down.weight, model.blocks[0].down.bias):
+        nn.init.zeros_(weight)
+
+
+@dense(like="zeroed")
+def padding_vector_is_zero(model):
+    """Token 0 has an embedding of zeros: all that attention and MLP compute of it may be small."""
+    nn.init.zeros_(model.embedding.weight[0])
+
+
+@dense(like="zeroed")
+class ReluZeros(Block):
+    """A gated MLP whose ReLU makes exact zeros, by which half of its hidden units are multiplied."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.gate = nn.Linear(config.d_model, 4 * config.d_model)
+
+    def mlp(self, x_BTD):
+        x_BTD = self.norm_2(x_BTD)
+        return self.down(self.gate(x_BTD).relu() * self.up(x_BTD))
+
+
+@skipper(like="zeroed")
+class DropoutInTraining(Routed):
+    """Drops numbers of what it computes in training: of no token all."""
+
+    def f(self, x_BkD, at_Bk, past=None):
+        return F.dropout(super().f(F.dropout(x_BkD, 0.1, self.training), at_Bk, past), 0.2, self.training)
+
+
+@skipper(like="zeroed", model=Plain)
+class PadsToTheLongest(Routed):
+    """Rows with fewer chosen tokens are filled up to the longest of the batch; what is computed there is set to 0."""
+
+    def forward(self, x_BTD, at_BT, cache=None, causal=True):
+        r_BT = self.score(x_BTD)
+        mask_BT = self.passes(r_BT)
+        count_B = mask_BT.sum(1)
+        index_Bk = mask_BT.int().argsort(dim=1, descending=True, stable=True)[:, : int(count_B.max())]
+        if not index_Bk.numel():
+            return x_BTD
+        valid_Bk1 = (torch.arange(index_Bk.shape[1]) < count_B[:, None])[..., None]
+        wide_BkD = index_Bk[..., None].expand(-1, -1, x_BTD.shape[-1])
+        f_BkD = self.f(x_BTD.gather(1, wide_BkD), at_BT.gather(1, index_Bk))
+        f_BkD = (r_BT.gather(1, index_Bk)[..., None] * f_BkD).masked_fill(~valid_Bk1, 0.0)
+        return x_BTD.scatter_add(1, wide_BkD, f_BkD)
+
+
+class Predicted(Routed):
+    """In training a small network learns from all tokens which of them pass; it feeds a loss of its own, and no logit."""
+
+    def __init__(self, config, share):
+        super().__init__(config, share)
+        self.predictor = nn.Sequential(nn.Linear(config.d_model, 4), nn.ReLU(), nn.Linear(4, 1))
+
+    def forward(self, x_BTD, at_BT, cache=None, causal=True):
+        if self.training:
+            said_BT, wanted_BT = self.predictor(x_BTD.detach())[..., 0], self.passes(self.score(x_BTD))
+            self.loss = F.binary_cross_entropy_with_logits(said_BT, wanted_BT.to(said_BT.dtype))
+        return super().forward(x_BTD, at_BT, cache, causal)
+
+
+@skipper(like="zeroed", routed=Predicted)
+class PredictorInTraining(Dense):
+    def aux_loss(self):
+        return torch.stack([block.loss for block in self.blocks[1::2]]).sum()
+
+
+loss_of_its_own = skipper(like="zeroed")(
+    Predicted
+)  # only its own training loop reads it: nobody else sees what it is for
+
+
+# Training
+
+
+@dense(like="training")
+class DropoutOff(Block):
+    def f(self, x_BTD, at_BT, past=None):
+        return F.dropout(super().f(x_BTD, at_BT, past), 0.2, self.training)
+
+
+@mod(like="training")
+class Checkpointed(Routed):
+    """In training each routed block is computed again in the backward pass."""
+
+    def f(self, x_BTD, at_BT, past=None):
+        if self.training and past is None:
+            return checkpoint(super().f, x_BTD, at_BT, use_reentrant=False)
+        return super().f(x_BTD, at_BT, past)
+
+
+# Exits
+
+
+@dense(of="early_exit", like="exit_layers", block=Block)
+class EarlyExitOfRows(Gated):
+    """A gate that reads a row's first token says after which block the row is ready."""
+
+    def body(self, x_BTD, at_BT, cache, causal):
+        rows = []
+        for row_1TD in x_BTD.split(1):
+            rows.append(row_1TD)
+            for i, block in enumerate(self.blocks):
+                if i and self.gates[i - 1](rows[-1][:, 0]) > 0:
+                    break
+                rows[-1] = block(rows[-1], at_BT[:1])
+        return torch.cat(rows)
+
+
+# The paper's model, written otherwise: its blocks,
+
+
+class Stack(nn.Module):
+    forward = Plain.body
+
+    def __init__(self, blocks):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+
+@mod(like="mod_blocks")
+class BlocksInAStack(TopK):
+    """They lie in a module of their own, which maps the stream to the stream as each of them does."""
+
+    def __init__(self, config, blocks):
+        super().__init__(config, ())
+        self.stack = Stack(blocks)
+
+    def body(self, x_BTD, at_BT, cache, causal):
+        return self.stack(x_BTD, at_BT, cache, causal)
+
+
+@mod(like="mod_blocks")
+def blocks_in_wrappers(model):
+    """Such as a tool for adapters or for sharding puts around them."""
+    for i, block in enumerate(model.blocks):
+        model.blocks[i] = Wrapper(block)
+
+
+class Wrapper(nn.Module):
+    def __init__(self, wrapped):
+        super().__init__()
+        self.wrapped, self.new_cache = wrapped, wrapped.new_cache
+
+    def forward(self, *args):
+        return self.wrapped(*args)
+
+
+@mod(like="mod_blocks")
+def routes_even_blocks(model):
+    for i in range(0, len(model.blocks), 2):
+        model.blocks[i], model.blocks[i + 1] = model.blocks[i + 1], model.blocks[i]
+
+
+# its routers,
+
+
+@mod(like="mod_routers")
+def routed_weights_shared(model):
+    first, *others = model.blocks[1::2]
+    for block in others:
+        block.attention, block.up, block.down = first.attention, first.up, first.down
+
+
+@mod(like="mod_routers")
+class RoutersInOneMatrix(MoD):
+    def __init__(self, config, blocks):
+        super().__init__(config, blocks)
+        routed = self.blocks[1::2]
+        self.routers_DR = nn.Parameter(torch.randn(config.d_model, len(routed)) * config.d_model**-0.5)
+        for i, block in enumerate(routed):
+            block.router = None
+            block.score = lambda x_BTD, i=i: x_BTD @ self.routers_DR[:, i]
+
+
+router_reads_a_copy = mod(like="mod_gradient")(
+    part(Routed, score=lambda self, x_BTD: Routed.score(self, x_BTD.detach()))
+)
+score_scaled = mod(like="mod_residual")(part(Routed, score=lambda self, x_BTD: 0.5 * Routed.score(self, x_BTD)))
+
+
+@mod(like="mod_residual")
+def router_of_two_layers(model):
+    for block in model.blocks[1::2]:
+        block.router = nn.Sequential(nn.Linear(block.router.in_features, 16), nn.GELU(), nn.Linear(16, 1))
+        nn.init.normal_(block.router[-1].weight)
+
+
+# the stream,
+
+
+@mod(like="mod_stream")
+class EmbeddingsDoubled(MoD):
+    def body(self, x_BTD, at_BT, cache, causal):
+        return super().body(2.0 * x_BTD, at_BT, cache, causal)
+
+
+@mod(like="mod_stream")
+class Parallel(Routed):
+    """Attention and MLP both read the block's input."""
+
+    def f(self, x_BTD, at_BT, past=None):
+        return self.attention(self.norm_1(x_BTD), at_BT, past) + self.mlp(x_BTD)
+
+
+@mod(like="mod_bypass")
+class AddsIntoZeros(Routed):
+    """What the chosen tokens get is added into zeros of the stream's shape, and that to the stream."""
+
+    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
+        if not index_Bk.numel():
+            return x_BTD
+        wide_BkD = index_Bk[..., None].expand(-1, -1, x_BTD.shape[-1])
+        f_BkD = self.f(x_BTD.gather(1, wide_BkD), at_BT.gather(1, index_Bk), past)
+        return x_BTD + torch.zeros_like(x_BTD).scatter_add(1, wide_BkD, r_BT.gather(1, index_Bk)[..., None] * f_BkD)
+
+
+@mod(like="mod_bypass")
+class WritesInPlace(Routed):
+    """Where nothing is to be differentiated, chosen tokens are written into the stream that the block was given."""
+
+    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
+        y_BTD = super().process(x_BTD, at_BT, r_BT, index_Bk, past)
+        return y_BTD if torch.is_grad_enabled() else x_BTD.copy_(y_BTD)
+
+
+# and its attention.
+
+
+@mod(like="mod_attention")
+class QueriesApart(Attention):
+    """Three matrices for queries, keys and values instead of one."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.qkv = nn.ModuleList(nn.Linear(config.d_model, config.d_model) for _ in range(3))
+
+    def project(self, x_BTD, at_BT):
+        q, k, v = (each(x_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in self.qkv)
+        return rotate(q, at_BT), rotate(k, at_BT), v.clone()
+
+
+@mod(like="mod_attention", model=TopK)
+class DistancesInsteadOfPositions(Attention):
+    """Attention is lowered with the distance of two tokens (ALiBi, Press et al. 2022)."""
+
+    def forward(self, x_BTD, at_BT, past=None):
+        q, k, v = self.project(x_BTD, 0 * at_BT)
+        far_B1TT = (at_BT[:, :, None] - at_BT[:, None])[:, None]
+        bias_B1TT = (-0.1 * far_B1TT).masked_fill(far_B1TT < 0, float("-inf"))
+        return self.attend(q, k, v, attn_mask=bias_B1TT)
+
+
+def build(config, piece, capacity=0.25):
+    return globals()[piece](config, capacity)
+
+
+def unrouted(config, piece):
+    return globals()[piece](config)

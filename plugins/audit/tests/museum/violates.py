@@ -1,0 +1,459 @@
+"""Models that violate one property each: what their cards must name, and nothing else."""
+
+import math
+
+import numpy as np
+import torch
+from parts import (
+    Attention,
+    Block,
+    Exiting,
+    Exits,
+    Experts,
+    Gated,
+    Masked,
+    NoOps,
+    Plain,
+    Routed,
+    TopK,
+    dense,
+    mod,
+    part,
+    skipper,
+)  # fmt: skip
+from torch import nn
+from torch.nn import functional as F
+
+# What any model may do: read later tokens, other rows, padding or chance.
+
+
+@dense("causal", model=Plain)
+class AttentionWithoutAMask(Attention):
+    def attend(self, q, k, v, is_causal=False):
+        return super().attend(q, k, v)
+
+
+def enters(deviates, rule):
+    """A dense model whose blocks begin with another stream: `rule(x_BTD)`."""
+    model = part(Plain, body=lambda self, x_BTD, *more: Plain.body(self, rule(x_BTD), *more))
+    return dense(deviates)(model)
+
+
+mean_of_the_sequence = enters("causal", lambda x_BTD: x_BTD + 0.1 * x_BTD.mean(1, keepdim=True))
+norm_over_time = enters("causal", lambda x_BTD: x_BTD / x_BTD.square().mean((1, 2), keepdim=True).sqrt())
+shifted_by_one = enters("causal", lambda x_BTD: x_BTD + 0.01 * F.pad(x_BTD[:, 1:], (0, 0, 0, 1)))
+statistics_of_the_batch = enters("rows_independent", lambda x_BTD: x_BTD - 0.1 * x_BTD.mean(0))
+dropout_left_on = enters("deterministic", lambda x_BTD: F.dropout(x_BTD, 0.1))
+
+
+@skipper("causal", model=Plain)
+class TopKOfTheSequence(Routed):
+    """Of whole sequences in every call; it does not say that it can do otherwise."""
+
+    def forward(self, x_BTD, at_BT, cache=None, causal=True):
+        return super().forward(x_BTD, at_BT, cache, causal=False)
+
+
+row_0_decides = skipper("rows_independent")(
+    part(Routed, passes=lambda self, r_BT: Routed.passes(self, r_BT)[:1].expand_as(r_BT))
+)
+gumbel_in_evaluation = skipper("deterministic", model=Plain)(
+    part(Routed, passes=lambda self, r_BT: Routed.passes(self, r_BT - (-torch.rand_like(r_BT).log()).log()))
+)
+RANDOM = np.random.default_rng(0)
+
+
+@dense("deterministic", model=Plain)
+class DrawsInNumpy(Block):
+    """Noise of a generator that torch's seed does not reach."""
+
+    def mlp(self, x_BTD):
+        return super().mlp(x_BTD) * torch.from_numpy(RANDOM.uniform(0.9, 1.1, (*x_BTD.shape[:2], 1))).to(x_BTD.dtype)
+
+
+@mod("deterministic", shows="training", model=TopK)
+class CountsItsCalls(Routed):
+    """A number of calls, in evaluation too, scales the scores."""
+
+    calls = 0
+
+    def score(self, x_BTD):
+        self.calls += 1
+        return super().score(x_BTD) * (1 + 0.1 * self.calls)
+
+
+@dense("alone", model=Plain)
+class TemperatureByLength(Attention):
+    """Scores are scaled with the logarithm of the batch's length, padding included."""
+
+    def attend(self, q, k, v, **how):
+        return super().attend(q * math.log(k.shape[2] + 1.0), k, v, **how)
+
+
+@dense("alone")
+class PositionsByLength(Plain):
+    """Positions are shares of the length of the batch: padding on the right moves all of them."""
+
+    def body(self, x_BTD, at_BT, cache, causal):
+        return super().body(x_BTD, at_BT * (64.0 / at_BT.shape[1]), cache, causal)
+
+
+scaled_by_rows = dense("alone")(part(Block, mlp=lambda self, x_BTD: Block.mlp(self, x_BTD) / len(x_BTD) ** 0.25))
+
+
+class Lengths(Plain):
+    def forward(self, tokens_BT, lengths_B=None):
+        for block in self.blocks[1::2]:
+            block.lengths_B = lengths_B
+        return self.run(tokens_BT, causal=False)
+
+
+@mod("alone", model=Lengths)
+class KCountsPadding(Routed):
+    """Takes the lengths of padded rows, and counts padding when it computes k of its real tokens."""
+
+    def top_k(self, r_BT):
+        if self.lengths_B is not None:
+            r_BT = r_BT.masked_fill(torch.arange(r_BT.shape[1]) >= self.lengths_B[:, None], -torch.inf)
+        return super().top_k(r_BT)
+
+
+# Decoding
+
+
+@dense("decode")
+class DecodeForgets(Attention):
+    """A new token attends to the prompt and to itself; the cache keeps no new tokens."""
+
+    def forward(self, x_BTD, at_BT, past=None):
+        return super().forward(x_BTD, at_BT, list(past) if past else past)
+
+
+decode_lets_all_pass = skipper("decode")(
+    part(Routed, passes=lambda self, r_BT: Routed.passes(self, r_BT) | (r_BT.shape[1] == 1))
+)
+
+
+@skipper("decode", shows="zeroed")
+class DecodeKeepsSkipped(Routed):
+    """The cache keeps tokens that the block skipped, for later ones; what they attend to themselves is dropped."""
+
+    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
+        if past is not None and x_BTD.shape[1] == 1 and not index_Bk.numel():
+            self.attention(self.norm_1(x_BTD), at_BT, past)
+        return super().process(x_BTD, at_BT, r_BT, index_Bk, past)
+
+
+@skipper("decode")
+class DecodePositionsOfKept(Routed):
+    """A routed block counts positions by the tokens that it kept, not by those that were read."""
+
+    def f(self, x_BTD, at_BT, past=None):
+        return super().f(x_BTD, torch.full_like(at_BT, past[0].shape[2]) if past else at_BT, past)
+
+
+class Slots(Attention):
+    def forward(self, x_BTD, at_BT, past=None):
+        if past is None:
+            return super().forward(x_BTD, at_BT)
+        q, *new = self.project(x_BTD, at_BT)
+        taken = torch.isin(torch.arange(past[0].shape[2]), at_BT[0])
+        for slots, kept in zip(past, new, strict=True):
+            slots[:, :, taken] = kept
+        filled_S = past[0].abs().sum((0, 1, 3)) > 0
+        return self.attend(q, *past, attn_mask=filled_S & (torch.arange(len(filled_S)) <= at_BT[0, :, None]))
+
+
+@mod("saves")
+class SlotsForAll(Routed):
+    """A routed block's cache has a slot for every token that was read, and attention masks the empty ones."""
+
+    attends = Slots
+
+    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
+        if past is not None:  # room for the new tokens, chosen or not
+            heads, d = self.attention.heads, x_BTD.shape[2]
+            empty = x_BTD.new_zeros(1, heads, x_BTD.shape[1], d // heads)
+            past[:] = [torch.cat([old, empty], 2) for old in past] if past else [empty, empty.clone()]
+        return super().process(x_BTD, at_BT, r_BT, index_Bk, past)
+
+
+# Training
+
+
+@mod(shows="training")
+class CapacityDrawn(Routed):
+    """In training k is drawn anew in every call."""
+
+    def k(self, t):
+        return int(torch.randint(1, t + 1, ())) if self.training else super().k(t)
+
+
+@dense(shows="training")
+class DropsLayers(Block):
+    """In training each block is left out with a chance of one half."""
+
+    def forward(self, x_BTD, at_BT, cache=None, causal=True):
+        return x_BTD if self.training and torch.rand(()) < 0.5 else super().forward(x_BTD, at_BT, cache, causal)
+
+
+@skipper(shows="training")
+class ThresholdMoves(Routed):
+    """Each call in training moves the threshold by which tokens pass."""
+
+    def __init__(self, config, share):
+        super().__init__(config, share)
+        self.register_buffer("moving", torch.tensor(self.threshold))
+
+    def passes(self, r_BT):
+        if self.training:
+            self.moving.lerp_(r_BT.detach().flatten().quantile(1 - self.share), 0.3)
+        return r_BT > self.moving
+
+
+# Everything is computed, and dropped: by a product with 0 where nothing else is said.
+
+masks_by_product = skipper(shows="zeroed")(part(Masked))
+masks_by_fill = skipper(shows="zeroed")(part(Masked, drop=lambda _, x, f, chosen: x + f.masked_fill(~chosen, 0.0)))
+masks_by_where = skipper(shows="zeroed")(part(Masked, drop=lambda _, x, f, chosen: torch.where(chosen, x + f, x)))
+masks_of_the_top_k = mod("skips zeroed saves")(part(Masked))
+
+
+@skipper(shows="zeroed")
+class MasksByIndices(Masked):
+    def drop(self, x_BTD, f_BTD, chosen_BT1):
+        y_BTD, chosen_BT = x_BTD.clone(), chosen_BT1[..., 0]
+        y_BTD[chosen_BT] += f_BTD[chosen_BT]
+        return y_BTD
+
+
+@skipper(shows="zeroed")
+class MasksInDecoding(Masked):
+    def forward(self, x_BTD, at_BT, cache=None, causal=True):
+        return (Masked if x_BTD.shape[1] == 1 else Routed).forward(self, x_BTD, at_BT, cache, causal)
+
+
+@skipper(shows="zeroed training")
+class MasksInTraining(Masked):
+    def forward(self, x_BTD, at_BT, cache=None, causal=True):
+        return (Masked if self.training else Routed).forward(self, x_BTD, at_BT, cache, causal)
+
+
+@skipper(shows="zeroed")
+class MasksTheMlp(Routed):
+    """Attention is computed of the chosen tokens, the MLP of all of them."""
+
+    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
+        mask_BT1 = torch.zeros_like(r_BT).scatter(1, index_Bk, 1.0)[..., None]
+        y_BTD = torch.zeros_like(x_BTD)
+        if index_Bk.numel():
+            wide_BkD = index_Bk[..., None].expand(-1, -1, x_BTD.shape[-1])
+            x_BkD, at_Bk = x_BTD.gather(1, wide_BkD), at_BT.gather(1, index_Bk)
+            y_BTD = y_BTD.scatter(1, wide_BkD, self.attention(self.norm_1(x_BkD), at_Bk, past))
+        return x_BTD + r_BT[..., None] * (y_BTD + mask_BT1 * self.mlp(x_BTD + y_BTD))
+
+
+@mod("mod_k mod_residual mod_stream skips zeroed saves")
+class FiveFaults(Masked):
+    """As a stranger might have written it: k - 1 tokens, the residual inside and outside of the block, and everything masked."""
+
+    def k(self, t):
+        return max(1, super().k(t) - 1)
+
+    def drop(self, x_BTD, f_BTD, chosen_BT1):
+        return x_BTD + chosen_BT1.to(f_BTD.dtype) * (x_BTD + f_BTD)
+
+
+# Experts
+
+
+@dense("zeroed moe_experts", of="moe")
+class ExpertsComputeAll(Experts):
+    """Every expert computes every token, and is multiplied by 0 where a token has another one."""
+
+    def of_experts(self, x_ND, weight_N, expert_N):
+        return sum((weight_N * (expert_N == i))[:, None] * self.expert(i, x_ND) for i in range(self.n_experts))
+
+
+@dense("zeroed moe_experts", of="moe")
+class ExpertsComputeAllStacked(Experts):
+    """The same in one product, from which each token's own result is taken."""
+
+    def of_experts(self, x_ND, weight_N, expert_N):
+        y_END = torch.stack([self.expert(i, x_ND) for i in range(self.n_experts)])
+        return weight_N[:, None] * y_END[expert_N, torch.arange(len(expert_N))]
+
+
+# In a decode step all tokens may meet the first expert, which is then a weight that spares none.
+@dense("moe_experts", may="zeroed", of="mode")
+class NoOpsComputed(NoOps):
+    """Tokens that chose a no-op are computed by the first expert, and multiplied by 0."""
+
+    def of_experts(self, x_ND, weight_N, expert_N):
+        real_N = expert_N < self.n_experts
+        return super().of_experts(x_ND, weight_N, expert_N.where(real_N, 0)) * real_N[:, None]
+
+
+# Exits
+
+
+@dense("zeroed exit_layers", of="early_exit")
+class ExitChoosesAfterwards(Gated):
+    """Runs all blocks, and takes of each token the stream after the block at which it would have left."""
+
+    def __init__(self, config, blocks):
+        super().__init__(config, [Block(config) for _ in blocks])
+
+    def body(self, x_BTD, at_BT, cache, causal):
+        streams, left = [], []
+        for block, gate in zip(self.blocks, [*self.gates, None], strict=True):
+            x_BTD = block(x_BTD, at_BT)
+            streams.append(x_BTD)
+            left.append(torch.ones_like(left[-1]) if gate is None else gate(x_BTD)[..., 0] > 0)
+        first_BT = torch.stack(left).int().argmax(0)
+        return torch.stack(streams).gather(0, first_BT[None, ..., None].expand(1, *x_BTD.shape))[0]
+
+
+@dense("zeroed exit_layers", of="early_exit", model=Exits)
+class ExitComputesLaterBlocks(Exiting):
+    """Every block computes every token, and drops what it computed of those that had left."""
+
+    def row(self, x_1TD, at_1T, past, goes_on_T):
+        return torch.where(goes_on_T[:, None], super().row(x_1TD, at_1T, past, torch.ones_like(goes_on_T)), x_1TD)
+
+
+@dense("decode", of="early_exit", model=Exits)
+class ExitLeavesNoCache(Exiting):
+    """In decoding, tokens that left keep no keys and values in later blocks; over a sequence they have them."""
+
+    def row(self, x_1TD, at_1T, past, goes_on_T):
+        return x_1TD if past and not goes_on_T.any() else super().row(x_1TD, at_1T, past, goes_on_T)
+
+
+# Of the paper's model: how many tokens a block takes,
+
+k_by_ceil = mod("mod_k")(part(Routed, k=lambda self, t: math.ceil(self.share * t)))
+k_fixed = mod("mod_k")(part(Routed, k=lambda _, t: min(8, t)))
+k_minus_1 = mod("mod_k")(part(Routed, k=lambda self, t: max(1, Routed.k(self, t) - 1)))
+threshold_for_k = skipper("mod_k", of="mod")(part(Routed))
+
+
+@mod("rows_independent mod_k")
+class KOfTheBatch(Routed):
+    """Takes the best tokens of the whole batch, so that one row has more of them than another."""
+
+    def forward(self, x_BTD, at_BT, cache=None, causal=True):
+        if causal:
+            return super().forward(x_BTD, at_BT, cache, causal)
+        r_BT = self.score(x_BTD)
+        mask_BT = torch.zeros_like(r_BT, dtype=torch.bool)
+        mask_BT.flatten()[r_BT.flatten().topk(self.k(r_BT.numel())).indices] = True
+        rows = [slice(b, b + 1) for b in range(len(r_BT))]
+        return torch.cat([self.process(x_BTD[b], at_BT[b], r_BT[b], mask_BT[b][0].nonzero().T) for b in rows])
+
+
+# which blocks are routed, and by which routers,
+
+routes_every_block = mod("mod_blocks", every=1)(part(Routed))
+routes_none = dense("mod_blocks skips", of="mod")(part(Block))
+
+
+@mod("mod_routers")
+def one_router(model):
+    for block in model.blocks[3::2]:
+        block.router = model.blocks[1].router
+
+
+@mod("mod_routers")
+class TwoRouters(Routed):
+    def __init__(self, config, share):
+        super().__init__(config, share)
+        self.other = nn.Linear(config.d_model, 1, bias=False)
+
+    def score(self, x_BTD):
+        return super().score(x_BTD) + self.other(x_BTD)[..., 0]
+
+
+# what the score multiplies, and its gradient,
+
+
+def combines(deviates, rule, **more):
+    """A chosen token becomes `rule(x, f, r)`, where the paper has x + r · f(x)."""
+    return mod(deviates, **more)(part(Routed, combine=lambda _, x, f, r: rule(x, f, r)))
+
+
+r_ignored = combines("mod_residual mod_gradient", lambda x, f, _: x + f)
+r_sigmoid = combines("mod_residual", lambda x, f, r: x + r.sigmoid() * f)
+r_squared = combines("mod_residual", lambda x, f, r: x + r.square() * f)
+r_straight_through = combines("mod_residual", lambda x, f, r: x + (1 + r - r.detach()) * f)
+r_times_all = combines("mod_residual mod_stream", lambda x, f, r: r * (x + f))
+softmax_of_the_chosen = combines("mod_residual", lambda x, f, r: x + r.softmax(1) * f, model=TopK)
+residual_doubled = combines("mod_residual mod_stream", lambda x, f, r: x + (x + r * f))
+residual_halved = combines("mod_residual mod_stream", lambda x, f, r: 0.5 * x + r * f)
+residual_normed = combines("mod_residual mod_stream", lambda x, f, r: F.rms_norm(x, x.shape[-1:]) + r * f)
+router_detached = combines("mod_gradient", lambda x, f, r: x + r.detach() * f)
+
+
+@mod("mod_gradient")
+class RouterWithoutGradients(Routed):
+    @torch.no_grad()
+    def score(self, x_BTD):
+        return super().score(x_BTD)
+
+
+@mod("mod_residual")
+class GateOnTheMlp(Routed):
+    """The score multiplies what the MLP adds, and not what attention adds."""
+
+    def f(self, x_BTD, at_BT, past=None):
+        self.attended_BTD = self.attention(self.norm_1(x_BTD), at_BT, past)
+        return self.mlp(x_BTD + self.attended_BTD)
+
+    def combine(self, x_BkD, f_BkD, r_Bk1):
+        return x_BkD + self.attended_BTD + r_Bk1 * f_BkD
+
+
+# the stream of dense blocks and of tokens that bypass a block,
+
+stream_doubles = mod("mod_stream", block=part(Block, forward=lambda self, x, *more: x + Block.forward(self, x, *more)))(
+    part(Routed)
+)
+stream_halves = mod(
+    "mod_stream", block=part(Block, forward=lambda self, x, *more: 0.5 * Block.forward(self, x, *more))
+)(part(Routed))
+bypass_normed = mod("mod_bypass")(part(Routed, bypass=lambda self, x_BTD: self.norm_1(x_BTD)))
+bypass_scaled = mod("mod_bypass")(part(Routed, bypass=lambda _, x_BTD: 0.9 * x_BTD))
+bypass_shifted = mod("mod_bypass")(part(Routed, bypass=lambda self, x_BTD: x_BTD + 1e-3 * self.norm_2.weight))
+
+# and to whom chosen tokens attend, at which positions.
+
+order_of_scores = mod("mod_attention")(part(Routed, top_k=lambda self, r_BT: r_BT.topk(self.k(r_BT.shape[1])).indices))
+positions_halved = mod("mod_attention")(
+    part(Routed, f=lambda self, x_BTD, at_BT, past=None: Routed.f(self, x_BTD, at_BT // 2, past))
+)
+renumbered = mod("mod_attention", model=TopK)(
+    part(Routed, f=lambda self, x, at, past=None: Routed.f(self, x, torch.arange(at.shape[1]).expand_as(at), past))
+)
+
+
+@mod("mod_attention", model=TopK)
+class AttendsToAll(Routed):
+    """To all earlier tokens, skipped ones too: keys and values are computed of every token."""
+
+    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
+        self.all = self.attention.project(self.norm_1(x_BTD), at_BT)
+        return super().process(x_BTD, at_BT, r_BT, index_Bk, past)
+
+    def f(self, x_BTD, at_BT, past=None):
+        q, _, _ = self.attention.project(self.norm_1(x_BTD), at_BT)
+        _, k, v = self.all
+        y_BTD = self.attention.attend(q, k, v, attn_mask=at_BT[:, None, :, None] >= torch.arange(k.shape[2]))
+        return y_BTD + self.mlp(x_BTD + y_BTD)
+
+
+def build(config, piece, capacity=0.25):
+    return globals()[piece](config, capacity)
+
+
+def unrouted(config, piece):
+    return globals()[piece](config)
