@@ -139,15 +139,15 @@ rules = st.sampled_from(RULES)
 def test_swapped_sides_are_mirrored(how: How, seed: int, rule: Rule) -> None:
     made = planted(seed)
     assert mirrored(compared(how, made, rule), compared(how, made.swapped(), rule))
-    counts = [round(1000 * math.exp(side[0])) for side in made[:2]]
-    assert mirrored(counted(*counts, COUNT), counted(*counts[::-1], COUNT))
+    base, new = (round(1000 * math.exp(side[0])) for side in made[:2])
+    assert mirrored(counted(base, new, COUNT), counted(new, base, COUNT))
     # Of what is better the higher it is, the other side is.
     higher = compared(how, made, replace(LOSS, better="higher"))
     assert (higher.verdict, higher.effect) == (
         compared(how, made.swapped(), LOSS).verdict,
         compared(how, made, LOSS).effect,
     )
-    assert counted(*counts, replace(COUNT, better="higher")).verdict == counted(*counts[::-1], COUNT).verdict
+    assert counted(base, new, replace(COUNT, better="higher")).verdict == counted(new, base, COUNT).verdict
     assert compared(how, made, replace(rule, better="neither")).verdict is None
 
 
@@ -185,9 +185,9 @@ def test_each_clock_and_estimand_has_the_effect_of_its_own_numbers(how: How, see
         if said is None or mine is None or theirs is None:
             assert (rule.kind, said, found.gap) == ("loss", None, None)
             continue
-        tails = ({key: side.other[key] - side.own[key] for key in side.own} for side in (mine, theirs))
+        tail, their_tail = ({key: side.other[key] - side.own[key] for key in side.own} for side in (mine, theirs))
         assert same(present(said.other), reference(how, mine.other, theirs.other, own))
-        assert same(present(said.apart), reference(how, *tails, own))
+        assert same(present(said.apart), reference(how, tail, their_tail, own))
         if how == "within":
             sign = 1 if rule.kind == "time" else -1
             apart = [sign * (mine.rounds[key] - theirs.rounds[key]) for key in mine.rounds]
@@ -195,20 +195,18 @@ def test_each_clock_and_estimand_has_the_effect_of_its_own_numbers(how: How, see
         else:
             assert same(said.effect, reference(how, mine.own, theirs.own, rule))
     if found.gap is not None and how != "within":
-        waits = (
+        waits, their_waits = (
             {key: side.wall.own[key] - present(side.cpu).own[key] for key in side.wall.own} for side in (base, new)
         )
-        assert same(found.gap, reference(how, *waits, own))
+        assert same(found.gap, reference(how, waits, their_waits, own))
 
 
 def test_sides_are_compared_in_the_processes_that_both_have() -> None:
     base, new = ByClock({0: 1.0, 1: 1.0, 2: 1.5, 3: 1.25}), ByClock({1: 0.5, 2: 0.5, 3: 0.5, 4: 9.0})
     assert contrast(Side(base), Side(new), "interleaved", TIME).effect == over_processes([0.5, 1.0, 0.75])
-    rounds = (
-        ByClock({0: 0.0}, rounds={i: 0.01 * i for i in range(9)}),
-        ByClock({0: 0.02}, rounds=dict.fromkeys(range(8), 0.0)),
-    )
-    alone = contrast(*map(Side, rounds), "interleaved", TIME)
+    nine = ByClock({0: 0.0}, rounds={i: 0.01 * i for i in range(9)})
+    eight = ByClock({0: 0.02}, rounds=dict.fromkeys(range(8), 0.0))
+    alone = contrast(Side(nine), Side(eight), "interleaved", TIME)
     assert alone.effect == over_processes([-0.02], [0.01 * i for i in range(8)])
     assert alone.open == Reason("single_process")
     with pytest.raises(ValueError, match=r"^the two sides share no process$"):
@@ -296,7 +294,8 @@ def test_a_family_of_copies_decides_no_more_than_one(how: How, seed: int) -> Non
         assert all(each == family[0] for each in family)
         assert family[0].verdict in {alone.verdict, INCONCLUSIVE}
         if (p := alone.effect.p) is not None:
-            assert (family[0].p_adjusted, family[0].family) == (pytest.approx(min(1, size * p)), size)
+            assert family[0].p_adjusted == pytest.approx(min(1, size * p))
+            assert family[0].family == size
             assert (family[0].verdict != alone.verdict) == (alone.verdict in APART and size * p > 0.05)
         assert limited(family, [MARGIN] * size)[0].word in {limited([alone], [MARGIN])[0].word, INCONCLUSIVE}
 
@@ -365,7 +364,8 @@ def test_counts_are_compared_exactly(base: float, new: float, value: float, word
     assert found.effect == Effect(pytest.approx(value))  # type: ignore[arg-type]
     assert found.how == "interleaved"
     turned = counted(base, new, replace(COUNT, better="higher"))
-    assert (turned.effect.value, turned.counts) == (pytest.approx(-value), (new, base))
+    assert turned.effect.value == pytest.approx(-value)
+    assert turned.counts == (new, base)
 
 
 @pytest.mark.parametrize(
@@ -571,12 +571,12 @@ def test_wall_time_decides_where_cpu_time_agrees_with_it(
     wall: Effect, gap: Effect | None, cpu: Effect | None, seen: Seen, word: str, why: str
 ) -> None:
     for turned in (False, True):
-        effects = [each.mirrored() if turned and each else each for each in (wall, gap, cpu)]
-        found = judged(present(effects[0]), *effects[1:], seen)
+        own, apart, other = (each.mirrored() if turned and each else each for each in (wall, gap, cpu))
+        found = judged(present(own), apart, other, seen)
         assert found.verdict == (MIRRORED.get(word, word) if turned else word)
         assert (found.by_cpu, found.noisy) == (why in {BY_CPU, BEYOND}, why in {NOISY, UNSEEN})
-        assert found.reason == reason_of(why, *effects[1:], seen)
-        assert found.p_adjusted == (present(effects[2]) if found.by_cpu else present(effects[0])).p
+        assert found.reason == reason_of(why, apart, other, seen)
+        assert found.p_adjusted == present(other if found.by_cpu else own).p
         assert found.labels == [Label.BY_CPU] * found.by_cpu + [Label.NOISY] * found.noisy
         assert found.open is None or word == INCONCLUSIVE
 
@@ -612,7 +612,7 @@ def test_where_cpu_time_is_asked_for_no_other_clock_decides(seen: Seen, cpu: Eff
 )
 def test_clocks_agree_within_half_the_margin(low: float | None, high: float | None, at_zero: bool, agree: bool) -> None:
     """The ends of the gap's interval, as shares of the margin."""
-    gap = Effect(0.0, *(None if end is None else end * 4.0 for end in (low, high)))
+    gap = Effect(0.0, None if low is None else 4 * low, None if high is None else 4 * high)
     assert verdicts._agree(gap, 4.0, at_zero=at_zero) is agree
 
 
