@@ -76,6 +76,7 @@ def test_a_verdict_needs_a_hundred_comparisons(hits: tuple[int, ...], verdict: s
     assert found.verdict == verdict
     assert (found.comparisons, found.hits, found.checks) == (20 * len(hits), sum(hits), len(hits))
     assert found.low <= found.rate <= found.high
+    assert certificate.from_dict(json.loads(json.dumps(found.as_dict()))) == found  # as run files keep it
     assert f"{verdict}: {sum(hits)} of {20 * len(hits)}" in found.in_words()
 
 
@@ -200,11 +201,6 @@ def test_a_damaged_check_was_no_check() -> None:
     assert certificate.pooled("m", STANDARD) == before
 
 
-def test_certificates_survive_the_run_file() -> None:
-    found = checks(1)
-    assert certificate.from_dict(json.loads(json.dumps(found.as_dict()))) == found
-
-
 def test_the_fingerprint_is_the_machines_and_its_use() -> None:
     where: dict[str, Any] = {"cpu": "c", "cores": 2, "memory_bytes": 1, "gpu": {"devices": []}}
     one = certificate.fingerprint(where, "cpu", 1)
@@ -312,6 +308,7 @@ def test_a_comparison_that_drifts_is_none_and_a_machine_with_no_other_has_no_che
         list(aa_comparisons.judge([drift(record) for record in records]))
 
 
+STEADY = {"scaling_governor": "performance\n", "boost": "0\n", "active": "0\n", "cpu.max": "max 100000\n"}
 QUIET = {"usable_cores": 2, "load_average": 0.1, "gpu": {"devices": []}}
 
 
@@ -327,19 +324,15 @@ QUIET = {"usable_cores": 2, "load_average": 0.1, "gpu": {"devices": []}}
         (QUIET, 1, {"current_clocksource": "hpet\n"}, "'hpet'"),
         (QUIET, 1, {"cpu.max": "150000 100000\n"}, "1.50 cores"),
         ({**QUIET, "gpu": {"devices": [{"name": "Card", "persistence_mode": 0}]}}, 1, {}, "persistence mode is off"),
+        (QUIET, 1, STEADY, None),
     ],
 )
-def test_advice(environment: dict[str, Any], threads: int, files: dict[str, str], word: str) -> None:
+def test_advice(environment: dict[str, Any], threads: int, files: dict[str, str], word: str | None) -> None:
     def read(path: str) -> str | None:
         return next((text for end, text in files.items() if path.endswith(end)), None)
 
-    assert any(word in line for line in aa_comparisons.advice(environment, threads, read))
-
-
-def test_a_steady_machine_needs_no_advice() -> None:
-    files = {"scaling_governor": "performance\n", "boost": "0\n", "active": "0\n", "cpu.max": "max 100000\n"}
-    read = lambda path: next((text for end, text in files.items() if path.endswith(end)), None)  # noqa: E731
-    assert aa_comparisons.advice(QUIET, 1, read) == []
+    said = aa_comparisons.advice(environment, threads, read)
+    assert said == [] if word is None else any(word in line for line in said)
 
 
 @pytest.mark.slow

@@ -63,12 +63,8 @@ def test_every_variant_once_a_round_beside_the_anchor_there_and_back(n: int, see
     visits = Counter(variant for block in blocks for variant in block)
     assert all(visits[variant] == 2 for variant in variants[1:])
     assert visits["variant0"] == 2 * len(blocks)
-
-
-def test_orders_differ_between_seeds_and_repeat_within_one() -> None:
-    variants = [f"variant{i}" for i in range(9)]
-    assert deal(variants, "variant0", random.Random(1)) == deal(variants, "variant0", random.Random(1))
-    assert deal(variants, "variant0", random.Random(1)) != deal(variants, "variant0", random.Random(2))
+    assert deal(variants, "variant0", random.Random(seed)) == blocks
+    assert n < 9 or deal(variants, "variant0", random.Random(seed + 1)) != blocks
 
 
 def test_in_turns_it_waits_before_the_warm_up_and_every_round_and_repeats_nothing() -> None:
@@ -239,16 +235,12 @@ def test_a_call_may_time_its_own_parts() -> None:
     assert samples["one/wall_s"] == pytest.approx([0.001] * 2)
     assert samples["two/wall_s"] == pytest.approx([0.003] * 2)
     assert samples["two/cpu_s"] == pytest.approx([0.0015] * 2)
-
-
-def test_quantiles_over_laps_are_those_of_the_nearest_rank() -> None:
-    clock = FakeClock()
     watch = Stopwatch(clock)
     for i in range(1, 21):
         clock.now += i
         watch.lap(str(i))
-    found = watch.quantiles({"p50": 0.5, "p95": 0.95})
-    assert (found["p50/wall_s"], found["p95/wall_s"]) == (10, 19)
+    found = watch.quantiles({"p50": 0.5, "p95": 0.95})  # of the nearest rank
+    assert (found["p50/wall_s"], found["p95/wall_s"]) == pytest.approx((10, 19))
 
 
 class Cooling:
