@@ -44,19 +44,22 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
 
 
+# A comparison of the doctor as it is kept.
+KEPT = {
+    "hit": False,
+    "detectable": 0.03,
+    "detectable_cpu": 0.01,
+    "width": 0.05,
+    "noisy": 0.1,
+    "processes": 4,
+    "process_sd": 0.01,
+}
+
+
 def checks(*hits: int, of: int = 20, **more: Any) -> Certificate:
     """A machine's certificate after checks with so many false positives each, and what else their comparisons say."""
-    entry = {
-        "detectable": 0.03,
-        "detectable_cpu": 0.01,
-        "width": 0.05,
-        "noisy": 0.1,
-        "processes": 4,
-        "process_sd": 0.01,
-        **more,
-    }
     for number in hits:
-        certificate.keep("m", [{"hit": i < number, **entry} for i in range(of)])
+        certificate.keep("m", [{**KEPT, **more, "hit": i < number} for i in range(of)])
     return present(certificate.pooled("m", STANDARD))
 
 
@@ -147,13 +150,9 @@ def test_a_machine_whose_processes_differ_is_not_fit(more: dict[str, Any], verdi
 
 def test_the_error_inside_processes_is_taken_out_of_the_pool() -> None:
     """Processes that do not differ: of single comparisons half lie above their error, and would seem to differ."""
-    draw, keys = (
-        random.Random(0),
-        {"hit": False, "detectable": 0.01, "detectable_cpu": None, "width": 0.05, "noisy": 0.0},
-    )
-    error = 1.2533 * 0.02 / math.sqrt(6)
+    draw, error = random.Random(0), 1.2533 * 0.02 / math.sqrt(6)
     rows = [
-        {**keys, "processes": 4, "blocks": 6, "block_sd": 0.02, "start_s": 0.3, "round_s": 0.01, "process_sd": sd}
+        {**KEPT, "blocks": 6, "block_sd": 0.02, "start_s": 0.3, "round_s": 0.01, "process_sd": sd}
         for sd in (error * math.sqrt(sum(draw.gauss(0, 1) ** 2 for _ in range(3)) / 3) for _ in range(400))
     ]
     certificate.keep("m", rows)
@@ -164,18 +163,14 @@ def test_the_error_inside_processes_is_taken_out_of_the_pool() -> None:
 
 
 def test_spreads_are_pooled_by_their_degrees_of_freedom() -> None:
-    keys = {"hit": False, "detectable": 0.01, "detectable_cpu": None, "width": 0.05, "noisy": 0.0}
-    certificate.keep("m", [{**keys, "processes": 4, "process_sd": 0.02}, {**keys, "processes": 10, "process_sd": 0.01}])
+    certificate.keep("m", [{**KEPT, "process_sd": 0.02}, {**KEPT, "processes": 10}])
     found = present(certificate.pooled("m", STANDARD))
     assert found.process_sd == pytest.approx(math.sqrt((3 * 0.02**2 + 9 * 0.01**2) / 12))
 
 
 def test_checks_of_one_machine_are_pooled_and_others_are_not() -> None:
     checks(1, 2)
-    certificate.keep(
-        "other",
-        [{"hit": True, "detectable": None, "detectable_cpu": None, "width": None, "noisy": 0.0, "processes": 2}],
-    )
+    certificate.keep("other", [{**KEPT, "hit": True, "detectable": None, "detectable_cpu": None, "width": None}])
     assert certificate.pooled("m", STANDARD) == checks()
     other = present(certificate.pooled("other"))
     assert (other.comparisons, other.detectable) == (1, None)
