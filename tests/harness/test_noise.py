@@ -39,19 +39,19 @@ def test_a_sample_is_labelled_with_its_cause(seen: dict[str, float], cause: str 
 @pytest.mark.parametrize(
     ("seen", "cause"),
     [
-        ({"steal_s": 0.02}, STOLEN),
-        ({"steal_s": 0.01}, None),
+        ({"steal_s": 0.03}, STOLEN),
+        ({"steal_s": 0.02}, None),
         ({"pressure_s": 0.5}, None),  # of the whole machine: recorded and shown, no verdict on one thread
         *(({"throttle": bit}, THROTTLED) for bit in (0x8, 0x20, 0x40, 0x80)),
         ({"throttle": 0x4}, None),  # a power cap is normal at full load
-        *(({name: 0.02}, THROTTLED) for name in noise.THROTTLED_S),  # by the driver's count
-        ({"thermal_s": 0.01}, None),
+        *(({name: 0.03}, THROTTLED) for name in noise.THROTTLED_S),  # by the driver's count
+        ({"thermal_s": 0.02}, None),
         ({"foreign": 1}, FOREIGN),
         ({"unanswered": 1}, "not watched: the GPU's driver did not answer"),
     ],
 )
 def test_a_block_is_labelled_with_its_cause(seen: dict[str, float], cause: str | None) -> None:
-    blocks = {"block": [0.0], "wall_s": [1.0], **{name: [value] for name, value in seen.items()}}
+    blocks = {"block": [0.0], "wall_s": [2.0], **{name: [value] for name, value in seen.items()}}
     assert noise.causes(samples(), blocks) == [frozenset({cause} if cause else ())]
     assert noise.share_of_blocks(samples(), blocks) == (cause is not None)
     assert noise.noisy(samples(), blocks).tolist() == [cause is not None]
@@ -103,5 +103,5 @@ def test_work_of_calls_that_waited_is_stretched() -> None:
     assert noise.stretch([{"wall_s": [0.01], "calls": [10.0]}]) == noise.stretch([]) == 1.0  # not recorded here
     # Work that a stream does not see escapes beyond 5 % of it, and beyond what waiting for an idle device takes.
     assert [noise.escape_limit(seconds) for seconds in (0.0, 1e-3, 1.0)] == pytest.approx([5e-5, 5e-5, 0.05])
-    assert noise.power_capped({"power_capped_s": [0.01, 0.02], "wall_s": [1.0, 1.0]}) == [False, True]
+    assert noise.power_capped({"power_capped_s": [0.02, 0.03], "wall_s": [2.0, 2.0]}) == [False, True]
     assert noise.power_capped({"throttle": [4.0, 8.0]}) == [True, False]

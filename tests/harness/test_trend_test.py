@@ -61,6 +61,11 @@ def test_a_drift_in_every_process_is_found_and_one_process_decides_nothing() -> 
     three = {"short": rising[:5], "a": rising, "still": [0.0001 * i for i in range(6)]}
     assert trend_test.unsteady(three) == {"a": Drift(0.05, 6, pytest.approx(2 / math.factorial(6)))}  # type: ignore[arg-type]
     assert trend_test.unsteady({**three, "fourth": rising}) == {}
+    # Seven with two of them the other way round: p = 14 / 5040, which the level divided by four leaves to chance.
+    nearly = [0.0, 0.01, 0.03, 0.02, 0.04, 0.05, 0.06]
+    for variants, called in ((3, True), (4, False)):
+        assert bool(trend_test.unsteady({str(i): nearly for i in range(variants)})) is called
+        assert (trend_test.drifting([nearly], variants) is not None) is called
 
 
 @pytest.mark.slow
