@@ -206,13 +206,6 @@ def test_any_two_variants_are_a_pair_through_their_anchor(seed: int, variants: l
     assert present(found.gap).value == 0
 
 
-def test_two_variants_whose_only_process_has_no_common_block_are_no_pair() -> None:
-    samples = process_of(TAKES, 1, random.Random(0))
-    elsewhere = {**samples["variant1"], "block": [99.0, 99.0]}
-    with pytest.raises(ValueError, match="share no process"):
-        paired.numbers([ProcessSamples(elsewhere, None, samples["anchor"], {})], one_thread=True).contrast()
-
-
 def together(rng: random.Random, factor: float, rounds: int = 6, noise: float = 0.01) -> ProcessSamples:
     samples = process_of({"anchor": 0.01, "variant": 0.01 * factor}, rounds, rng, noise)
     return ProcessSamples(samples["variant"], None, samples["anchor"], {"block": [], "wall_s": []})

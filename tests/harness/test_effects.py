@@ -129,14 +129,6 @@ def test_the_interval_of_a_share_is_clopper_and_pearsons(n: int, data: st.DataOb
     assert effects.share_interval(hits, n) == pytest.approx((wanted.low, wanted.high))
 
 
-def test_holm_by_hand() -> None:
-    """Times what is left, made monotone from below, at most 1."""
-    found = effects.adjusted({3: 0.01, 1: 0.02, 2: 0.03, 0: 0.5})
-    assert found == pytest.approx({3: 0.04, 1: 0.06, 2: 0.06, 0: 0.5})
-    assert effects.adjusted({0: 0.6, 1: 0.7}) == {0: 1.0, 1: 1.0}
-    assert effects.adjusted({}) == {}
-
-
 def test_a_robust_standard_deviation_is_that_of_normal_values() -> None:
     values = np.random.default_rng(0).normal(3, 2, 101).tolist()
     assert effects.robust_sd(values) == pytest.approx(stats.median_abs_deviation(values, scale="normal"), rel=1e-5)

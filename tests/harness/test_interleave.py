@@ -154,10 +154,18 @@ def test_an_interrupt_is_not_survived() -> None:
         measure({"a": interrupted}, FakeClock(), 1)
 
 
-def test_the_warm_up_lasts_as_long_as_it_was_told() -> None:
+def test_the_warm_up_lasts_as_long_as_it_was_told_and_until_the_devices_clock_has_settled() -> None:
     clock = FakeClock()
     measure({"a": clock.variant(0.01)}, clock, Effort(1, warm_up_calls=3, warm_up_s=0.5))
     assert clock.now == pytest.approx(0.5 + 0.02, abs=0.011)
+    asked = [0]
+
+    def settled() -> bool:
+        asked[0] += 1
+        return asked[0] >= 7
+
+    measure({"a": clock.variant(0.01)}, clock, 1, settled=settled)
+    assert asked[0] == 7
 
 
 def test_the_warm_up_waits_until_nothing_compiles_any_more() -> None:
@@ -172,17 +180,6 @@ def test_the_warm_up_waits_until_nothing_compiles_any_more() -> None:
     found = measure({"a": call}, clock, 2, of_samples=witness)
     assert sum(found.samples["a"]["recompiles"]) == 0
     assert clock.now == pytest.approx((10 + 1 + 4) * 0.01)  # one quiet turn is what a single warm-up call asks for
-
-
-def test_the_warm_up_waits_for_the_devices_clock() -> None:
-    clock, asked = FakeClock(), [0]
-
-    def settled() -> bool:
-        asked[0] += 1
-        return asked[0] >= 7
-
-    measure({"a": clock.variant(0.01)}, clock, 1, settled=settled)
-    assert asked[0] == 7
 
 
 def test_witnesses_stand_beside_every_sample_and_block() -> None:
@@ -261,12 +258,9 @@ def test_a_variant_that_was_not_warm_is_measured_again() -> None:
     assert "variant" in found.warmed_up_again
     assert found.unsteady == {}
     assert found.samples["variant"]["wall_s"] == pytest.approx([0.01] * 20)
-
-
-def test_a_variant_that_never_settles_is_named() -> None:
     clock = FakeClock()
     found = measure({"anchor": clock.variant(0.01), "variant": Cooling(clock, 200)}, clock, 10)
-    assert "drifted by -" in found.unsteady["variant"]
+    assert "drifted by -" in found.unsteady["variant"]  # it never settles
     assert "p = " in found.unsteady["variant"]
 
 

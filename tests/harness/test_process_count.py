@@ -179,11 +179,8 @@ def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
     assert f"{Label.PROCESSES_CAPPED}: " in " ".join(said.split())
     told = printed_run.as_json(load(str(tmp_path / "run")), tmp_path / "report.html", None)["processes"]
     assert [(each["made"], each["capped"]) for each in told] == [(5, True)] * 2
-
-
-def test_a_cap_at_the_pilot_is_labelled_too(tmp_path: Path) -> None:
-    frame = stored(tmp_path, timed_plan(detectable=1e-6, most_processes=4))
-    assert frame.labels.str.contains(Label.PROCESSES_CAPPED).all()
+    at_the_pilot = stored(tmp_path / "pilot", timed_plan(detectable=1e-6, most_processes=4))
+    assert at_the_pilot.labels.str.contains(Label.PROCESSES_CAPPED).all()
 
 
 @pytest.mark.usefixtures("unmeasured")
