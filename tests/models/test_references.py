@@ -50,7 +50,7 @@ NAMES = {
 def named(ours: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
     """Weights or gradients of an untied dense model under the reference's names, in its shapes."""
     theirs, kind = {}, reference_of(config)
-    rows = [config.d_model, *[config.n_kv_heads * config.d_model // config.n_heads] * 2]
+    rows = [config.attention_width, config.kv_width, config.kv_width]
     for path, weight in ours.items():
         name, _, what = path.rpartition(".")
         layer = name.split(".")[1] if name.startswith("blocks.") else ""
@@ -85,6 +85,7 @@ def reference(ours: Dense, **changes: object) -> Any:
             "num_hidden_layers": config.n_layers,
             "num_attention_heads": config.n_heads,
             "num_key_value_heads": config.n_kv_heads,
+            "head_dim": config.head_dim,
             "max_position_embeddings": config.max_seq_len,
             "rms_norm_eps": 1e-6,
             "rope_theta": 10_000.0,
@@ -116,7 +117,8 @@ def dense(stream: float = 1.0, **shape: Any) -> Dense:
     return module
 
 
-SHAPES = pytest.mark.parametrize("shape", [{"n_kv_heads": 4}, {"n_kv_heads": 2}, GPT_2], ids=str)
+WIDTHS = [{}, {"n_kv_heads": 2}, {"n_kv_heads": 2, "head_dim": 4}, {"n_kv_heads": 2, "head_dim": 20}]
+SHAPES = pytest.mark.parametrize("shape", [*WIDTHS, GPT_2], ids=str)
 
 
 @SHAPES
