@@ -273,7 +273,7 @@ FAULTS = (
     Fault(
         19,
         "A wait that hits one model more often makes *worse* of a true +2 %: wall time decides whatever CPU time says.",
-        "tests/harness/test_two_clocks.py::test_wall_time_decides_where_cpu_time_agrees_with_it",
+        "tests/harness/test_verdicts.py::test_wall_time_decides_where_cpu_time_agrees_with_it",
         ("harness/stats/verdicts.py", "    return widest < CLOSE * edge and (", "    return True or ("),
     ),
     Fault(

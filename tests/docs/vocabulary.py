@@ -37,34 +37,6 @@ OURS: dict[str, str] = {
     r"\b[Tt]ypical\b(?! text)": "median-based",
     r"\bprefill \(TTFT\)|\bdecode step \(TPOT\)": "prefill, decode step",
 }
-# Options, keys of suites and columns that were renamed.
-FLAGS = ("rival", "launches", "budget", "of", "request", "include", "steal", "arms-from", "lenient")
-KEYS = (
-    "arms",
-    "anchor",
-    "launches",
-    "pilot_launches",
-    "most_launches",
-    "budgets",
-    "anchor_budgets",
-    "rival",
-    "twin",
-    "mde",
-)
-COLUMNS = (
-    *("arm", "arm_title", "twin", "launches", "baseline_arm", "baseline_arm_title", "ideal", "efficiency", "realised"),
-    *(
-        "attainable",
-        "mde",
-        "more_seeds",
-        "seeds_to_decide",
-        "wanted_seeds",
-        "needed",
-        "share_low",
-        "share_high",
-    ),
-    *("budget", "median_ratio_low", "rung", "rival", "anchor"),
-)
 PATTERN = re.compile("|".join(f"({each})" for each in OURS))
 
 
@@ -74,12 +46,3 @@ def hits(text: str) -> Iterator[str]:
         start, end = max(0, found.start() - 30), found.end() + 30
         said = [*OURS.values()][(found.lastindex or 1) - 1]
         yield f"{' '.join(text[start:end].split())!r}: say {said}"
-
-
-def old_columns(head: list[str]) -> list[str]:
-    """Names of columns, or keys of JSON, that were renamed."""
-    return [
-        name
-        for name in head
-        if name in COLUMNS or re.match(r"(?:effective|worth|ideal|efficiency|realised|attainable)_", name)
-    ]

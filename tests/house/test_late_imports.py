@@ -1,49 +1,65 @@
-"""What every install has beside modbench, and that none of it is imported before it is needed."""
+"""Nothing heavy is imported before it is needed: starts of the package and of commands, and what each may not load."""
 
 from __future__ import annotations
 
-import re
+import os
+import shlex
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
-from product import SOURCES
 
-ROOT = Path(__file__).parents[2]
-# Packages of the default install, by the name that is imported.
-PACKAGES = {
-    "torch": "torch",
-    "pytest_benchmark": "pytest-benchmark",
-    "pandas": "pandas",
-    "seaborn": "seaborn",
-    "pynvml": "nvidia-ml-py",
-    "fvcore": "fvcore",
-}
-STARTS = {
-    # The package checks no data yet.
-    "import modbench": ["pydantic", "numpy", "matplotlib", "typer", "rich", *PACKAGES],
-    "import modbench; modbench.load": ["torch", "typer"],
-    # What commands load: tests/cli/test_commands.py.
-    "import modbench.plugins.pytest.fixtures": [*PACKAGES],
-}
+from modbench.planted_runs import planted_plan, planted_run
+
+pytestmark = pytest.mark.slow
+
+HEAVY = {"torch", "pandas", "numpy", "scipy", "matplotlib", "seaborn", "jinja2", "pynvml", "fvcore", "pytest_benchmark"}
+COMPLETES = {"_MODBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "modbench plan quick --model mo", "COMP_CWORD": "4"}
 
 
-def test_the_default_install_has_them() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert {re.split(r"[^\w-]", each)[0] for each in project["dependencies"]} >= {*PACKAGES.values()}
+def loaded(code: str, cwd: Path, **environment: str) -> set[str]:
+    """Modules that a fresh process has loaded after some code, whatever exit code it raises."""
+    code = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nsys.stderr.write('\\n'+' '.join(sys.modules))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=True)
+    return {*done.stderr.splitlines()[-1].split()}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("start", STARTS)
-def test_none_is_imported_before_it_is_needed(start: str) -> None:
-    code = f"{start}\nimport sys\nprint('loaded', *{{*{STARTS[start]!r}}} & {{*sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "loaded"
+@pytest.mark.parametrize(
+    ("code", "later"),
+    [
+        ("import modbench", {"pydantic", "typer", "rich", *HEAVY}),
+        ("import modbench; modbench.load", {"torch", "typer"}),
+        ("import modbench.plugins.pytest.fixtures", HEAVY - {"numpy", "scipy", "jinja2"}),
+    ],
+)
+def test_an_import_loads_no_more_than_it_needs(code: str, later: set[str], tmp_path: Path) -> None:
+    assert loaded(code, tmp_path) & later == set()
 
 
-def test_nothing_imports_all_of_scipys_statistics() -> None:
-    """They take a second of each process that trains or reports; `scipy.special` has what they are made of."""
-    asks = re.compile(r"from scipy import .*\bstats\b|scipy\.stats")
-    assert [path.name for path in SOURCES if asks.search(path.read_text(encoding="utf-8"))] == []
+@pytest.mark.parametrize(
+    ("command", "later"),
+    [
+        ("--help", {"pydantic", *HEAVY}),  # it checks no data yet
+        ("--version", HEAVY),
+        ("run --help", HEAVY),
+        ("list", HEAVY),
+        ("list models", HEAVY),
+        ("list metrics --json", HEAVY),
+        ("watch --once run", HEAVY),
+        ("report run --format md", {"torch", "matplotlib"}),
+    ],
+)
+def test_a_command_loads_no_more_than_it_needs(command: str, later: set[str], tmp_path: Path) -> None:
+    if command.endswith(("run", "md")):
+        planted_run(tmp_path, planted_plan("smoke"))
+    code = f"sys.argv = {['modbench', *shlex.split(command)]!r}; from modbench.cli import main; main()"
+    found = loaded(code, tmp_path)
+    assert "modbench.cli" in found
+    assert found & later == set()
+
+
+def test_completion_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+    code = "sys.argv = ['modbench']; from modbench.cli import main; main()"
+    assert loaded(code, tmp_path, **COMPLETES) & HEAVY == set()

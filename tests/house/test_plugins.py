@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import os
 import re
@@ -10,8 +11,10 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
+import goldens
 import pytest
 from fresh_catalogue import forget
 from product import ROOT, SOURCES
@@ -30,6 +33,41 @@ for words in (["list"], ["list", "plugins", "--check"], ["--help"], ["list", "pl
     assert done.returncode == 0, (words, done.stdout, done.stderr)
     print("=" if words[0] == "--help" else "", done.stdout)
 """
+# What the core alone must do: a run of `quick`, counted, timed and trained, and its part of the golden of `quick`.
+MAKE = """
+import dataclasses, json
+from collections.abc import Iterable
+from pathlib import Path
+import goldens, jobs_here
+from in_process import command_line, succeeded
+from modbench.harness.execution.launchers import local
+from modbench.reports.markup import html
+local.LAUNCHER = jobs_here.Here
+small = "--set d_model=32 --set n_layers=2 --set train.seq_len=32 --set train.tokens=512 --set train.val_tokens=256"
+succeeded(command_line(*f"run quick --seq-len 32 -k mod[c0.125-T32 --effort smoke {small} -o run".split()))
+html.to_svg = lambda *_: "<svg></svg>"  # words are compared, and the run was drawn
+import modbench
+try:
+    modbench.plan
+except AttributeError as error:
+    absent = str(error)
+Path("golden").mkdir()
+print(json.dumps([absent, dataclasses.asdict(goldens.made("quick", Path("golden").absolute()))]))
+"""
+
+
+def without(names: Iterable[str], code: str, tmp_path: Path) -> str:
+    """What a process prints in which modbench is a copy of the package without some plug-ins."""
+    copy = tmp_path / "package" / "modbench"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("tests"))
+    for name in names:
+        shutil.rmtree(copy / "plugins" / name)
+    tests = [str(ROOT / "tests" / folder) for folder in ("goldens", "harness")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(copy.parent), *tests])}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_every_plugin_can_be_used_and_says_what_it_adds() -> None:
@@ -56,20 +94,30 @@ def test_it_imports_another_only_if_it_needs_it() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_its_folder_taken_away_takes_it_away_and_nothing_else(name: str, tmp_path: Path) -> None:
     """And what needs it says so."""
-    copy = tmp_path / "package" / "modbench"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("tests"))
-    shutil.rmtree(copy / "plugins" / name)
     needing = [each.name for each in SHIPPED.values() if name in each.needs]
-    for other in needing:
-        shutil.rmtree(copy / "plugins" / other)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(copy.parent), str(ROOT / "tests" / "harness")])}
-    command = [sys.executable, "-c", CHECK]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    shown, _, listed = done.stdout.partition("=")[2].partition("\n [\n")
+    printed = without([name, *needing], CHECK, tmp_path)
+    shown, _, listed = printed.partition("=")[2].partition("\n [\n")
     gone = {word for each in (name, *needing) for word in SHIPPED[each].adds.get("commands", ())}
     assert not {word for word in gone if re.search(rf"^ +{word}  ", shown, flags=re.MULTILINE)}
     assert {each["name"] for each in json.loads(f"[{listed}")} == {*SHIPPED} - {name, *needing}
+
+
+@pytest.mark.slow
+def test_the_core_alone_runs_and_makes_of_a_stored_run_what_the_whole_package_makes(tmp_path: Path) -> None:
+    folders = [path.parent.name for path in PACKAGE.glob("plugins/*/plugin.toml")]
+    absent, made = json.loads(without(folders, MAKE, tmp_path).splitlines()[-1])
+    assert absent.startswith("modbench.plan is in a plug-in that is absent: `modbench list plugins` ")
+    for part, files in made.items():
+        here = {path.name: path.read_text(encoding="utf-8") for path in (goldens.HERE / "quick" / part).glob("*")}
+        assert files.keys() == here.keys()
+        for name, content in files.items():
+            assert goldens.first_difference(part, here[name], content) == "", name
+    run, golden = (
+        list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        for path in (tmp_path / "run/cases.csv", goldens.HERE / "quick/data/cases.csv")
+    )
+    assert {row["metric"] for row in run} == {row["metric"] for row in golden}
+    assert {row["status"] for row in run} == {"ok"}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in ROOT.glob("suites/*.toml")))

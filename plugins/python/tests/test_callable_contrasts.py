@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_two_clocks import MARGIN, columns
+from test_against_baseline import MARGIN, columns
 
 from modbench.harness.stats import noise, paired
 from modbench.harness.stats.effects import Effect

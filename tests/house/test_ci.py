@@ -1,7 +1,8 @@
-"""The workflows of docs/ci.md and of this project: YAML that GitHub could read, with inputs that the action has."""
+"""Workflows, of docs/ci.md and of this project, hooks and `tox.ini`: GitHub could read them, and they agree."""
 
 from __future__ import annotations
 
+import configparser
 import re
 import shlex
 import tomllib
@@ -15,13 +16,20 @@ from in_process import succeeded
 from modbench.reports.questions.gate.fail_on import CHECKS
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+PAGE = text("docs/ci.md")
 (PRINTED,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
 # YAML 1.1 reads `on` as true, GitHub does not.
 TEACHES: dict[Any, Any] = yaml.safe_load(PRINTED)
-USES: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
-ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+USES: dict[Any, Any] = yaml.safe_load(text(".github/workflows/ci.yml"))
+ACTION: dict[str, Any] = yaml.safe_load(text("action.yml"))
+PROJECT = tomllib.loads(text("pyproject.toml"))["project"]
+PYTHONS = re.findall(r"Python :: (3\.\d+)$", "\n".join(PROJECT["classifiers"]), flags=re.MULTILINE)
 
 
 def steps(workflow: dict[Any, Any]) -> list[dict[str, Any]]:
@@ -35,12 +43,6 @@ def gate_of(workflow: dict[Any, Any]) -> dict[str, str]:
     return given
 
 
-def test_the_page_begins_with_a_workflow_of_eight_lines() -> None:
-    assert PAGE.index(PRINTED) < 80
-    assert PRINTED.count("\n") <= 8
-    assert TEACHES[True] == "pull_request"
-
-
 @pytest.mark.parametrize("workflow", [TEACHES, USES], ids=["page", "project"])
 def test_a_workflow_reads_only_and_gives_the_action_inputs_that_it_has(workflow: dict[Any, Any]) -> None:
     assert workflow["permissions"] == {"contents": "read"}
@@ -52,13 +54,12 @@ def test_a_workflow_reads_only_and_gives_the_action_inputs_that_it_has(workflow:
 
 
 def test_the_project_runs_the_readmes_command_on_every_python() -> None:
-    command = re.findall(r"^python3 -m venv .*/tox$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    (command,) = re.findall(r"^python3 -m venv .*/tox$", text("README.md"), re.MULTILINE)
+    assert command in text(".ci/run")
     jobs = USES["jobs"]
-    assert [step["run"] for step in jobs["tests"]["steps"] if "run" in step] == command
-    classified = [each.removeprefix("Programming Language :: Python :: ") for each in PROJECT["project"]["classifiers"]]
-    versions = [each for each in classified if re.fullmatch(r"3\.\d+", each)]
-    assert jobs["tests"]["strategy"]["matrix"]["python-version"] == versions
-    assert [step["run"] for step in jobs["site"]["steps"] if "run" in step] == [f"{command[0]} -e docs"]
+    assert [step["run"] for step in jobs["tests"]["steps"] if "run" in step] == [command]
+    assert jobs["tests"]["strategy"]["matrix"]["python-version"] == PYTHONS
+    assert [step["run"] for step in jobs["site"]["steps"] if "run" in step] == [f"{command} -e docs"]
 
 
 @pytest.mark.slow
@@ -73,3 +74,24 @@ def test_the_page_names_every_check_and_every_input() -> None:
     assert {word for word in CHECKS if f"`{word}" in PAGE} == {*CHECKS}
     rows = re.findall(r"^\| `([\w-]+)` \|.*\| (?:`([^`]+)`)?[^|`]*\|$", PAGE, flags=re.MULTILINE)
     assert dict(rows) == {name: each.get("default", "") for name, each in ACTION["inputs"].items()}
+
+
+def test_every_supported_python_and_the_oldest_torch_are_tested_before_a_release() -> None:
+    """What pyproject.toml promises and what `tox -e proof` runs are the same; a Python that is missing is no reason to skip."""
+    (oldest,) = [need.partition(">=")[2] for need in PROJECT["dependencies"] if need.startswith("torch>=")]
+    assert PROJECT["requires-python"] == f">={PYTHONS[0]}"
+    short, torch = [f"py{version.replace('.', '')}" for version in PYTHONS], f"torch{oldest.replace('.', '')}"
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini", encoding="utf-8")
+    wanted = [f"proof-{short[0]}", *short[1:], f"{short[0]}-{torch}"]
+    assert f"run -e {','.join(wanted)} --" in tox["testenv:proof"]["commands"]
+    assert f"testenv:proof-{{{','.join(short)}}}" in tox
+    assert f"{torch}: torch == {oldest}.*" in tox["testenv"]["deps"]
+    assert tox["tox"]["skip_missing_interpreters"] == "false"
+
+
+def test_hooks_install_what_tox_does() -> None:
+    (local,) = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"]
+    assert [
+        need for hook in local["hooks"] for need in hook["additional_dependencies"] if need not in text("tox.ini")
+    ] == []
