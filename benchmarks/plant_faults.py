@@ -273,7 +273,7 @@ FAULTS = (
     Fault(
         19,
         "A wait that hits one model more often makes *worse* of a true +2 %: wall time decides whatever CPU time says.",
-        "tests/harness/test_two_clocks.py::test_wall_time_decides_where_cpu_time_agrees_with_it",
+        "tests/harness/test_verdicts.py::test_wall_time_decides_where_cpu_time_agrees_with_it",
         ("harness/stats/verdicts.py", "    return widest < CLOSE * edge and (", "    return True or ("),
     ),
     Fault(
@@ -355,7 +355,7 @@ FAULTS = (
     Fault(
         28,
         "A revision that fails ends `ab` with 3, as if the tool had failed.",
-        "plugins/ab/tests/test_ab_suite_faults.py::test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake",
+        "plugins/ab/tests/test_ab_suites.py::test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake",
         (
             "plugins/ab/suites.py",
             "            raise side.fails(why)\n",

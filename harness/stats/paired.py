@@ -163,11 +163,12 @@ def unfit(sides: Iterable[Sequence[Columns]]) -> Reason | None:
 def unfit_of(sides: Iterable[Sequence[Waits]]) -> Reason | None:
     """The same of what the threads of each variant did in all processes."""
     for side in sides:
+        cpu_s = sum(each.cpu_s for each in side)
         for name, most in (("others_s", MOST_OTHERS), ("blocked_s", MOST_BLOCKED)):
             seconds = [getattr(each, name) for each in side]
             if None in seconds:
                 return NOT_RECORDED
-            share = sum(seconds) / sum(each.cpu_s for each in side)
+            share = sum(seconds) / cpu_s if cpu_s else 0.0  # of a clock that never ticked, which `contrast` says
             if share > most:
                 waits = Reason("waits", share=share)
                 return Reason("other_threads", share=share) if name == "others_s" else waits

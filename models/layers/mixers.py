@@ -55,7 +55,9 @@ def window_memory(config: ModelConfig, n: float, tokens: float) -> Layer:
     a, kv = config.attention_width, config.kv_width
     whole = -(-n // w) * w / n  # the last piece is padded
     pieces = Amount(a + 4 * kv + 2 * w, exact=FLOAT32 * h) * whole
-    kept = norm_memory(config) + pieces + Amount(a) + Amount(d)
+    kept = norm_memory(config) + pieces + Amount(a) * whole + Amount(d)
+    if whole > 1:
+        kept += Amount(a)  # what is left of the output without the padding is a copy
     return Layer(
         kept * tokens,
         d * (2 * a + 2 * kv) + config.norm_params,

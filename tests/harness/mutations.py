@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-GridPoint = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 
-# Numbers that no measurement makes, then numbers that some might.
-ABSURD: tuple[Any, ...] = (
-    *(float("nan"), float("inf"), float("-inf"), 1e308, -1e308, 1e-320, -1, -0.5, 10**400, -(10**30), 2**64),
-)
-STRANGE: tuple[Any, ...] = (0, 0.0, 1e-300, 1, 2**62, 0.1)
+# Values of another type, numbers that no suite has, then some that it might.
 OTHER_TYPES: tuple[Any, ...] = (
     None,
     True,
@@ -29,7 +25,11 @@ OTHER_TYPES: tuple[Any, ...] = (
     "\x00",
     "é\u202e",
 )
+ABSURD = (float("nan"), float("inf"), float("-inf"), 1e308, -1e308, 1e-320, -1, -0.5, 10**400, -(10**30), 2**64)
+STRANGE = (0, 0.0, 1e-300, 1, 2**62, 0.1)
 HUGE = 20_000
+# Nested deeper than any suite, and less than Python can recurse.
+DEEPEST = 100
 
 
 class Mutation(NamedTuple):
@@ -44,164 +44,71 @@ class Mutation(NamedTuple):
     content: bytes
 
 
-def grid_points(tree: Any, grid_point: GridPoint = ()) -> Iterator[GridPoint]:
+def places(tree: Any, place: Place = ()) -> Iterator[Place]:
     """Yield the places of a tree, without its root."""
-    items: Any = ()
-    if isinstance(tree, dict):
-        items = tree.items()
-    elif isinstance(tree, list):
-        items = enumerate(tree)
+    items: Any = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
-        yield (*grid_point, key)
-        yield from grid_points(value, (*grid_point, key))
+        yield (*place, key)
+        yield from places(value, (*place, key))
 
 
-def at(tree: Any, grid_point: GridPoint) -> Any:
-    for step in grid_point:
+def at(tree: Any, place: Place) -> Any:
+    for step in place:
         tree = tree[step]
     return tree
 
 
-def _set(tree: Any, grid_point: GridPoint, value: Any) -> None:
-    at(tree, grid_point[:-1])[grid_point[-1]] = value
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-# Each changes the tree at the place, or says that it does not apply there.
-Change = Callable[[Any, GridPoint, random.Random], bool]
-
-
-def _delete(tree: Any, grid_point: GridPoint, _rng: random.Random) -> bool:
-    del at(tree, grid_point[:-1])[grid_point[-1]]
-    return True
-
-
-def _repeat(tree: Any, grid_point: GridPoint, _rng: random.Random) -> bool:
-    within = at(tree, grid_point[:-1])
-    if not isinstance(within, list):
-        return False
-    within.insert(int(grid_point[-1]), within[int(grid_point[-1])])
-    return True
-
-
-def _rename(tree: Any, grid_point: GridPoint, _rng: random.Random) -> bool:
-    within = at(tree, grid_point[:-1])
-    if not isinstance(within, dict):
-        return False
-    within[f"{grid_point[-1]}x"] = within.pop(grid_point[-1])
-    return True
-
-
-def _retype(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
-    before, value = at(tree, grid_point), rng.choice(OTHER_TYPES)
-    if type(before) is type(value):
-        return False
-    _set(tree, grid_point, value)
-    return True
-
-
-def _absurd(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
-    if not _number(at(tree, grid_point)):
-        return False
-    _set(tree, grid_point, rng.choice(ABSURD))
-    return True
-
-
-def _strange(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
-    if not _number(at(tree, grid_point)):
-        return False
-    _set(tree, grid_point, rng.choice(STRANGE))
-    return True
-
-
-def _scale(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
-    if not _number(at(tree, grid_point)):
-        return False
-    _set(tree, grid_point, at(tree, grid_point) * rng.choice((0.5, 1.1, 3, 100)))
-    return True
-
-
-def _swap(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
-    alike = [other for other in grid_points(tree) if type(at(tree, other)) is type(at(tree, grid_point))]
-    alike = [other for other in alike if not _within(other, grid_point) and not _within(grid_point, other)]
-    if not alike:
-        return False
-    other = rng.choice(alike)
-    one, two = at(tree, grid_point), at(tree, other)
-    _set(tree, grid_point, two)
-    _set(tree, other, one)
-    return True
-
-
-def _retarget(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
-    """Let a name be another one of the file: a case, a metric, a unit."""
-    if not isinstance(at(tree, grid_point), str):
-        return False
-    _set(
-        tree,
-        grid_point,
-        rng.choice([at(tree, other) for other in grid_points(tree) if isinstance(at(tree, other), str)]),
-    )
-    return True
-
-
-def _huge(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
-    _set(tree, grid_point, rng.choice(("x" * HUGE, "9" * HUGE, [0] * HUGE)))
-    return True
-
-
-def _deep(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
+def _deep(rng: random.Random) -> Any:
     nest: Any = 1
     for _ in range(rng.choice((50, 300))):
         nest = [nest] if rng.random() < 0.5 else {"a": nest}
-    _set(tree, grid_point, nest)
+    return nest
+
+
+def _changed(tree: Any, place: Place, how: str, rng: random.Random) -> bool:
+    """Change the tree at the place, or say that it does not apply there."""
+    within, key, before = at(tree, place[:-1]), place[-1], at(tree, place)
+    number = isinstance(before, int | float) and not isinstance(before, bool)
+    if how == "delete":
+        del within[key]
+    elif how == "repeat" and isinstance(within, list):
+        within.insert(int(key), before)
+    elif how == "rename" and isinstance(within, dict):
+        within[f"{key}x"] = within.pop(key)
+    elif how == "retype":
+        within[key] = rng.choice(OTHER_TYPES)
+    elif how == "number" and number:
+        within[key] = rng.choice((*ABSURD, *STRANGE, *(before * by for by in (0.5, 1.1, 3, 100))))
+    elif how == "retarget":  # the value of another place, such as another name
+        alike = [value for other in places(tree) if type(value := at(tree, other)) is type(before)]
+        within[key] = json.loads(json.dumps(rng.choice(alike)))
+    elif how == "huge":
+        within[key] = rng.choice(("x" * HUGE, "9" * HUGE, [0] * HUGE, _deep(rng)))
+    else:
+        return False
     return True
 
 
-CHANGES: tuple[Change, ...] = (
-    *(_delete, _repeat, _rename, _retype, _retype, _absurd, _absurd, _strange, _scale, _swap, _retarget, _huge, _deep),
-)
-
-
-def _within(grid_point: GridPoint, other: GridPoint) -> bool:
-    return grid_point[: len(other)] == other
-
-
-def of_tree(tree: Any, rng: random.Random, write: Callable[[Any], bytes]) -> Mutation:
-    """Change one place of a tree."""
-    while True:
-        changed = json.loads(json.dumps(tree))
-        grid_point, change = rng.choice([*grid_points(changed)]), rng.choice(CHANGES)
-        if change(changed, grid_point, rng):
-            return Mutation(f"{change.__name__} {'.'.join(map(str, grid_point))}", write(changed))
+CHANGES = ("delete", "repeat", "rename", "retype", "retype", "number", "number", "number", "retarget", "huge")
 
 
 def of_text(content: bytes, rng: random.Random) -> Mutation:
     """Change the bytes of a file."""
     where = rng.randrange(len(content))
-    how = rng.choice(("cut", "flip", "flip", "garbage", "empty", "utf-16", "latin-1", "twice", "nested", "nan", "bom"))
-    if how == "cut":
-        made = content[:where]
-    elif how == "flip":
-        made = content[:where] + bytes([content[where] ^ 1 << rng.randrange(8)]) + content[where + 1 :]
-    elif how == "garbage":
-        made = content[:where] + rng.randbytes(8) + content[where:]
-    elif how == "empty":
-        made = b""
-    elif how in {"utf-16", "latin-1"}:
-        made = content.replace(b":", ":é".encode(how), 1) if how == "latin-1" else content.decode().encode(how)
-    elif how == "twice":
-        made = content + content
-    elif how == "nested":
-        made = rng.choice((b"[", b'{"a":')) * 100_000
-    elif how == "nan":
-        made = content.replace(b": 1", b": NaN", 1).replace(b":1", b":Infinity", 1)
-    else:
-        made = b"\xef\xbb\xbf" + content
-    return Mutation(f"{how} at byte {where}", made)
+    before, after = content[:where], content[where:]
+    made = {
+        "cut": before,
+        "flip": before + bytes([after[0] ^ 1 << rng.randrange(8)]) + after[1:],
+        "garbage": before + rng.randbytes(8) + after,
+        "empty": b"",
+        "utf-16": content.decode().encode("utf-16"),
+        "latin-1": content.replace(b"=", "=é".encode("latin-1"), 1),
+        "twice": content + content,
+        "nested": b"a = " + b"[" * 100_000,
+        "bom": b"\xef\xbb\xbf" + content,
+    }
+    how = rng.choice(("flip", *made))
+    return Mutation(f"{how} at byte {where}", made[how])
 
 
 def of_toml(table: dict[str, Any], seed: str) -> Mutation:
@@ -209,38 +116,28 @@ def of_toml(table: dict[str, Any], seed: str) -> Mutation:
     rng = random.Random(seed)
     if rng.random() < 0.2:
         return of_text(toml(table), rng)
-    names = []
+    table, names = json.loads(json.dumps(table)), list[str]()
     for _ in range(rng.choice((1, 1, 2, 3))):
-        try:
-            made = of_tree(table, rng, lambda tree: json.dumps(tree).encode())
-        except IndexError:  # nothing is left of it
-            break
-        table = json.loads(made.content)
-        names.append(made.name)
+        while there := [*places(table)]:
+            place, how = rng.choice(there), rng.choice(CHANGES)
+            if _changed(table, place, how, rng):
+                names.append(f"{how} {'.'.join(map(str, place))}")
+                break
     return Mutation(", ".join(names), toml(table))
 
 
-def toml(table: Any) -> bytes:
+def toml(table: dict[str, Any]) -> bytes:
     """Write a table as TOML, its own tables inline."""
-    if not isinstance(table, dict):
-        return _toml_value(table).encode("utf-8", "surrogatepass")
     lines = (f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in table.items())
     return "".join(lines).encode("utf-8", "surrogatepass")
-
-
-# Nested deeper than any suite, and less than Python can recurse.
-DEEPEST = 100
 
 
 def _toml_value(value: Any, depth: int = 0) -> str:
     if depth == DEEPEST:
         return '"deeper"'
     if isinstance(value, dict):
-        return (
-            "{ "
-            + ", ".join(f"{json.dumps(key)} = {_toml_value(item, depth + 1)}" for key, item in value.items())
-            + " }"
-        )
+        items = (f"{json.dumps(key)} = {_toml_value(item, depth + 1)}" for key, item in value.items())
+        return f"{{ {', '.join(items)} }}"
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item, depth + 1) for item in value) + "]"
     if value is None:

@@ -1,4 +1,4 @@
-"""The A/A control of the anchor: planned and timed, in both CSV files, the page and the terminal, and never a contender."""
+"""The A/A control of the anchor: planned and timed, no contender, and a check of the machine before any verdict on a time."""
 
 from __future__ import annotations
 
@@ -25,34 +25,14 @@ from modbench.reports.tables.load import Loaded, default_variant, load
 from modbench.reports.terminal import printed_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
+TIMED: dict[str, Any] = {"aa_control": True, "train": None, "metrics": ["latency/forward"]}
 
-AA_CONTROL = "dense-aa[T64-B1-fp32-cpu1]"
 
-
-def run(folder: Path, **more: Any) -> Loaded:
+def run(folder: Path, suite: dict[str, Any] | None = None, **more: Any) -> Loaded:
     """A planted run of a machine that was never checked; its CSV files are written."""
-    suite = {
-        "aa_control": True,
-        "train": None,
-        "metrics": ["flops/forward", "latency/forward"],
-        **more.pop("suite", {}),
-    }
-    stored(folder, planted_plan(more.pop("effort", "draft"), **suite), **{"certificate": None, **more})
+    suite = {**TIMED, "metrics": ["flops/forward", "latency/forward"], **(suite or {})}
+    stored(folder, planted_plan("draft", **suite), certificate=None, **more)
     return load(folder / "run")
-
-
-def terminal(loaded: Loaded) -> str:
-    return " ".join(printed_run.closing(loaded, loaded.path / "report.html", None).split())
-
-
-def page(loaded: Loaded) -> str:
-    return render.html(loaded)
-
-
-def checked(loaded: Loaded) -> tuple[str, str]:
-    """The verdict on the machine, and what is said of it."""
-    status, said = machine_check(loaded)
-    return status, plain(said)
 
 
 @pytest.fixture(scope="module")
@@ -60,35 +40,27 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return run(tmp_path_factory.mktemp("calm"))
 
 
-@pytest.fixture(scope="module")
-def unchecked(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return run(tmp_path_factory.mktemp("unchecked"), suite={"aa_control": False})
-
-
-def test_an_aa_control_is_the_anchor_under_another_name() -> None:
-    for comparison in planted_plan("draft", aa_control=True, train=None, metrics=["latency/forward"]).comparisons:
+@pytest.mark.parametrize(
+    ("variants", "name", "case"),
+    [
+        (None, "dense-aa", "dense-aa[T64-B1-fp32-cpu1]"),
+        (["mod", "dense"], "mod-aa[c0.5]", "mod-aa[c0.5-T64-B1-fp32-cpu1]"),  # with what distinguishes the anchor
+    ],
+)
+def test_an_aa_control_is_the_anchor_under_another_name(variants: list[str] | None, name: str, case: str) -> None:
+    capacities = {"mod": {"capacity": [0.5, 0.25]}}
+    more = {"variants": [{"model": model, **capacities.get(model, {})} for model in variants]} if variants else {}
+    comparisons = planted_plan("draft", **TIMED, **more).comparisons
+    for comparison in comparisons:
         anchor, aa_control = comparison.variants[0], comparison.timed.variants[-1]
-        assert (aa_control.model, aa_control.config, aa_control.grid_point) == (
-            anchor.model,
-            anchor.config,
-            anchor.grid_point,
-        )
-        assert (aa_control.variant, aa_control.id) == ("dense-aa", anchor.id.replace("dense[", "dense-aa["))
-        assert aa_control.aa_control
-        assert not anchor.aa_control
+        assert (aa_control.variant, aa_control.aa_control, anchor.aa_control) == (name, True, False)
         assert aa_control.original == anchor
+        same = ("model", "config", "grid_point")
+        assert all(getattr(aa_control, each) == getattr(anchor, each) for each in same)
         assert comparison.timed.timed == comparison.timed  # one A/A control, not two
-        ids = [case.id for case in comparison.timed.variants]
+        ids = [each.id for each in comparison.timed.variants]
         assert len(ids) == len(set(ids))
-
-
-def test_the_name_of_an_aa_control_keeps_what_distinguishes_the_anchor() -> None:
-    variants = [{"model": "mod", "capacity": [0.5, 0.25]}, {"model": "dense"}]
-    (first, *_) = planted_plan(
-        "draft", aa_control=True, train=None, metrics=["latency/forward"], variants=variants
-    ).comparisons
-    aa_control = first.timed.variants[-1]
-    assert (aa_control.variant, aa_control.id) == ("mod-aa[c0.5]", "mod-aa[c0.5-T64-B1-fp32-cpu1]")
+    assert comparisons[0].timed.variants[-1].id == case
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -98,10 +70,8 @@ def test_only_timed_jobs_hold_the_aa_control() -> None:
     aa_controls = {job.made_in: sum(case.aa_control for case in job.comparison.variants) for job in made.jobs}
     assert aa_controls == {"count": 0, "roofline": 0, "time": 1, "memory": 0, "train": 0}
     assert not any(case.aa_control for case in made.cases)
-    said = " ".join(as_text(forecast(made)).split())
-    assert f"{AA_CONTROL} and 1 more" in said
-    share = forecast(made)["aa_control_share"]
-    assert 0.05 < share < 0.3
+    assert "dense-aa[T64-B1-fp32-cpu1] and 1 more" in " ".join(as_text(forecast(made)).split())
+    assert 0.05 < forecast(made)["aa_control_share"] < 0.3
 
 
 @pytest.mark.parametrize(
@@ -114,29 +84,25 @@ def test_only_timed_jobs_hold_the_aa_control() -> None:
     ],
 )
 def test_where_there_is_no_claim_on_times_there_is_no_aa_control(effort: str, changes: dict[str, Any]) -> None:
-    made = planted_plan(effort, **{"aa_control": True, "train": None, "metrics": ["latency/forward"], **changes})
+    made = planted_plan(effort, **{**TIMED, **changes})
     assert not any(case.aa_control for job in made.jobs for case in job.comparison.variants)
     assert forecast(made)["aa_controls"] == []
     assert "aa_control" not in as_text(forecast(made))
 
 
-def test_an_aa_control_is_no_contender(calm: Loaded, unchecked: Loaded) -> None:
-    assert [case.variant for case in calm.variants] == [case.variant for case in unchecked.variants]
-    assert default_variant(calm) == default_variant(unchecked)
-    assert len(calm.comparisons) == len(unchecked.comparisons)
-    assert not calm.comparisons.variant.str.contains("aa_control").any()
-    assert calm.run.plan.matched_baselines == unchecked.run.plan.matched_baselines
+def test_an_aa_control_is_neither_contender_nor_baseline(calm: Loaded) -> None:
+    without = planted_plan("draft", **{**TIMED, "aa_control": False})
+    assert [case.variant for case in calm.variants] == [*dict.fromkeys(case.variant for case in without.cases)]
+    assert present(default_variant(calm)).variant == "mod[c0.125]"
+    assert calm.run.plan.matched_baselines == without.matched_baselines
+    assert not calm.comparisons.variant.str.contains("-aa").any()
     told, _, check = printed_run.closing(calm, Path("page"), None).partition("\nsure  ")
-    assert "than dense" in told
-    assert "aa_control" not in told
+    assert "-aa" not in told
     assert "A/A control: 0 of 2 differ" in " ".join(check.split())
-    assert not any("aa_control" in finding.what for finding in gate.gate(calm, calm, 0.02).findings)
-
-
-def test_an_aa_control_is_no_baseline_and_stays_with_the_anchor(calm: Loaded) -> None:
+    assert not any("-aa" in finding.what for finding in gate.gate(calm, calm, 0.02).findings)
     with pytest.raises(Exception, match="dense-aa"):
         load(calm.path, "dense-aa")
-    other = load(calm.path, "moe")
+    other = load(calm.path, "moe")  # it stays with the anchor
     assert set(other.aa_controls.baseline_variant) == {"dense"}
     assert machine_check(other) == machine_check(calm)
 
@@ -155,93 +121,56 @@ def test_an_aa_control_does_not_enlarge_the_family(calm: Loaded, monkeypatch: py
     assert set(sizes) == {3, 2, 1}
 
 
-def test_without_a_certificate_the_aa_control_is_the_check(calm: Loaded) -> None:
-    status, said = checked(calm)
-    found = present(aa_control_check(calm))
-    assert status == "fit"
-    assert (found.verdicts, found.apart) == (["equivalent"] * 2, 0)
-    assert 0 < present(found.largest.value) < 0.02
-    words = plain(found.in_words())
-    assert words.startswith("A/A control: 0 of 2 differ, 0 inconclusive, ≤ ")
-    assert said == words
-    html = page(calm)
-    assert said in html
-    assert said in terminal(calm)
-    assert calm.comparisons[calm.comparisons.metric == "latency/forward"].verdict.notna().all()
-    assert warnings(calm) == []
-    assert 'class="span-12 warning"' not in html
-
-
-def test_an_unequal_aa_control_is_said_before_all_times(tmp_path: Path) -> None:
-    loaded = run(tmp_path, slower={"dense-aa": 1.1})
-    status, said = checked(loaded)
-    assert status == "inconclusive"
-    found = present(aa_control_check(loaded))
-    assert (found.apart, len(found.verdicts)) == (2, 2)
-    assert said == plain(found.in_words())
-    assert said.startswith("A/A control: 2 of 2 differ, 0 inconclusive, ")
-    (warning,) = map(plain, warnings(loaded))
-    assert "differs in 2 of 2" in warning
-    assert plain(found.largest) in warning
-    assert terminal(loaded).startswith(f"⚠ {warning[:40]}")
-    html = page(loaded)
-    assert html.index("differs in 2 of 2") < html.index("At a glance")
-    assert 'class="span-12 warning"' in html
-    assert loaded.comparisons[loaded.comparisons.metric == "latency/forward"].verdict.notna().all()
-
-
-def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Loaded) -> None:
-    """Neither doctor nor an A/A control: ratios and intervals stay, verdicts do not; the page and the terminal begin with
-    that.
-    """
-    pairs = pd.read_csv(unchecked.path / "comparisons.csv")
+@pytest.mark.parametrize(
+    ("more", "status", "said", "warning", "why"),
+    [
+        ({}, "fit", "A/A control: 0 of 2 differ, 0 inconclusive, ≤ ", "", ""),
+        (
+            {"slower": {"dense-aa": 1.1}},
+            "inconclusive",
+            "A/A control: 2 of 2 differ, 0 inconclusive, ",
+            "differs in 2 of 2",
+            "",
+        ),
+        (
+            {"waits": "dense-aa"},
+            "unknown",
+            "A/A control: 0 of 2 differ, 2 inconclusive",
+            "Times have no verdicts",
+            SILENT,
+        ),
+        ({"fails": "dense-aa"}, "unknown", "", "Times have no verdicts", SILENT),
+        ({"suite": {"aa_control": False}}, "unknown", "no A/A control", "Times have no verdicts", UNCHECKED),
+        ({"suite": {"metrics": ["flops/forward"]}}, "unknown", "no A/A control", "", ""),  # without times
+    ],
+    ids=["calm", "unequal", "noisy", "failed", "unchecked", "without times"],
+)
+def test_what_the_control_found_is_said_before_all_times(
+    more: dict[str, Any], status: str, said: str, warning: str, why: str, tmp_path: Path
+) -> None:
+    """A control that says nothing checks nothing: ratios and intervals stay, verdicts on times do not."""
+    loaded = run(tmp_path, **more)
+    found, words = machine_check(loaded)
+    assert (found, plain(words).startswith(said)) == (status, True)
+    check = aa_control_check(loaded)
+    assert check is None or said == "" or plain(words) == plain(check.in_words())
+    pairs = pd.read_csv(loaded.path / "comparisons.csv").query("variant != 'dense-aa'")
     timed, counted = (pairs[pairs.metric == metric] for metric in ("latency/forward", "flops/forward"))
-    assert len(timed) > 10
-    assert timed.verdict.isna().all()
-    assert timed.reason.str.contains(UNCHECKED, regex=False).all()
+    assert counted.verdict.notna().all()
     assert timed.ratio.notna().all()
     assert timed.ci_low.notna().all()
-    assert counted.verdict.notna().all()
-    status, said = checked(unchecked)
-    assert status == "unknown"
-    assert said == "no A/A control"
-    assert terminal(unchecked).startswith(f"⚠ Times have no verdicts: {UNCHECKED.replace('`', '')}.")
-    html = page(unchecked)
-    assert html.index("Times have no verdicts") < html.index("At a glance")
-    for word in ("▲ faster", "▼ slower"):
-        assert word not in html
+    assert timed.verdict.isna().all() if why else timed.verdict.notna().all()
+    assert timed.reason.str.contains(why, regex=False).all() if why else True
+    told = plain(" ".join(map(plain, warnings(loaded))))
+    assert (warning in told and why.replace("`", "") in told) if warning else not told
+    html, terminal = render.html(loaded), " ".join(printed_run.closing(loaded, Path("page"), None).split())
+    assert ('class="span-12 warning"' in html) == terminal.startswith("⚠ ") == bool(warning)
+    assert html.find(warning) < html.index("At a glance")
+    assert not (why and any(word in html for word in ("▲ faster", "▼ slower")))
 
 
 def test_noisy_times_keep_their_label_on_an_unchecked_machine(tmp_path: Path) -> None:
-    loaded = run(tmp_path, suite={"aa_control": False}, waits="mod[c0.125]")
+    loaded = run(tmp_path, {"aa_control": False}, waits="mod[c0.125]")
     rows = loaded.comparisons[(loaded.comparisons.metric == "latency/forward")].set_index("variant")
     assert set(rows.loc["mod[c0.125]"].labels) == {Label.NOISY}
     assert rows.verdict.isna().all()
-
-
-def test_a_run_without_times_needs_no_check(tmp_path: Path) -> None:
-    loaded = run(tmp_path, suite={"metrics": ["flops/forward"]})
-    status, said = checked(loaded)
-    assert status == "unknown"
-    assert said == "no A/A control"
-    assert warnings(loaded) == []
-
-
-def test_an_aa_control_that_failed_checks_nothing(tmp_path: Path) -> None:
-    loaded = run(tmp_path, fails="dense-aa")
-    assert not loaded.checked
-    assert set(loaded.failed.variant) == {"dense-aa"}
-    rows = loaded.comparisons[loaded.comparisons.metric == "latency/forward"]
-    assert rows.verdict.isna().all()
-    assert rows.reason.str.contains(SILENT, regex=False).all()
-    assert warnings(loaded) == [f"Times have no verdicts: {SILENT.replace('`', '')}."]
-
-
-def test_a_noisy_aa_control_checks_nothing(tmp_path: Path) -> None:
-    loaded = run(tmp_path, waits="dense-aa")
-    assert set(loaded.aa_controls.labels) == {Label.NOISY}
-    assert loaded.comparisons[loaded.comparisons.metric == "latency/forward"].verdict.isna().all()
-    status, said = checked(loaded)
-    assert status == "unknown"
-    assert "0 of 2 differ, 2 inconclusive" in said
-    assert terminal(loaded).startswith(f"⚠ Times have no verdicts: {SILENT.replace('`', '')}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import random
 import signal
@@ -17,7 +16,6 @@ import planted_pairs
 import pytest
 import simulate
 from fault_process import PATIENCE_S
-from planted_pairs import Decision, Found
 from simulate import World
 
 from modbench.harness.stats.paired import ProcessSamples
@@ -57,30 +55,6 @@ def test_load_ends_with_a_script_that_is_killed() -> None:
     while any(map(runs, pids)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(runs, pids))
-
-
-def decision(found: Found, *, tool: str = "ours", more: int = 100, beside: int = 0, wall_s: float = 10.0) -> Decision:
-    """A decision with one row."""
-    return Decision(beside, tool, more, wall_s, 0.5, {tool: found})
-
-
-def test_a_table_counts_what_each_rule_said_with_exact_intervals(capsys: pytest.CaptureFixture[str]) -> None:
-    made = [
-        *[decision(Found("equivalent", "undecided", 1.0))] * 18,
-        decision(Found("better", "better", 0.9), wall_s=30.0),
-        decision(Found("better_open", "worse", 1.01)),
-        decision(Found("worse", "worse", 1.03), tool="threshold", more=103, beside=6),
-    ]
-    planted_pairs.table(made)
-    heads, _, *rows = capsys.readouterr().out.splitlines()
-    assert heads.endswith(
-        "| equal: *better* or *worse* | told apart | RMS error | +3 %: *worse* | told apart | RMS error |"
-    )
-    off = math.expm1(math.sqrt((math.log(0.9) ** 2 + math.log(1.01) ** 2) / 20))
-    assert rows == [
-        f"| ours | 0 | 50% | 10 | 1 of 20 (0.1–24.9 %) | 2 of 20 (1.2–31.7 %) | {off:.2%} | – | – | – |",
-        "| threshold | 6 | 50% | 10 | – | – | – | 1 of 1 (2.5–100.0 %) | 1 of 1 (2.5–100.0 %) | 0.00% |",
-    ]
 
 
 def test_ours_says_what_both_clocks_say(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from present import present
 from scipy import optimize, stats
 
 from modbench.harness.stats.break_even import Found, Point, bends, break_even
+from modbench.harness.stats.effects import t_quantile
 from modbench.harness.stats.reason import Reason
 
 INF = math.inf
@@ -40,6 +41,10 @@ def test_two_points_give_the_root_and_fiellers_interval() -> None:
     assert [found.low, found.high] == pytest.approx([64 * 2**end for end in ends], rel=1e-9)
 
 
+# So far from 0 that the interval touches it.
+TOUCH = t_quantile(0.975, 5) * math.sqrt(Point(64, 0.0, 0.01, 5).variance)
+
+
 @pytest.mark.parametrize(
     ("values", "found"),
     [
@@ -50,32 +55,34 @@ def test_two_points_give_the_root_and_fiellers_interval() -> None:
         ((-0.02, -0.01, -0.02), Found("never")),
         ((0.1,), Found("always")),
         ((0.001,), Found("inconclusive")),
+        ((TOUCH,), Found("inconclusive")),
+        ((-TOUCH,), Found("inconclusive")),
         ((0.0, 0.001, 0.0), Found("inconclusive")),
         ((-0.001, 0.001), Found("inconclusive", 64 * 2**0.5)),
+        ((TOUCH, 0.3), Found("from", high=64)),
+        ((-0.3, -TOUCH), Found("inconclusive", low=128)),
+        # The fit pools what falls.
+        ((-0.1, 0.002, -0.004, 0.1), Found("from", 256 * 2 ** (0.001 / 0.101), 117.3, 282.2)),
     ],
 )
-def test_words_without_a_band(values: tuple[float, ...], found: Found) -> None:
+def test_words_and_bands(values: tuple[float, ...], found: Found) -> None:
     said = break_even(points(*values))
-    assert (said.outcome, said.low, said.high) == (found.outcome, found.low, found.high)
-    assert said.at == pytest.approx(found.at)
+    assert said.outcome == found.outcome
+    for mine, other in ((said.at, found.at), (said.low, found.low), (said.high, found.high)):
+        assert mine is other is None or present(mine) == pytest.approx(present(other), rel=1e-3)
 
 
-def test_an_end_that_the_range_does_not_hold_is_open() -> None:
-    early = break_even(points(0.0, 0.1, 0.2))
-    assert (early.outcome, early.low) == ("from", None)
-    assert 64 < present(early.high) < 128
-    late = break_even(points(-0.2, -0.1, 0.0))
-    assert (late.outcome, late.high) == ("inconclusive", None)
-    assert 128 < present(late.low) < 256
-
-
-def test_a_fall_through_one_has_no_line() -> None:
-    found = break_even(points(0.1, 0.05, -0.1))
-    assert found.outcome == "not monotone"
-    assert found.reason == Reason("falls", first=math.exp(0.1), first_at=64, last=math.exp(-0.1), last_at=256)
-    # Of many points with the same spread a fall of that size is chance.
-    assert break_even(points(*[-0.1, 0.008, -0.008] * 4, 0.1)).outcome == "not monotone"
-    assert break_even(points(-0.1, *[0.008, -0.008] * 4, 0.1)).outcome == "from"
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_a_fall_is_a_welch_test_among_all_pairs_of_points(count: int) -> None:
+    """Of many points a fall of the same size is chance."""
+    pairs = count * (count - 1) // 2
+    for share, wanted in ((0.97, True), (1.03, False)):
+        half = stats.t.isf(0.05 * share / pairs, 8) * 0.01 * math.sqrt(2 / 5) / 2
+        found = break_even(points(*[0.0] * (count - 2), half, -half))  # and 0 falls by half of it
+        assert (found.outcome == "not monotone") == wanted
+        if wanted:
+            ends = {"first": math.exp(half), "first_at": 32 * 2.0 ** (count - 1), "last": math.exp(-half)}
+            assert found.reason == Reason("falls", **ends, last_at=ends["first_at"] * 2)
 
 
 def test_too_few_processes_have_no_line() -> None:
@@ -88,10 +95,6 @@ def test_processes_that_agree_to_the_bit_have_a_line() -> None:
     found = break_even(points(-0.1, 0.1, sd=0.0))
     assert found.at == pytest.approx(64 * 2**0.5)
     assert [found.low, found.high] == pytest.approx([found.at, found.at])
-
-
-def test_the_fit_pools_what_falls() -> None:
-    assert break_even(points(-0.1, 0.002, -0.004, 0.1)).at == pytest.approx(256 * 2 ** (0.001 / 0.101))
 
 
 def test_the_band_holds_the_estimate_where_points_are_pooled() -> None:
@@ -170,8 +173,11 @@ def test_more_processes_never_widen_the_band(given: list[Point]) -> None:
         ((-0.18, -0.04, 0.06), (64, 96, 128), None),  # as dense as grids are
         ((-0.1, 0.1), (2, 4), 3),
         ((-0.1, 0.1), (1, 2), None),  # no length between
+        ((-0.1, 0.1), (64, 96), None),
         ((-0.3, -0.1, 0.1), (64, 128, 256), 181),
         ((-0.15, -0.05, 0.4), (64, 96, 128), 111),  # bent
+        ((-0.167, -0.066, 0.006, 0.4), (64, 96, 128, 180), 111),  # by the nearest length outside
+        ((-0.112, -0.01, 0.062, 0.4), (64, 96, 128, 180), None),
         ((-0.001, 0.001), (128, 256), 181),  # undecided, with an estimate
         ((0.1, 0.3), (128, 512), None),
         ((-0.3, -0.1), (128, 512), None),
@@ -183,6 +189,15 @@ def test_the_length_to_measure_next_is_named(
     """The middle of two lengths beside the line that are more than half an octave apart, or between which the effect bends."""
     found = break_even([Point(length, value, 0.01, 5) for length, value in zip(at, values, strict=True)])
     assert found.measure_next == wanted
+
+
+@pytest.mark.parametrize("n", [3, 8])
+def test_a_bend_of_even_points_is_a_t_test_of_their_second_difference(n: int) -> None:
+    """Variances 1, 4 and 1 of equal samples: degrees of freedom twice those of one."""
+    edge = stats.t.ppf(0.975, 2 * (n - 1)) * 0.01 * math.sqrt(6 / n)
+    for bend, called in ((0.999 * edge, False), (1.001 * edge, True)):
+        for sign in (1, -1):
+            assert bends(points(0.1, 0.2, 0.3 + sign * bend, n=n)) == called
 
 
 def test_a_bend_is_called_in_one_of_twenty_straight_lines() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from in_process import command_line, succeeded
 
 from modbench.harness.core import optional_packages
 from modbench.harness.core.contracts import Text
@@ -120,11 +118,6 @@ def test_no_document_is_on_both_sides_and_none_is_lost(documents: list[str], cop
     assert content(text) == content(from_documents("t", (document.encode() for document in documents)))
     changed = from_documents("t", (document.encode() for document in [*documents, "".join(documents) + "!"]))
     assert changed.sha256 != text.sha256
-
-
-def test_about_a_tenth_of_the_documents_is_held_out() -> None:
-    text = from_documents("t", (str(i).encode() for i in range(4000)))
-    assert 320 < text.val.count(b"\n") < 480
 
 
 @given(data=st.text(st.sampled_from("aé中🦊\n"), min_size=1))
@@ -276,14 +269,6 @@ def test_a_set_from_the_hub_is_read_once(hub: Callable[..., Hub], tmp_path: Path
     assert made.calls[1:] == [{**expected, "streaming": False}]
 
 
-@pytest.mark.parametrize("other", ["split=a", "megabytes=7", "column=title"])
-def test_other_options_are_another_text(other: str, hub: Callable[..., Hub]) -> None:
-    made = hub([{"text": story, "title": story + "!"} for story in STORIES])
-    read("hf:some/stories")
-    read(f"hf:some/stories?{other}")
-    assert len(made.calls) == 2
-
-
 def test_streaming_stops_where_it_was_told(hub: Callable[..., Hub]) -> None:
     made = hub([{"text": f"{i:05} " + "x" * 994} for i in range(1000)])
     text = read("hf:some/stories?megabytes=0.02")
@@ -361,22 +346,3 @@ def test_a_wrong_data_set_is_answered_in_words(
     for words in said:
         assert words in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-@pytest.mark.usefixtures("unmeasured")
-def test_a_plan_reads_jsonl(tmp_path: Path) -> None:
-    """Through the command line: what fits is planned, what does not ends with 2."""
-    jsonl(tmp_path / "long.jsonl", [story * 100 for story in STORIES])
-    succeeded(command_line("plan", "quick", "--corpus", f"{tmp_path}/long.jsonl"))
-    done = command_line("plan", "quick", "--corpus", f"{tmp_path}/long.jsonl?column=txt")
-    assert (done.returncode, "unknown column" in done.stderr) == (2, True)
-
-
-def test_reading_modules_load_nothing_heavy() -> None:
-    code = (
-        "import sys; from modbench.harness.registry import catalogue; from modbench.harness.planning.text import tokens; "
-        "[catalogue.load('corpora', n) for n in ('path', 'hf')]; "
-        "print(*{'torch', 'numpy', 'datasets', 'pyarrow', 'tokenizers', 'pydantic'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []

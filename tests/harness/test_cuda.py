@@ -11,7 +11,7 @@ import pytest
 import torch
 from cuda_jobs import case, timed
 from fake_cuda import FakeCuda
-from fake_nvml import FakeNVMLError, fake_pynvml, refuse
+from fake_nvml import fake_pynvml, refuse
 
 from modbench.harness.call.step_peak_memory import of_training
 from modbench.harness.call.subject.subject import Subject
@@ -184,14 +184,6 @@ def test_a_noisy_gpu_is_named(query: str, answer: Any, cause: str, monkeypatch: 
     assert f"({cause}: 4 samples)" in said
 
 
-def test_a_query_that_is_refused_has_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeCuda().install(monkeypatch)
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetPowerUsage=refuse))
-    assert set(nvml.watched().levels) == {"sm_mhz", "memory_mhz", "temperature_C", "throttle", "foreign", "unanswered"}
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlInit=refuse))
-    assert nvml.watched() == nvml.Watched({}, {}, "NVML: Not Supported")
-
-
 def test_an_old_driver_is_asked_by_its_old_name(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda().install(monkeypatch)
     old = fake_pynvml(nvmlDeviceGetCurrentClocksThrottleReasons=lambda _: 0x8)
@@ -261,25 +253,25 @@ def test_on_cuda_every_job_runs_alone_and_cold() -> None:
     assert timed_job.protocol.warm_up_s == 1.0
 
 
-def test_a_device_is_described_and_a_refused_query_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml())
+def test_a_device_is_described_and_what_is_refused_is_null_with_a_reason_and_has_no_column(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    FakeCuda().install(monkeypatch)
+
+    def driver(**changes: Any) -> None:
+        monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**changes))
+
+    driver()
     (device,) = nvml.devices()["devices"]
-    assert device["name"] == "Fake H100"
-    assert device["driver"] == "590.1"
-    assert device["memory_bytes"] == 80 * 2**30
-    assert device["power_limit_mW"] is None
-    assert (device["ecc_mode"], device["mig_mode"]) == (1, 0)
-
-
-def test_no_driver_is_a_reason_and_no_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> None:
-        raise FakeNVMLError("planted")
-
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlInit=absent))
-    found = nvml.devices()
-    assert found["devices"] == []
-    assert "planted" in found["reason"]
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetCount=lambda: 0))
+    known = ("name", "driver", "memory_bytes", "power_limit_mW", "ecc_mode", "mig_mode")
+    assert [device[name] for name in known] == ["Fake H100", "590.1", 80 * 2**30, None, 1, 0]
+    driver(nvmlDeviceGetPowerUsage=refuse)
+    assert set(nvml.watched().levels) == {"sm_mhz", "memory_mhz", "temperature_C", "throttle", "foreign", "unanswered"}
+    driver(nvmlInit=refuse)
+    assert nvml.watched() == nvml.Watched({}, {}, "NVML: Not Supported")
+    assert nvml.devices()["devices"] == []
+    assert "Not Supported" in nvml.devices()["reason"]
+    driver(nvmlDeviceGetCount=lambda: 0)
     assert "no device" in nvml.devices()["reason"]
 
 

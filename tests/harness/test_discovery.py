@@ -95,16 +95,6 @@ def test_a_wrong_manifest_is_named_and_stops_nothing(
         catalogue.find_metric("layers/x")
 
 
-def test_a_file_of_a_plugin_that_cannot_be_used_is_named_with_the_plugin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modbench: Any
-) -> None:
-    use(monkeypatch, write(tmp_path, {"passes/mine.py": "X = 1"}))
-    assert modbench("list", "plugins").returncode == 0
-    listed = modbench("list", "plugins", "--check")
-    assert listed.returncode == 1
-    assert "pass 'mine'" in listed.stdout
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
@@ -147,40 +137,12 @@ def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
     assert said in str(raised.value)
 
 
-DOUBTS = '''
-"""Doubts of mine."""
-from modbench.harness.domain.evidence import warning
-@warning("Count again.")
-def odd(evidence):
-    """Something is odd.
-
-    More of it.
-    """
-    return helper(evidence)
-@warning("Look.", "strange")
-def strange(evidence):
-    """Something is strange."""
-    return evidence
-def helper(evidence):
-    return f"odd {evidence}"
-'''
-
-
-def test_a_file_may_hold_several_doubts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, write(tmp_path, {"warnings/mine.py": DOUBTS}))
-    own = {name: entry.about for name, entry in catalogue.entries("warnings").items() if not entry.shipped}
-    assert own == {"odd": "Something is odd.", "strange": "Something is strange."}
-    found = {name: catalogue.load("warnings", name).check("seen") for name in own}
-    assert found == {"odd": "odd seen", "strange": "strange: seen"}
-    assert [catalogue.load("warnings", name).check("") for name in own] == ["odd ", None]
-
-
 SECTIONS = '''
 """Sections of mine."""
 from modbench.reports.section import Section
 def made(order):
     return Section(title=str(order), order=order, span=12, render=lambda _: None)
-{own}
+SECTION = made(4)
 _BASE = Section(title="1", order=1, span=12, render=lambda _: None)
 NEAR_MISS = Section(title="2", order=2, span=12, render=lambda _: None)
 """Which came close?
@@ -191,18 +153,12 @@ LAST = Section(title="3", order=3, span=12, render=lambda _: None)
 '''
 
 
-@pytest.mark.parametrize("own", ["", "SECTION = made(4)"])
-def test_a_file_may_hold_several_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str) -> None:
+def test_a_file_may_hold_several_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each by its name in lower case, beside the one that has the name of the file."""
-    use(monkeypatch, write(tmp_path, {"sections/mine.py": SECTIONS.format(own=own)}))
+    use(monkeypatch, write(tmp_path, {"sections/mine.py": SECTIONS}))
     found = {name: entry.about for name, entry in catalogue.entries("sections").items() if not entry.shipped}
-    assert found == {
-        **({"mine": "Sections of mine."} if own else {}),
-        "near_miss": "Which came close?",
-        "last": "Sections of mine.",
-    }
-    orders = {name: catalogue.load("sections", name).order for name in found}
-    assert orders == {**({"mine": 4} if own else {}), "near_miss": 2, "last": 3}
+    assert found == {"mine": "Sections of mine.", "near_miss": "Which came close?", "last": "Sections of mine."}
+    assert {name: catalogue.load("sections", name).order for name in found} == {"mine": 4, "near_miss": 2, "last": 3}
     assert catalogue.broken("sections") == ()
 
 
@@ -272,26 +228,13 @@ def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch:
     assert problems == {"bad": "it defines no ROUTER"}
     assert catalogue.find("suites", "tiny").about == "Tiny"
     assert "pack" not in sys.modules
-    with pytest.raises(BrokenError, match=r"'mine' \(pack 2\.1\): .*mine\.py .*SystemExit"):
-        catalogue.load("routers", "mine")
-
-
-def test_a_package_serves_what_it_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {"metrics/mine.py": METRIC.format(key="layers/x", measured_by="inspect")}
-    install(tmp_path, "packed", "1.0", files, init="")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    forget()
-    assert catalogue.find_metric("layers/x").about == "Layers"
-    assert catalogue.file_of_metric("layers/x").origin == "packed 1.0"
-
-
-def test_a_package_without_a_manifest_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "bare", "1.0", {})
     (tmp_path / "bare" / "plugin.toml").unlink()
-    monkeypatch.syspath_prepend(str(tmp_path))
     forget()
     (bare,) = [each for each in plugin_manifests.every() if each.name == "bare"]
     assert "'bare', which is no package" in bare.problem
+    with pytest.raises(BrokenError, match=r"'mine' \(pack 2\.1\): .*mine\.py .*SystemExit"):
+        catalogue.load("routers", "mine")
 
 
 @pytest.mark.plugin("tasks")

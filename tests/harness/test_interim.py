@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from present import present
 from scipy import special, stats
 
-from modbench.harness.stats import effects, verdicts
+from modbench.harness.stats import effects
 from modbench.harness.stats.interim import ONE, Analysis, analysis_at, boundaries, schedule, spent
-from modbench.harness.stats.verdicts import ByClock, Contrast, How, Rule, Side
+from modbench.harness.stats.verdicts import EQUIVALENT, INCONCLUSIVE, Rule, estimated
 
 FOUR = (0.25, 0.5, 0.75, 1.0)
 rising = st.lists(st.integers(1, 19), max_size=5, unique=True).map(lambda at: (*(i / 20 for i in sorted(at)), 1.0))
@@ -69,19 +69,19 @@ def test_each_analysis_alone_spends_less_than_all_together(fractions: tuple[floa
 
 @pytest.mark.parametrize(
     ("fractions", "words"),
-    [((), "rising"), ((0.5, 0.5), "rising"), ((0.5, 1.1), "at most 1"), ((0.01, 1.0), "cannot stop")],
+    [
+        ((), "rising"),
+        ((0.5, 0.5), "rising"),
+        ((0.5, 1.1), "at most 1"),
+        ((0.01, 1.0), "first analysis is at 0.010 .* cannot stop"),
+    ],
 )
 def test_analyses_that_make_no_sense_are_refused(fractions: tuple[float, ...], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         boundaries(fractions)
-
-
-def test_schedules() -> None:
-    assert schedule(24, 4) == (6, 12, 18, 24)
-    assert schedule(18, 4) == (5, 9, 14, 18)
-    assert schedule(8, 4) == (4, 6, 8)
-    assert schedule(3, 4) == (3,)
-    assert schedule(24, 4, first=10) == (10, 12, 18, 24)
+    for level in (0.0, 1.0):
+        with pytest.raises(ValueError, match=f"between 0 and 1, not at {level}"):
+            boundaries([1.0], level)
     with pytest.raises(ValueError, match="at least 3"):
         schedule(2)
 
@@ -93,6 +93,11 @@ def test_a_schedule_rises_to_its_total(total: int, looks: int, first: int) -> No
     assert made[-1] == total
     assert len(made) <= looks
     assert made[0] >= min(total, first)
+    assert set(made) <= {
+        total,
+        first,
+        *(-(-total * number // looks) for number in range(1, looks + 1)),
+    }  # at even distances
 
 
 @pytest.mark.parametrize("p", [0.0001, 0.0028, 0.02, 0.2])
@@ -119,71 +124,6 @@ def test_a_single_analysis_has_the_whole_level() -> None:
     assert Analysis(2, (0.5, 1.0), 24).level_at() < boundaries((0.5, 1.0))[1]
 
 
-def of_losses(mine: Sequence[float], theirs: Sequence[float], how: How, rule: Rule) -> Contrast:
-    """Losses of two sides, below 0 where the first is better."""
-    new, base = (Side(ByClock(dict(enumerate(side)))) for side in (mine, theirs))
-    return verdicts.contrast(base, new, how, rule)
-
-
-def test_the_interval_of_the_only_analysis_is_welchs_or_the_paired_t() -> None:
-    mine, theirs = [1.0, 1.3, 0.9, 1.1, 1.6], [1.4, 1.5, 1.6, 1.45, 1.55]
-    sides: list[tuple[How, object]] = [
-        ("independent", stats.ttest_ind(mine, theirs, equal_var=False)),
-        ("interleaved", stats.ttest_rel(mine, theirs)),
-    ]
-    for how, test in sides:
-        found = of_losses(mine, theirs, how, Rule("loss", 0.0)).effect
-        for level, ends in ((0.95, (found.low, found.high)), (0.9, (found.low90, found.high90))):
-            assert ends == pytest.approx(tuple(test.confidence_interval(level)), rel=1e-12)  # type: ignore[attr-defined]
-        assert found.value == pytest.approx(np.mean(mine) - np.mean(theirs), rel=1e-12)
-        assert (found.freedom, found.p) == pytest.approx((test.df, test.pvalue), rel=1e-12)  # type: ignore[attr-defined]
-    first, later = (of_losses(mine, theirs, "independent", at(number)).effect for number in (1, 3))
-    assert present(first.low) < present(later.low)
-
-
-def at(number: int, margin: float = 0.0) -> Rule:
-    """What is asked of losses at one of four analyses."""
-    return Rule("loss", margin, analysis=Analysis(number, FOUR, 6))
-
-
-@pytest.mark.parametrize(
-    ("difference", "spread", "margin", "verdict"),
-    [
-        (-0.5, 0.01, 0.1, verdicts.BETTER),
-        (0.5, 0.01, 0.1, verdicts.WORSE),
-        (0.0, 0.01, 0.1, verdicts.EQUIVALENT),
-        (-0.05, 0.01, 0.1, verdicts.EQUIVALENT),  # better by less than what matters
-        (-0.05, 0.01, 0.0, verdicts.BETTER),
-        (0.0, 1.0, 0.1, verdicts.INCONCLUSIVE),
-        (-0.1, 0.01, 0.1, verdicts.BETTER),  # the margin is inside its interval
-    ],
-)
-def test_verdicts_on_losses(difference: float, spread: float, margin: float, verdict: str) -> None:
-    theirs = [2.0 + spread * each for each in (-1, -0.5, 0, 0.5, 1, 0.2)]
-    found = of_losses([difference + each for each in theirs], theirs, "independent", at(4, margin))
-    assert found.verdict == verdict
-    assert found.effect.excludes_0 == (difference != 0)
-
-
-def test_too_few_seeds_have_no_interval() -> None:
-    found = of_losses([1.0, 1.1], [1.0, 1.2, 1.3], "independent", at(1, 0.1))
-    assert (found.verdict, found.effect.low) == (None, None)
-    with pytest.raises(ValueError, match="share no process"):
-        of_losses([], [1.0] * 3, "interleaved", at(1))
-
-
-@given(st.lists(st.floats(-2, 2), min_size=3, max_size=9), st.floats(-5, 5), st.booleans(), st.integers(1, 4))
-def test_turning_the_sides_round_turns_the_interval_round(
-    noise: list[float], difference: float, paired: bool, number: int
-) -> None:
-    mine, theirs, rule = [difference + each for each in noise], [each**2 for each in noise], at(number, 0.5)
-    how: How = "interleaved" if paired else "independent"
-    one, other = of_losses(mine, theirs, how, rule), of_losses(theirs, mine, how, rule)
-    turned = other.effect.mirrored()
-    assert (one.effect.low, one.effect.high) == pytest.approx((turned.low, turned.high), abs=1e-9)
-    assert one.verdict == verdicts.MIRRORED.get(str(other.verdict), other.verdict)
-
-
 def test_an_interval_excludes_no_difference_where_its_p_value_is_at_most_five_per_cent() -> None:
     rng, told, analysis = np.random.default_rng(3), 0, analysis_at(2, (12, 24))
     for _ in range(20):
@@ -205,21 +145,17 @@ def test_several_analyses_err_no_more_often_than_one() -> None:
 
 def test_the_simulated_confirmations_are_judged_like_any_contrast() -> None:
     """A single analysis of one run in each world, with the same draws."""
+    rule = Rule("loss", 1.2)
     for seed in range(20):
+        mine, theirs = np.random.default_rng(seed).standard_normal((2, 1, 7))[:, 0] + [[0.9], [0.0]]
         for paired in (True, False):
-            world = bench.World((7,), 0.9, paired=paired, margin=1.2)
-            mine, theirs = np.random.default_rng(seed).standard_normal((2, 1, 7))[:, 0]
-            how: How = "interleaved" if paired else "independent"
-            found = of_losses((0.9 + mine).tolist(), ([0.0] * 7 if paired else theirs.tolist()), how, Rule("loss", 1.2))
-            made = bench.shares(world, 1, seed)
-            assert made.decided == (found.verdict != verdicts.INCONCLUSIVE)
-            assert made.equivalent == (found.verdict == verdicts.EQUIVALENT)
+            effect = effects.over_processes(mine) if paired else effects.welch(mine, theirs)
+            word = estimated(effect, rule, "interleaved" if paired else "independent").verdict
+            made = bench.shares(bench.World((7,), 0.9, paired=paired, margin=1.2), 1, seed)
+            assert (made.decided, made.equivalent) == (word != INCONCLUSIVE, word == EQUIVALENT)
 
 
-def test_differences_that_were_shown_early_are_too_large() -> None:
-    """What the reports say of them."""
+def test_what_reports_say_of_early_differences_and_of_the_margin() -> None:
+    """Differences that were shown early are too large; one as large as the margin is seldom called equivalent."""
     assert bench.shares(bench.World(schedule(18), 0.95), 10_000).above > 0.525
-
-
-def test_a_difference_as_large_as_the_margin_is_seldom_called_equivalent() -> None:
     assert 0.03 < bench.shares(bench.World(schedule(14), 1.0, margin=1.0), 10_000).equivalent < 0.06

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from present import of_type, present
 
 from modbench import api, planted_runs
@@ -27,13 +28,15 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_file import StoredRun
 from modbench.planted_runs import planted_run
-from modbench.progress_bar import progress_for
 from modbench.reports import wording
 from modbench.reports.blocks import Estimate, Sentence
+from modbench.reports.html_report import render
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import summary, user_models
-from modbench.reports.tables.load import load, matched_beside
+from modbench.reports.sections import numbers, tiles
+from modbench.reports.tables.load import load
 from modbench.reports.tables.rerun_command import Again
+from modbench.reports.terminal import printed_run
 
 SUITE: dict[str, Any] = {
     "name": "s",
@@ -46,7 +49,6 @@ SUITE: dict[str, Any] = {
 # A block that a learned router feeds with the best eighth of all tokens, on shapes alone and where the host reads scores.
 MODELS = """
 import os
-from pathlib import Path
 import torch
 from torch import nn
 with open("imported.txt", "a") as file:
@@ -72,21 +74,27 @@ class Net(nn.Module):
 def build(config, host=False, dies="", width=1):
     return Net(config, host, dies)
 """
+BUILD = "mine.py:build"
+DENSE = closed_form("dense", ModelConfig.model_validate({"d_model": 64, "max_seq_len": 64}), 64, 1)
+UNCOUNTED = "cannot be counted: it needs a GPU"
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MODELS)
+    (tmp_path / "a.py").write_text("def build(config): ...\n")
     return tmp_path
 
 
 @dataclass
 class Planted:
-    """Costs of users' models by the value of their option `width`: FLOPs for each token, parameters, seconds for each token."""
+    """Costs of users' models by the value of their option `width`: a share of dense's FLOPs at 64 tokens, or a reason."""
 
-    flops: Mapping[int, float | str] = field(default_factory=dict)
-    params: int = 0
+    shares: Mapping[int, float | str] = field(
+        default_factory=lambda: {1: 0.6, 2: 0.4, 3: UNCOUNTED, 4: 1.0, 5: 0.603, 6: 0.1, 7: 0.1035}
+    )
+    unknown: tuple[str, ...] = ()
     asked: list[Case] = field(default_factory=list)
     memory: bool = False
 
@@ -95,28 +103,28 @@ class Planted:
         return [self._of(case) for case in cases]
 
     def _of(self, case: Case) -> UserModelCost | str:
-        known = self.flops[dict(case.options).get("width", 1)]  # type: ignore[index]  # a number
-        return (
-            known
-            if isinstance(known, str)
-            else UserModelCost(params=self.params, forward=known * case.grid_point.seq_len)
-        )
+        share = self.shares[dict(case.options).get("width", 1)]  # type: ignore[index]  # a number
+        if isinstance(share, str):
+            return share
+        forward = share * DENSE.forward / 64 * case.grid_point.seq_len
+        return UserModelCost(params=int(0.7 * DENSE.params), forward=forward, unknown=self.unknown)
 
     def seconds(self, case: Case) -> float:
         found = case_cost(case)
         return 2e-6 * case.grid_point.seq_len if found is None else found.forward / 1e11
 
 
-def dense_at(seq_len: int, **shape: Any) -> float:
-    config = ModelConfig.model_validate({"d_model": 64, "max_seq_len": 64, **shape})
-    return closed_form("dense", config, seq_len, 1).forward
-
-
 def planned(
-    costs: Planted, *models: str, changes: Mapping[str, Any] | None = None, select: str | None = None, **flags: Any
+    *models: str,
+    costs: Planted | None = None,
+    changes: Mapping[str, Any] | None = None,
+    select: str | None = None,
+    **flags: Any,
 ) -> Plan:
     suite = parse_suite({**SUITE, **(changes or {})}, "s")
-    return make_plan(override(suite, Overrides(model=models, **flags)), device="cpu", costs=costs, select=select)
+    return make_plan(
+        override(suite, Overrides(model=models, **flags)), device="cpu", costs=costs or Planted(), select=select
+    )
 
 
 def variants(made: Plan) -> list[str]:
@@ -124,250 +132,249 @@ def variants(made: Plan) -> list[str]:
 
 
 def of(made: Plan, target: str) -> tuple[Case, MatchedBaseline]:
-    """The dense variant that was matched to another, and how."""
+    """The dense variant that was matched to another, at 64 tokens, and how."""
     (matched,) = (each for each in made.matched_baselines if each.target == target)
-    return next(case for case in made.cases if case.variant == matched.variant), matched
+    return at_64(made, matched.variant), matched
 
 
-def test_a_model_gets_a_dense_one_of_its_flops_at_the_longest_length() -> None:
-    costs = Planted({1: 0.6 * dense_at(64) / 64})
-    made = planned(costs, "mine.py:build", changes={"train": {"seq_len": 32, "tokens": 1000}})
-    match, matched = of(made, "mine:build")
-    assert variants(made) == ["dense", match.variant, "mine:build"]
-    assert (match.variant, matched.solved_at, matched.quantity) == ("dense-f0.60", 64, "flops/forward")
-    assert match.matched
-    cost = present(
-        case_cost(next(case for case in made.cases if case.variant == match.variant and case.grid_point.seq_len == 64))
-    )
-    assert cost.forward == pytest.approx(0.6 * dense_at(64), rel=0.01)
-    assert abs(matched.gaps[64]) <= 0.01 < abs(matched.gaps[32])  # attention grows faster than a planted cost
-    assert {case.grid_point.seq_len for case in costs.asked} == {32, 64}
+def at_64(made: Plan, variant: str) -> Case:
+    return next(case for case in made.cases if case.variant == variant and case.grid_point.seq_len == 64)
+
+
+@pytest.mark.parametrize(
+    ("match", "name", "wanted", "gaps"),
+    [
+        ("flops", "dense-f0.60", 0.6 * DENSE.forward, {32, 64}),
+        ("params", "dense-p", 0.7 * DENSE.params, {32, 64}),
+        ("time", "dense-s", 2e-6 * 64 * 1e11, {64}),  # a time is predicted where it is matched
+    ],
+)
+def test_a_model_gets_a_dense_one_of_its_cost_at_the_longest_length(
+    match: str, name: str, wanted: float, gaps: set[int]
+) -> None:
+    made = planned(BUILD, match=match)
+    case, matched = of(made, "mine:build")
+    assert variants(made) == ["dense", case.variant, "mine:build"]
+    assert case.variant.startswith(name)
+    assert (case.matched, matched.solved_at, set(matched.gaps)) == (True, 64, gaps)
+    cost = present(case_cost(case))
+    assert (cost.params if match == "params" else cost.forward) == pytest.approx(wanted, rel=0.02)
+    if match == "flops":
+        assert abs(matched.gaps[64]) <= 0.01 < abs(matched.gaps[32])  # attention grows faster than a planted cost
     assert Plan.model_validate_json(made.model_dump_json()) == made
 
 
-@pytest.mark.parametrize(("match", "letter"), [("params", "p"), ("time", "s")])
-def test_parameters_and_predicted_times_are_matched_too(match: str, letter: str) -> None:
-    dense = closed_form("dense", ModelConfig.model_validate({"d_model": 64, "max_seq_len": 64}), 64, 1)
-    made = planned(Planted({1: 1e6}, params=int(0.7 * dense.params)), "mine.py:build", match=match)
-    case, matched = of(made, "mine:build")
-    assert case.variant.startswith(f"dense-{letter}")
-    cost = present(
-        case_cost(next(each for each in made.cases if each.variant == case.variant and each.grid_point.seq_len == 64))
-    )
-    wanted = 0.7 * dense.params if match == "params" else 2e-6 * 64 * 1e11
-    assert (cost.params if match == "params" else cost.forward) == pytest.approx(wanted, rel=0.02)
-    assert set(matched.gaps) == ({32, 64} if match == "params" else {64})  # a time is predicted where it is matched
+@pytest.mark.parametrize(
+    ("memory", "asked"), [(False, {(32, 1), (64, 1)}), (True, {(32, 1), (64, 1), (64, 2), (32, 3)})]
+)
+def test_a_forecast_counts_all_its_grid_points_at_once(memory: bool, asked: set[tuple[int, int]]) -> None:
+    """Each further call would start a process, which imports torch."""
+    costs, train = Planted(memory=memory), {"seq_len": 32, "batch_size": 3, "tokens": 1000}
+    grid = {"seq_len": [64], "batch_size": [1, 2]}
+    planned(BUILD, costs=costs, changes={"metrics": ["latency/forward", "loss/val"], "train": train, "grid": grid})
+    assert {(case.grid_point.seq_len, case.grid_point.batch_size) for case in costs.asked} == asked
 
 
-def test_variants_of_the_same_cost_share_a_rival() -> None:
+def test_variants_of_the_same_cost_share_a_matched_baseline() -> None:
     """Within the solver's tolerance; a dense variant of the suite's that costs as much is one too."""
-    full = dense_at(64) / 64
-    costs = Planted({1: 0.6 * full, 2: 0.603 * full, 3: 0.4 * full, 4: full})
-    made = planned(costs, "mine.py:build(width=[1,2,3,4])")
+    made = planned(f"{BUILD}(width=[1,5,2,4])")
     shared, _ = of(made, "mine:build[width1]")
-    assert of(made, "mine:build[width2]")[0] == shared
-    assert of(made, "mine:build[width3]")[0].variant != shared.variant
+    assert of(made, "mine:build[width5]")[0] == shared
+    assert of(made, "mine:build[width2]")[0].variant != shared.variant
     same, matched = of(made, "mine:build[width4]")
     assert (same.variant, same.matched) == ("dense", False)
     assert abs(matched.gaps[64]) <= 0.01
     assert sum(case.matched for case in made.comparisons[0].variants) == 2
+    near = planned(f"{BUILD}(width=[6,7])")  # 10 % and 10.35 %: two costs have two names
+    assert len({case.variant for case in near.comparisons[0].variants if case.matched}) == 2
 
 
-def test_names_of_rivals_differ_where_their_costs_do() -> None:
-    full = dense_at(64) / 64
-    made = planned(Planted({1: 0.1 * full, 2: 0.1035 * full}), "mine.py:build(width=[1,2])")
-    names = [case.variant for case in made.comparisons[0].variants if case.matched]
-    assert len(set(names)) == 2
+MATCH_OF_MOD = [{"model": "dense"}, {"model": "dense", "match": {"variant": "mod"}}, {"model": "mod"}]
 
 
-def test_a_model_alone_is_compared_with_its_rival() -> None:
-    costs = Planted({1: 0.6 * dense_at(64) / 64})
-    made = planned(costs, "mine.py:build", only=True)
-    assert variants(made) == ["dense-f-mine:build", "mine:build"]
-    assert present(made.comparisons[0].aa_control_case).variant == "dense-f-mine:build-aa_control"
-    assert variants(planned(costs, "mine.py:build", only=True, match="none")) == ["mine:build"]
-    assert not planned(costs, "mine.py:build", match="none").matched_baselines
-
-
-def test_settings_of_one_model_are_compared_with_the_rival_of_the_first() -> None:
-    """As with one setting; two models that are named each are compared with the first of them."""
-    full = dense_at(64) / 64
-    costs, model = Planted({1: 0.6 * full, 2: 0.4 * full, 3: "cannot be counted: it needs a GPU"}), "mine.py:build"
-    matches_of = {n: f"dense-f-mine:build-width{n}" for n in (1, 2)}
-    own = {n: f"mine:build[width{n}]" for n in (1, 2, 3)}
-    made = planned(costs, f"{model}(width=[2,1])", only=True)
-    assert variants(made) == [matches_of[2], matches_of[1], own[2], own[1]]
-    assert [
-        each.variant for each in planned(costs, model, only=True, option={"width": [2, 1]}).comparisons[0].variants
-    ] == variants(made)
-    alike = Planted({1: 0.6 * full, 2: 0.6 * full})
-    assert variants(planned(alike, f"{model}(width=[1,2])", only=True)) == [matches_of[1], own[1], own[2]]
-    assert variants(planned(costs, f"{model}(width=[3,1])", only=True)) == [own[3], matches_of[1], own[1]]
-    apart = planned(costs, f"{model}(width=2)", f"{model}(width=1)", only=True)
-    assert variants(apart)[0] == own[2]
+@pytest.mark.parametrize(
+    ("models", "flags", "wanted"),
+    [
+        # Alone, it is compared with its matched baseline; settings of one model with that of the first.
+        ([BUILD], {"only": True}, ["dense-f-mine:build", "mine:build"]),
+        ([BUILD], {"only": True, "match": "none"}, ["mine:build"]),
+        *(
+            (models, {"only": True} | flags, [f"dense-f-mine:build-width{n}" for n in (2, 1)] + ["width2", "width1"])
+            for models, flags in (([f"{BUILD}(width=[2,1])"], {}), ([BUILD], {"option": {"width": [2, 1]}}))
+        ),
+        ([f"{BUILD}(width=[1,5])"], {"only": True}, ["dense-f-mine:build-width1", "width1", "width5"]),
+        ([f"{BUILD}(width=[3,1])"], {"only": True}, ["width3", "dense-f-mine:build-width1", "width1"]),
+        # Two models that are named each are compared with the first of them.
+        (
+            [f"{BUILD}(width=2)", f"{BUILD}(width=1)"],
+            {"only": True},
+            ["width2", *(f"dense-f-mine:build-width{n}" for n in (2, 1)), "width1"],
+        ),
+        # The first of models without one is the baseline; what a suite matches stays where both are named.
+        (["a.py:build", "moe", "a.py:build"], {"only": True, "match": "none"}, ["a:build", "moe"]),
+        (
+            ["mod", "dense"],
+            {"only": True, "changes": {"variants": MATCH_OF_MOD}},
+            ["mod[c0.125]", "dense-f0.58", "dense"],
+        ),
+        (["mod"], {"only": True, "changes": {"variants": MATCH_OF_MOD}}, ["mod[c0.125]"]),
+        # What is selected keeps its matched baseline; a suite names its own.
+        ([f"{BUILD}(width=[1,2])"], {"select": "width1"}, ["dense", "dense-f0.60", "width1"]),
+        ([f"{BUILD}(width=[1,2])"], {"select": "mine"}, ["dense", "dense-f0.60", "dense-f0.40", "width1", "width2"]),
+        ([f"{BUILD}(width=[1,2])"], {"select": "width2 and T32"}, ["dense", "dense-f0.40", "width2"]),
+        ([f"{BUILD}(width=[1,2])"], {"select": "width1", "match": "none"}, ["dense", "width1"]),
+        ([], {"select": "mod", "changes": {"variants": MATCH_OF_MOD}}, ["dense", "mod[c0.125]"]),
+    ],
+)
+def test_which_variants_are_compared(models: list[str], flags: dict[str, Any], wanted: list[str]) -> None:
+    made = planned(*models, **flags)
+    assert variants(made) == [f"mine:build[{name}]" if name.startswith("width") else name for name in wanted]
+    lone = len(wanted) == 1  # a model alone is compared with nothing, so not with itself
+    assert (made.comparisons[0].aa_control_case is None) == lone
+    assert "T32" not in flags.get("select", "") or {each.grid_point.seq_len for each in made.cases} == {32}
 
 
 def test_a_matched_is_named_by_a_share_only_of_a_variant_in_the_run() -> None:
     """`dense, 60 % of the FLOPs` says of which: of dense beside it. Elsewhere it is named by what it costs as much as."""
-    full = dense_at(64) / 64
-    costs, model = Planted({1: 0.6 * full, 2: 0.4 * full}), "mine.py:build(width=[1,2])"
-    names = {wording.name(case) for case in planned(costs, model).comparisons[0].variants if case.matched}
-    assert names == {"dense, 60 % of the FLOPs", "dense, 40 % of the FLOPs"}
-    alone = [case for case in planned(costs, model, only=True).comparisons[0].variants if case.matched]
-    assert [wording.name(case) for case in alone] == [f"dense, FLOPs of mine:build width{n}" for n in (1, 2)]
-    given = [{"model": "mod"}, {"model": "dense", "match": {"variant": "mod", "factor": 2.0}}]
-    (matched,) = (case for case in planned(costs, changes={"variants": given}).comparisons[0].variants if case.matched)
-    assert wording.name(matched) == "dense, FLOPs of MoD 0.125 x2"
-    chosen = planned(costs, model, only=True).cases
-    assert (
-        wording.variant_named(chosen, "width2", "variant").variant == "mine:build[width2]"
-    )  # what it is named by is no name of it
-    assert wording.variant_named(chosen, "dense for mine:build width2", "variant") == alone[1]
+    model = f"{BUILD}(width=[1,2])"
+    factor = [{"model": "mod"}, {"model": "dense", "match": {"variant": "mod", "factor": 2.0}}]
+    for made, names in (
+        (planned(model), ["dense, 60 % of the FLOPs", "dense, 40 % of the FLOPs"]),
+        (planned(model, only=True), [f"dense, FLOPs of mine:build width{n}" for n in (1, 2)]),
+        (planned(changes={"variants": factor}), ["dense, FLOPs of MoD 0.125 x2"]),
+    ):
+        assert [wording.name(case) for case in made.comparisons[0].variants if case.matched] == names
+    chosen = planned(model, only=True).cases
+    for words, variant in (  # what it is named by is no name of it
+        ("width2", "mine:build[width2]"),
+        ("dense for mine:build width2", "dense-f-mine:build-width2"),
+    ):
+        assert wording.variant_named(chosen, words, "variant").variant == variant
 
 
-def test_a_selected_model_keeps_its_rival_as_with_only() -> None:
-    full = dense_at(64) / 64
-    costs, model = Planted({1: 0.6 * full, 2: 0.4 * full}), "mine.py:build(width=[1,2])"
-    assert variants(planned(costs, model, select="width1")) == ["dense", "dense-f0.60", "mine:build[width1]"]
-    assert variants(planned(costs, model, select="mine")) == variants(planned(costs, model))
-    at_32 = planned(costs, model, select="width2 and T32")
-    assert [each.variant for each in at_32.cases] == ["dense", "dense-f0.40", "mine:build[width2]"]
-    assert {each.grid_point.seq_len for each in at_32.cases} == {32}
-    assert variants(planned(costs, model, select="width1", match="none")) == ["dense", "mine:build[width1]"]
-    match = [{"model": "dense"}, {"model": "dense", "match": {"variant": "mod"}}, {"model": "mod"}]
-    assert variants(planned(costs, changes={"variants": match}, select="mod")) == [
-        "dense",
-        "mod[c0.125]",
-    ]  # a suite names its own
-
-
-def test_what_measures_a_model_again_leaves_its_rival_out_unless_that_is_wanted(tmp_path: Path) -> None:
-    full = dense_at(64) / 64
-    costs = Planted({1: 0.6 * full, 2: 0.4 * full})
-
-    def words(made: Plan, *names: str) -> str:
+def test_what_measures_a_model_again_leaves_its_matched_baseline_out_unless_that_is_wanted(tmp_path: Path) -> None:
+    several, alone = planned(f"{BUILD}(width=[1,2])"), planned(BUILD, only=True)
+    for made, names, left_out in (
+        (several, ("mine:build[width1]",), True),
+        (several, ("mine:build[width1]", "dense-f0.60"), False),
+        (several, ("dense-f0.60",), False),
+        (several, ("moe",), False),
+        (alone, ("mine:build",), False),  # here it is the baseline
+    ):
         run = StoredRun(tmp_path, made, {}, ["modbench", "run", "s"], "", "local", [], [])
-        return Again(run).command([case for case in made.cases if case.variant in names])
-
-    several = planned(costs, "mine.py:build(width=[1,2])")
-    assert words(several, "mine:build[width1]").endswith(" --match none")
-    for names in (("mine:build[width1]", "dense-f0.60"), ("dense-f0.60",), ("moe",)):
-        assert "--match" not in words(several, *names)
-    alone = planned(costs, "mine.py:build", only=True)  # here it is the baseline
-    assert "--match" not in words(alone, "mine:build")
+        words = Again(run).command([case for case in made.cases if case.variant in names])
+        assert ("--match none" in words, "--match" in words) == (left_out, left_out), names
 
 
 def test_a_match_names_a_model_of_ones_own_with_its_options() -> None:
-    full = dense_at(64) / 64
-    match = {"variant": "mine.py:build", "options": {"width": 2}}
-    given: list[dict[str, Any]] = [
-        {"model": "dense"},
-        {"model": "dense", "match": match},
-        {"model": "mine.py:build", "options": {"width": [1, 2]}},
-    ]
-    costs = Planted({1: 0.6 * full, 2: 0.4 * full})
-    made = planned(costs, changes={"variants": given, "match": "none"})
-    assert of(made, "mine:build[width2]")[0].variant == "dense-f0.40"
-    assert len(made.matched_baselines) == 1
-    both = planned(costs, changes={"variants": given, "match": "flops"})  # what is matched already is not matched again
-    assert sorted(matched.variant for matched in both.matched_baselines) == ["dense-f0.40", "dense-f0.60"]
-    given[1]["match"] = {"variant": "mine.py:build(width=2)"}
-    assert planned(costs, changes={"variants": given, "match": "none"}).matched_baselines == made.matched_baselines
-    assert (
-        variants(planned(costs, "mine.py:build", changes={"variants": given, "match": "none"}, only=True))[0]
-        == "mine:build[width1]"
-    )
-    for wrong, error in (
-        ({"variant": "mine.py:bild"}, "bild"),
-        ({"variant": "mine.py:build(width=[1,2])"}, "several values"),
-    ):
-        given[1]["match"] = wrong
+    def matched(match: object, quantity: str = "none") -> list[str]:
+        given = [
+            {"model": "dense"},
+            {"model": "dense", "match": match},
+            {"model": BUILD, "options": {"width": [1, 2]}},
+        ]
+        made = planned(changes={"variants": given, "match": quantity})
+        return sorted(f"{each.variant} {each.target}" for each in made.matched_baselines)
+
+    of_two, of_one = "dense-f0.40 mine:build[width2]", "dense-f0.60 mine:build[width1]"
+    assert matched({"variant": BUILD, "options": {"width": 2}}) == [of_two]
+    assert matched({"variant": f"{BUILD}(width=2)"}) == [of_two]
+    assert matched({"variant": f"{BUILD}(width=2)"}, "flops") == [
+        of_two,
+        of_one,
+    ]  # what is matched is not matched again
+    for wrong, error in (("mine.py:bild", "bild"), (f"{BUILD}(width=[1,2])", "several values")):
         with pytest.raises(UsageError, match=error):
-            planned(costs, changes={"variants": given, "match": "none"})
+            matched({"variant": wrong})
 
 
-def test_what_cannot_be_counted_has_no_rival_and_says_why() -> None:
-    costs = Planted({1: "cannot be counted: it needs a GPU"})
-    made = planned(costs, "mine.py:build")
+@pytest.mark.parametrize(
+    ("costs", "why"),
+    [
+        (Planted({1: UNCOUNTED}), "needs a GPU"),
+        (Planted(unknown=("mylib.conv",)), "mylib.conv"),  # a lower bound
+    ],
+)
+def test_what_cannot_be_counted_has_no_matched_baseline_and_says_why(costs: Planted, why: str, tmp_path: Path) -> None:
+    made = planned(BUILD, costs=costs)
     assert variants(made) == ["dense", "mine:build"]
-    assert "needs a GPU" in made.no_matches["mine:build"]
-    match = [{"model": "dense"}, {"model": "dense", "match": {"variant": "mine.py:build"}}]
-    with pytest.raises(UsageError, match="needs a GPU"):
-        planned(costs, changes={"variants": match})
-
-
-def test_a_lower_bound_of_flops_is_matched_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    bound = UserModelCost(params=1000, forward=1e6, unknown=("mylib.conv",))
-    monkeypatch.setattr(Planted, "_of", lambda *_: bound)
-    assert "mylib.conv" in planned(Planted(), "mine.py:build").no_matches["mine:build"]
+    assert why in made.no_matches["mine:build"]
+    (said,) = user_models.left_out(load(planted_run(tmp_path, made)))
+    assert why in str(said.given["why"])
+    match = [{"model": "dense"}, {"model": "dense", "match": {"variant": BUILD}}]
+    with pytest.raises(UsageError, match=why):
+        planned(costs=costs, changes={"variants": match})
 
 
 def test_a_flag_that_says_nothing_or_nothing_known_is_refused() -> None:
     with pytest.raises(UsageError, match=r"--match flops.*no model of yours"):
-        planned(Planted(), match="flops")
+        planned(match="flops")
     with pytest.raises(UsageError, match="flops"):
         Overrides(match="flop")
+    with pytest.raises(UsageError, match=r"--only .*--model"):
+        planned(only=True)
 
 
-def test_shapes_are_solved_far_below_and_above_the_suites() -> None:
-    """By narrower and wider models, where no MLP and no depth suffices; `d_ff` keeps to what anybody would choose."""
-    base = ModelConfig.model_validate({"d_model": 256, "n_layers": 4, "max_seq_len": 512})
+@given(
+    layers=st.integers(2, 12),
+    d=st.sampled_from([64, 128, 256, 512]),
+    t=st.sampled_from([64, 256, 1024]),
+    share=st.sampled_from([3.0, 40.0]) | st.floats(0.4, 1),
+    quantity=st.sampled_from(["flops/forward", "flops/train_step", "params"]),
+)
+@example(4, 256, 512, 0.015, "flops/forward")
+@example(4, 256, 512, 0.2, "flops/forward")
+def test_a_solved_shape_costs_what_was_asked(layers: int, d: int, t: int, share: float, quantity: Any) -> None:
+    """By d_ff and depth, then narrower and wider models; `d_ff` keeps to what anybody would choose."""
+    base = ModelConfig.model_validate({"d_model": d, "n_layers": layers, "max_seq_len": t})
+    name = {"flops/forward": "forward", "flops/train_step": "train_step"}.get(quantity, "params")
 
-    def forward(config: ModelConfig) -> float:
-        return closed_form("dense", config, 512, 1).forward
+    def cost(config: ModelConfig) -> float:
+        found: float = getattr(closed_form("dense", config, t, 1), name)
+        return found
 
-    for share in (0.015, 0.05, 0.2, 3.0, 40.0):
-        found = solve(base, forward, share * forward(base))
-        assert forward(found) == pytest.approx(share * forward(base), rel=QUANTITIES["flops/forward"].tolerance)
-        assert ModelConfig.model_validate(found.model_dump()) == found
-        if share > 1:
-            assert found.n_layers == base.n_layers
-            assert found.d_ff <= 6 * found.d_model
+    found = solve(base, cost, share * cost(base), quantity)
+    assert cost(found) == pytest.approx(share * cost(base), rel=QUANTITIES[quantity].tolerance)
+    assert ModelConfig.model_validate(found.model_dump()) == found
+    assert found.n_layers <= base.n_layers
+    if 0.5 <= share <= 1:
+        assert found.model_copy(update={"d_ff": base.d_ff, "n_layers": base.n_layers}) == base
+    if share > 1:
+        assert found.n_layers == base.n_layers
+        assert found.d_ff <= 6 * found.d_model
     with pytest.raises(UsageError, match="no shape"):
-        solve(base, forward, 1.0)
+        solve(base, cost, 1.0, quantity)
 
 
 # --- counted in a process
 
 
-def case_of(made: Plan, variant: str) -> Case:
-    return next(case for case in made.cases if case.variant == variant and case.grid_point.seq_len == 64)
-
-
 @pytest.mark.slow
 def test_models_are_counted_in_one_process_of_their_own(here: Path) -> None:
     """On shapes alone, or where the host reads values on this CPU; one that fails or ends the process does not end the others."""
-    options = "(host=[false,true],dies=['','raises','exits'])"
-    made = planned(Planted({1: 1e6}), f"mine.py:build{options}", match="none")
-    parts = {"": "dies_-", "raises": "dies_raises-", "exits": "dies_exits-"}
-    names = [case.variant for case in made.comparisons[0].variants if case.is_user_model]
-    assert len(names) == len(parts) * 2
+    made = planned(f"{BUILD}(host=[false,true],dies=['','raises','exits'])", match="none")
+    cases = [at_64(made, case.variant) for case in made.comparisons[0].variants if case.is_user_model]
+    assert len(cases) == 6
     costs = UserModelCosts()
-    found = dict(zip(names, costs.counted([case_of(made, name) for name in names]), strict=True))
     d, t, vocabulary = 64, 64, 256
-    plain = 2 * t * d * (1 + vocabulary)
-    for name, cost in found.items():
-        if "raises" in name:
-            assert isinstance(cost, str)
-            assert "RuntimeError: it cannot run" in cost
-        elif "exits" in name:
-            assert isinstance(cost, str)
-            assert "exit code 7" in cost
-        else:
-            assert isinstance(cost, UserModelCost)
-            host = "host_true" in name
-            assert cost.computed == host
-            assert cost.forward == plain + 2 * d * d * (t // 2 if host else t // 8)
-            assert cost.params == 2 * d * vocabulary + (d + 1) + (d * d + d)
+    for case, cost in zip(cases, costs.counted(cases), strict=True):
+        host, dies = (dict(case.options)[name] for name in ("host", "dies"))
+        if dies:
+            assert {"raises": "RuntimeError: it cannot run", "exits": "exit code 7"}[str(dies)] in of_type(str, cost)
+            continue
+        found = of_type(UserModelCost, cost)
+        assert found.computed == host
+        assert found.forward == 2 * t * d * (1 + vocabulary) + 2 * d * d * (t // 2 if host else t // 8)
+        assert found.params == 2 * d * vocabulary + (d + 1) + (d * d + d)
     ran = set((here / "imported.txt").read_text().split())
     assert str(os.getpid()) not in ran
     assert len(ran) == 2  # the second model that ends its process is the last
-    costs.counted([case_of(made, name) for name in names])
+    costs.counted(cases)
     assert set((here / "imported.txt").read_text().split()) == ran
 
 
 @pytest.mark.slow
-def test_an_explicit_rival_that_cannot_be_had_is_refused_and_a_default_one_is_left_out(
+def test_an_explicit_match_that_cannot_be_had_is_refused_and_a_default_one_is_left_out(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That a model which raises is found to cannot run: the test above."""
@@ -377,75 +384,23 @@ def test_an_explicit_rival_that_cannot_be_had_is_refused_and_a_default_one_is_le
     (here / "s.toml").write_text(
         'metrics = ["flops/forward"]\nmatch = "flops"\n[grid]\nseq_len = [16]\n[[variants]]\nmodel = "dense"\n'
     )
-    flags = {"model": ("mine.py:build(dies=raises)",), "device": "cpu"}
-    made = api.make_plan("s.toml", Overrides(**flags))  # type: ignore[arg-type]
-    assert "it cannot run" in made.no_matches["mine:build[dies_raises]"]
+    made = api.make_plan("s.toml", Overrides(model=(BUILD,), device="cpu"))
+    assert "it cannot run" in made.no_matches["mine:build"]
     with pytest.raises(UsageError, match=r"--match params: .*it cannot run"):
-        api.make_plan("s.toml", Overrides(**flags, match="params"))  # type: ignore[arg-type]
-
-
-@pytest.mark.slow
-def test_a_forecast_counts_all_its_places_at_once() -> None:
-    """Each further call would start a process, which imports torch."""
-    train = {"seq_len": 32, "batch_size": 3, "tokens": 1000}
-    changes = {
-        "train": train,
-        "metrics": ["latency/forward", "loss/val"],
-        "grid": {"seq_len": [64], "batch_size": [1, 2]},
-    }
-    for memory, grid_points in ((False, {(32, 1), (64, 1)}), (True, {(32, 1), (64, 1), (64, 2), (32, 3)})):
-        costs = Planted({1: 0.6 * dense_at(64) / 64}, memory=memory)
-        made = planned(costs, "mine.py:build", changes=changes)
-        assert {(case.grid_point.seq_len, case.grid_point.batch_size) for case in costs.asked} == grid_points
-        assert not memory or {case.grid_point for case in made.cases} <= {case.grid_point for case in costs.asked}
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_resumed_run_counts_nothing_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (here / "s.toml").write_text(
-        'metrics = ["flops/forward"]\neffort = "smoke"\nmatch = "flops"\n[shape]\nd_model = 32\nn_layers = 1\n'
-        '[grid]\nseq_len = [16]\n[[variants]]\nmodel = "dense"\n'
-    )
-    d, t, vocabulary = 32, 16, 256  # as in the test of the counting above: that one starts a process
-    counted_as = UserModelCost(
-        params=2 * d * vocabulary + (d + 1) + (d * d + d),
-        forward=2 * t * d * (1 + vocabulary) + 2 * d * d * (t // 8),
-    )
-    monkeypatch.setattr(user_model_costs, "_in_processes", lambda cases, **_: [counted_as] * len(cases))
-    made, folder, *_ = api.prepare("s.toml", Overrides(model=("mine.py:build",), device="cpu"), out=str(here / "run"))
-    assert made.matched_baselines
-    folder.write_run(made, planted_runs.ENVIRONMENT, ["modbench", "run", "s.toml"], "2026-01-01T00:00:00+00:00")
-
-    def never(*_: object, **__: object) -> None:
-        raise AssertionError("counted again")
-
-    monkeypatch.setattr(user_model_costs, "_in_processes", never)
-    finished = api.resume(str(folder.path), partial(progress_for, quiet=True), allow_changed=True)
-    assert finished.loaded.run.plan == made
-    counted = finished.loaded.cases.set_index("variant").value
-    match, _ = of(made, "mine:build")
-    assert counted[match.variant] == pytest.approx(counted["mine:build"], rel=0.01)
+        api.make_plan("s.toml", Overrides(model=(BUILD,), device="cpu", match="params"))
 
 
 # --- shown
 
+SHORT = {"effort": "draft", "aa_control": False}
 
-def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = dense_at(64) / 64
-    made = planned(
-        Planted({1: 0.6 * full}),
-        "mine.py:build",
-        changes={
-            "variants": [{"model": "dense"}, {"model": "dense", "match": {"variant": "mod"}}, {"model": "mod"}],
-            "effort": "draft",
-            "aa_control": False,
-        },
-    )
+
+def test_the_answer_begins_with_the_matched_baseline(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = planned(BUILD, changes={"variants": MATCH_OF_MOD, **SHORT})
     monkeypatch.setitem(planted_runs.PLANTED, "dense-f0.60", 0.6)
     monkeypatch.setitem(planted_runs.PLANTED, "mine:build", 0.5)
     loaded = load(planted_run(here, made))
     own = next(case for case in loaded.variants if case.is_user_model)
-    assert matched_beside(loaded, own) is not None
     assert user_models.first_variant(loaded) == own  # what the page shows first is about it too
     first, shape = (of_type(Sentence, each) for each in summary.answer(loaded))
     assert (first.given["variant"], shape.given["variant"]) == (own, own)
@@ -457,60 +412,54 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
 def test_settings_without_a_dense_variant_are_held_against_dense_of_the_cost_of_one(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = dense_at(64) / 64
-    costs = Planted({1: 0.6 * full, 2: 0.4 * full})
-    made = planned(costs, "mine.py:build(width=[1,2])", only=True, changes={"effort": "draft", "aa_control": False})
+    made = planned(f"{BUILD}(width=[1,2])", only=True, changes=SHORT)
     for n, (own, match) in {1: (0.5, 0.6), 2: (0.5, 0.4)}.items():
         monkeypatch.setitem(planted_runs.PLANTED, f"mine:build[width{n}]", own)
         monkeypatch.setitem(planted_runs.PLANTED, f"dense-f-mine:build-width{n}", match)
-    loaded = load(planted_run(here, made))
-    assert plain(summary.asked(loaded)) == (
-        "mine:build width1 and mine:build width2 against dense, FLOPs of mine:build width1 and 1 matched baseline: "
-        "forward pass at 32 and 64 tokens."
-    )
-    said = of_type(Sentence, summary.answer(loaded)[0])
+    said = of_type(Sentence, summary.answer(load(planted_run(here, made)))[0])
     # A matched baseline costs as much as one setting: it is no baseline of all.
     assert (plain(said.given["variant"]), said.given["won"]) == ("mine:build width1", 2)
 
 
-def test_a_predicted_time_is_held_against_the_measured_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = planned(Planted({1: 1e6}), "mine.py:build", match="time", changes={"effort": "draft", "aa_control": False})
-    match, _ = of(made, "mine:build")
-    for theirs, off in ((0.5, False), (0.6, True)):
-        monkeypatch.setitem(planted_runs.PLANTED, match.variant, theirs)
-        monkeypatch.setitem(planted_runs.PLANTED, "mine:build", 0.5)
-        (here / str(theirs)).mkdir()
-        loaded = load(planted_run(here / str(theirs), made))
-        found = [of_type(Estimate, said.given["ratio"]).value for said in user_models.missed(loaded)]
-        assert found == [pytest.approx(theirs / 0.5, rel=0.04)] * off
+@pytest.mark.parametrize(("theirs", "off"), [(0.5, False), (0.6, True)])
+def test_a_predicted_time_is_held_against_the_measured_one(
+    theirs: float, off: bool, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = planned(BUILD, match="time", changes=SHORT)
+    monkeypatch.setitem(planted_runs.PLANTED, of(made, "mine:build")[0].variant, theirs)
+    monkeypatch.setitem(planted_runs.PLANTED, "mine:build", 0.5)
+    said = user_models.missed(load(planted_run(here, made)))
+    found = [of_type(Estimate, each.given["ratio"]).value for each in said]
+    assert found == [pytest.approx(theirs / 0.5, rel=0.04)] * off
 
 
-def test_a_model_without_a_rival_is_named_among_the_doubts(here: Path) -> None:
-    made = planned(Planted({1: "cannot be counted: it needs a GPU"}), "mine.py:build")
-    (said,) = user_models.left_out(load(planted_run(here, made)))
-    assert "needs a GPU" in str(said.given["why"])
-
-
-def test_a_plan_says_what_rivals_cost_in_time_and_counts_models_of_ones_own() -> None:
-    full = dense_at(64) / 64
-    costs = Planted({1: 0.6 * full, 2: 0.603 * full, 3: "cannot be counted: it needs a GPU"})
-    made = planned(costs, "mine.py:build(width=[1,2,3])", changes={"effort": "draft"})
+def test_a_plan_says_what_matched_baselines_cost_in_time_and_counts_models_of_ones_own() -> None:
+    costs, models = Planted(), f"{BUILD}(width=[1,5,3])"
+    made = planned(models, costs=costs, changes={"effort": "draft"})
     found = forecast(made, costs)
     (match,) = found["matches"]
-    assert match["targets"] == ["mine:build[width1]", "mine:build[width2]"]
-    assert 0 < match["predicted_s"] < found["predicted_s"]
+    assert match["targets"] == ["mine:build[width1]", "mine:build[width5]"]
     assert found["no_matches"] == made.no_matches
     rows = {row["case"]: row for row in found["cases"]}
-    known, unknown = rows["mine:build[width1-T64-B1-fp32-cpu1]"], rows["mine:build[width3-T64-B1-fp32-cpu1]"]
-    assert known["flops_forward"] == pytest.approx(0.6 * full * 64)
+    known, unknown = (rows[f"mine:build[width{n}-T64-B1-fp32-cpu1]"] for n in (1, 3))
+    assert known["flops_forward"] == pytest.approx(0.6 * DENSE.forward)
     assert known["flops_share"] == pytest.approx(0.6, rel=0.01)
-    assert known["forward_s"] is None
+    assert (known["forward_s"], unknown["flops_forward"]) == (None, None)
     assert known["reason"]
-    assert unknown["flops_forward"] is None
     assert "needs a GPU" in unknown["reason"]
     lines = " ".join(as_text(found).split())
     assert match["variant"] in lines
     assert "needs a GPU" in lines
-    without = planned(costs, "mine.py:build(width=[1,2,3])", changes={"effort": "draft"}, match="none")
-    less = found["predicted_s"] - forecast(without, costs)["predicted_s"]
-    assert match["predicted_s"] == pytest.approx(less, rel=0.3)
+    without = forecast(planned(models, changes={"effort": "draft"}, match="none"), costs)
+    assert match["predicted_s"] == pytest.approx(found["predicted_s"] - without["predicted_s"], rel=0.3)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_lone_model_gets_its_numbers_and_is_told_why_there_is_no_ratio(here: Path) -> None:
+    run = planted_run(here, planned(BUILD, only=True, match="none", changes={"effort": "draft"}))
+    render.write(run)
+    loaded, page = load(run), (run / "report.html").read_text()
+    assert "mine:build was measured alone" in " ".join(printed_run.closing(loaded, run / "report.html", None).split())
+    assert "One model was measured" in page
+    assert [each.title in page for each in (numbers.NUMBERS, numbers.TABLE, tiles.SECTION)] == [True, False, False]
+    assert loaded.comparisons.empty

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -90,28 +93,61 @@ def test_a_model_is_parted_from_its_options(text: str, model: str, expected: dic
     assert [type(value) for value in found[1].values()] == [type(value) for value in expected.values()]
 
 
+def of_suite(**variant: Any) -> Callable[[], object]:
+    return lambda: parse_suite(SUITE | {"variants": [{"model": "mine.py:build"} | variant]}, "s")
+
+
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("asked", "said"),
     [
-        ("m:b(x=1", "not closed"),
-        ("m:b x=1)", "not closed"),
-        ("m:b(x)", "'x' is no option"),
-        ("m:b(x=)", "is no option"),
-        ("m:b(x=1,x=2)", "'x' is given twice"),
-        ("m:b(x={a=1})", "is a table"),
+        *(
+            (partial(parse_spec, text), said)
+            for text, said in {
+                "m:b(x=1": "not closed",
+                "m:b x=1)": "not closed",
+                "m:b(x)": "'x' is no option",
+                "m:b(x=)": "is no option",
+                "m:b(x=1,x=2)": "'x' is given twice",
+                "m:b(x={a=1})": "is a table",
+            }.items()
+        ),
+        *(
+            (partial(model_specs.listed, text.split()), said)
+            for text, said in {
+                "threshold": "NAME=VALUE",
+                "a=1,b=2": "--option a=… --option b=2",
+                "a=1 a=2": "'a' is given twice",
+                "a=(1": "not closed",
+                "a-b=1": "'a-b' is no name",
+                "a=nan": "finite",
+                "a={b=1}": "is a table",
+                "a=[]": "leaves no variant",
+            }.items()
+        ),
+        (of_suite(options={"threshold": []}), "threshold = [] leaves no variant"),
+        (of_suite(options={"threshold": float("nan")}), "'threshold' is nan"),
+        (of_suite(options={"threshold": {"a": 1}}), "numbers, texts, booleans"),
+        (of_suite(options={"a b": 1}), "'a b' is no name"),
+        (of_suite(options=3), "must be a table"),
+        (of_suite(model="mine.py:build(threshold=1)", options={"threshold": 2}), "'threshold' is given twice"),
+        (of_suite(model="mod", options={"capacity": 0.5}), "write 'capacity' as"),
+        (partial(parse_single, "mine.py:build", {"threshold": [1, 2]}), "one value"),
+        (partial(parse_single, "mine.py:build(threshold=1)", {"threshold": [1]}), "given twice"),
+        (partial(parse_single, "mod", {"threshold": [1]}), "--capacity and --set"),
+        (partial(listed, "--model", ["a.py:build(x=1"], str), "not closed"),
     ],
 )
-def test_what_cannot_be_parsed_is_refused(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(said)):
-        parse_spec(text)
+@pytest.mark.usefixtures("file")
+def test_what_is_no_option_is_refused(asked: Callable[[], object], said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)) as found:
+        asked()
+    assert not str(found.value).endswith("..")
 
 
 def test_commas_in_brackets_and_quotes_do_not_split_a_flags_list() -> None:
     given = ["a.py:build(x=1,y=[2,3]),b.py:build", "c.py:build(z='1,2')"]
     assert listed("--model", given, str) == ("a.py:build(x=1,y=[2,3])", "b.py:build", "c.py:build(z='1,2')")
     assert listed("--seq-len", ["16, 32", "64"], int) == (16, 32, 64)
-    with pytest.raises(UsageError, match=r"--model: .* not closed"):
-        listed("--model", ["a.py:build(x=1"], str)
 
 
 @settings(max_examples=50)
@@ -178,18 +214,16 @@ def test_a_call_that_would_fail_is_refused_by_the_signature(
 def test_a_call_that_works_or_is_not_known_is_accepted(file: Path, name: str, given: dict[str, object]) -> None:
     check_user_model(f"mine.py:{name}", given)
     check_user_model(f"{file.stem}:{name}", given)
-
-
-@pytest.mark.parametrize("source", ["from other import *", "def __getattr__(name): ...", "globals()['build'] = 1"])
-def test_names_that_the_source_does_not_show_are_accepted(file: Path, source: str) -> None:
-    file.write_text(source)
-    check_user_model("mine.py:build", {"x": 1})
-
-
-def test_a_file_that_is_not_python_is_named_with_its_line(file: Path) -> None:
+    for source in (
+        "from other import *",
+        "def __getattr__(name): ...",
+        f"globals()['{name}'] = 1",
+    ):  # any name may be there
+        file.write_text(source)
+        check_user_model(f"mine.py:{name}", given)
     file.write_text("import torch\ndef build(config:\n")
-    with pytest.raises(UsageError, match=r"'mine\.py:build': mine\.py, line 2 "):
-        check_user_model("mine.py:build", {})
+    with pytest.raises(UsageError, match=rf"'mine\.py:{name}': mine\.py, line 2 "):
+        check_user_model(f"mine.py:{name}", {})
 
 
 def test_options_are_swept_and_named(file: Path) -> None:
@@ -199,42 +233,25 @@ def test_options_are_swept_and_named(file: Path) -> None:
         "mine:build[mode_hard-threshold0.7]",
     ]
     assert dict(made.cases[1].options) == {"mode": "hard", "threshold": 0.7}
+    assert planned(f"{file.name}:build(mode=hard,threshold=[0.5,0.7])").cases == made.cases  # in any order
+    single = parse_single(f"{file.name}:build(mode=hard)", {"threshold": [0.7]})[1]
+    assert single == (("mode", "hard"), ("threshold", 0.7))
     table = {"model": "mine.py:build", "options": {"mode": "hard", "threshold": [0.5, 0.7]}}
     written = parse_suite(SUITE | {"variants": [table]}, "s")
     assert make_plan(written, device="cpu").cases == made.cases
 
 
-def test_the_order_in_which_options_are_typed_makes_no_difference(file: Path) -> None:
-    one, other = (
-        planned(f"{file.name}:build({text})").cases for text in ("mode=hard,threshold=1", "threshold=1,mode=hard")
-    )
-    assert one == other
-
-
-@pytest.mark.parametrize(
-    ("value", "label"),
-    [
-        (0.7, "x0.7"),
-        (3, "x3"),
-        (1e20, "x1e20"),
-        (True, "x_true"),
-        (None, "x_none"),
-        ((0, 2), "x_0_2"),
-    ],
-)
-def test_a_label_is_short_and_needs_no_quotes(value: model_specs.Value, label: str) -> None:
-    assert model_specs.label("x", value) == label
-
-
-def test_labels_of_long_and_odd_texts_differ() -> None:
+def test_a_label_is_short_needs_no_quotes_and_differs_where_values_do() -> None:
     texts = ["a" * 40, "a" * 41, "a/b", "a b", "a(b"]
+    plain = {0.7: "x0.7", 3: "x3", 1e20: "x1e20", True: "x_true", None: "x_none", (0, 2): "x_0_2"}
+    assert {value: model_specs.label("x", value) for value in plain} == plain
     labels = {model_specs.label("x", text) for text in texts}
     assert len(labels) == len(texts)
     assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,40}", label) for label in labels)
     assert model_specs.label("k1", 2) != model_specs.label("k", 12)
 
 
-def test_a_case_keeps_its_options_through_json(file: Path) -> None:
+def test_options_are_kept_through_json_and_reach_the_users_build_by_name(file: Path) -> None:
     made = planned(f"{file.name}:Net(threshold=0.7,layers=(0,2),mode=None)")
     (case,) = made.cases
     assert Case.model_validate_json(case.model_dump_json()) == case
@@ -243,31 +260,8 @@ def test_a_case_keeps_its_options_through_json(file: Path) -> None:
     body = json.loads(json.dumps(stored_plan(made)))
     assert plan_of(body, file) == made
     assert hash(case) != hash(case.model_copy(update={"options": ()}))
-
-
-def test_options_reach_the_users_build_by_name(file: Path) -> None:
     file.write_text(MODELS.replace("from elsewhere import imported", "imported = print").partition("raise")[0])
-    (case,) = planned(f"{file.name}:Net(threshold=0.7,layers=(0,2))").cases
-    assert build_module(case, 0).got == (0.7, "soft", (0, 2))
-
-
-@pytest.mark.parametrize(
-    ("variant", "said"),
-    [
-        ({"model": "mine.py:build", "options": {"threshold": []}}, "threshold = [] leaves no variant"),
-        ({"model": "mine.py:build", "options": {"threshold": float("nan")}}, "'threshold' is nan"),
-        ({"model": "mine.py:build", "options": {"threshold": {"a": 1}}}, "numbers, texts, booleans"),
-        ({"model": "mine.py:build", "options": {"a b": 1}}, "'a b' is no name"),
-        ({"model": "mine.py:build", "options": 3}, "must be a table"),
-        ({"model": "mine.py:build(threshold=1)", "options": {"threshold": 2}}, "'threshold' is given twice"),
-        ({"model": "mod", "options": {"capacity": 0.5}}, "write 'capacity' as"),
-    ],
-)
-def test_options_of_a_suite_are_checked(file: Path, variant: dict[str, object], said: str) -> None:
-    assert file.is_file()
-    with pytest.raises(UsageError, match=re.escape(said)) as found:
-        parse_suite(SUITE | {"variants": [variant]}, "s")
-    assert not str(found.value).endswith("..")
+    assert build_module(case, 0).got == (0.7, None, (0, 2))
 
 
 def test_a_suite_may_name_a_file_beside_itself(file: Path) -> None:
@@ -299,24 +293,6 @@ def test_values_behind_the_flag_need_no_brackets(texts: list[str], expected: dic
     assert model_specs.listed(texts) == expected
     assert Flags(option=texts).overrides().option == expected
     assert model_specs.listed([model_specs.written(*each) for each in model_specs.listed(texts).items()]) == expected
-
-
-@pytest.mark.parametrize(
-    ("texts", "said"),
-    [
-        (["threshold"], "NAME=VALUE"),
-        (["a=1,b=2"], "--option a=… --option b=2"),
-        (["a=1", "a=2"], "'a' is given twice"),
-        (["a=(1"], "not closed"),
-        (["a b=1"], "'a b' is no name"),
-        (["a=nan"], "finite"),
-        (["a={b=1}"], "is a table"),
-        (["a=[]"], "leaves no variant"),
-    ],
-)
-def test_a_flag_that_is_no_option_is_refused(texts: list[str], said: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(said)):
-        model_specs.listed(texts)
 
 
 def with_option(
@@ -358,15 +334,3 @@ def test_an_option_that_no_model_takes_is_refused(
     with pytest.raises(UsageError) as found:
         with_option(option, *models)
     assert all(words in str(found.value) for words in said), found.value
-
-
-def test_one_model_takes_one_value_of_each_option(file: Path) -> None:
-    given = Overrides(option={"threshold": [0.7]})
-    assert parse_single(f"{file.name}:build(mode=hard)", given.option)[1] == (("mode", "hard"), ("threshold", 0.7))
-    for model, option, said in (
-        ("mine.py:build", {"threshold": [1, 2]}, "one value"),
-        ("mine.py:build(threshold=1)", {"threshold": [1]}, "given twice"),
-        ("mod", {"threshold": [1]}, "--capacity and --set"),
-    ):
-        with pytest.raises(UsageError, match=said):
-            parse_single(model, option)  # type: ignore[arg-type]  # of each pair

@@ -24,7 +24,6 @@ from modbench.harness.machine.roofline.stored import USUAL, Load, Pace
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.stats import noise
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.verdicts import Rule, estimated
 
@@ -188,14 +187,6 @@ def test_a_short_run_and_one_elsewhere_say_nothing_of_the_load() -> None:
     Limits(plan, run="a").loaded(10.0, 1.0)
     Limits(plan).loaded(100.0, 10.0)  # elsewhere
     assert stored.latest_load(RunTime(plan).machine) == Load()
-
-
-def test_a_check_of_the_machine_sees_how_long_work_waits() -> None:
-    busy = {"wall_s": [0.01, 0.03], "calls": [10.0, 10.0], "wait_s": [0.06, 0.18]}
-    assert noise.stretch([busy]) == pytest.approx(0.4 / 0.16)
-    assert noise.stretch([busy, {**busy, "wait_s": [0.0, 0.0]}]) == pytest.approx(0.8 / 0.56)
-    assert noise.stretch([{"wall_s": [0.01], "calls": [10.0]}]) == 1.0  # not recorded here
-    assert noise.stretch([]) == 1.0
 
 
 @pytest.mark.usefixtures("kept")

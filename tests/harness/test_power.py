@@ -19,7 +19,7 @@ from modbench.harness.stats import effects, power
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.interim import schedule
 from modbench.harness.stats.power import above_0, fewest, prospect
-from modbench.harness.stats.verdicts import BETTER_OPEN, INCONCLUSIVE, Kind, Rule, estimated, limited
+from modbench.harness.stats.verdicts import BETTER_OPEN, Kind, Rule, estimated, limited
 
 RUNS, MARGIN = 20_000, 0.02
 RULE, LOSS = Rule("time", MARGIN), Rule("loss", 1.0)
@@ -39,11 +39,6 @@ def test_independent_sides_that_vary_alike_have_the_power_of_a_t_test(n: int) ->
     assert prospect(above_0, 1.0, math.sqrt(2), (n,), 2).power == pytest.approx(wanted, abs=0.002)
 
 
-def test_what_never_differs_is_certain() -> None:
-    assert [prospect(above_0, effect, 0.0, (3,)).power for effect in (0.01, 0.0)] == [1.0, 0.0]
-    assert [prospect(replace(RULE, margin=each).decides, 0.0, 0.0, (3,)).power for each in (MARGIN, 0.0)] == [1.0, 0.0]
-
-
 def decide(effect: float, sd: float, n: int, margin: float) -> float:
     """Share of fresh runs that have a verdict, from their values."""
     values_RN = np.random.default_rng(n).normal(effect, sd, (RUNS, n))
@@ -52,8 +47,8 @@ def decide(effect: float, sd: float, n: int, margin: float) -> float:
     return float(np.mean((abs(means) > wide) | (abs(means) + narrow < math.log1p(margin))))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 3.0])
-@pytest.mark.parametrize("sd", [0.01, 0.02, 0.04])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("sd", [0.01, 0.04])
 @pytest.mark.parametrize("margin", [MARGIN, 0.0])
 def test_fresh_runs_of_the_advice_decide_in_80_of_100(share: float, sd: float, margin: float) -> None:
     """And with one process fewer they do not; where processes are many, one more changes little."""
@@ -72,7 +67,7 @@ def needed(effect: Effect, margin: float = MARGIN) -> int | None:
     return estimated(effect, Rule("time", margin), "interleaved").needed
 
 
-@pytest.mark.parametrize("slower", [0.0, 0.01, 0.025, 0.04])
+@pytest.mark.parametrize("slower", [0.0, 0.025, 0.04])
 @pytest.mark.parametrize("kind", ["time", "loss"])
 def test_fresh_runs_of_the_advice_hold_a_limit_in_80_of_100(slower: float, kind: Kind) -> None:
     """An effect may be known to differ long before it is known to lie on one side of a limit."""
@@ -94,13 +89,6 @@ def test_a_difference_whose_size_is_open_asks_for_its_size() -> None:
     assert prospect(RULE.decides, found.effect.value, sd, (4,)).power > 0.8
 
 
-def test_the_rule_that_is_simulated_is_that_of_a_verdict() -> None:
-    values_RN = np.random.default_rng(6).normal(0.01, 0.01, (2000, 6))
-    made = [estimated(effects.over_processes(row), RULE, "interleaved") for row in values_RN.tolist()]
-    said = [each.verdict != INCONCLUSIVE for each in made]
-    assert np.mean(said) == pytest.approx(prospect(RULE.decides, 0.01, 0.01, (6,)).power, abs=0.03)
-
-
 def test_an_advice_from_few_processes_decides_less_surely() -> None:
     """Effect and spread are then estimates; after eight processes, those left undecided ask for enough."""
     (known, number), (few, _), (more, _) = (advised(n, math.log1p(0.01), 0.02, 300) for n in (0, 3, 8))
@@ -108,26 +96,6 @@ def test_an_advice_from_few_processes_decides_less_surely() -> None:
     assert number == 13
     assert 0.55 < few < 0.75
     assert more > 0.8
-
-
-def test_the_number_is_the_smallest_and_above_what_was_made() -> None:
-    chances = {n: min(1.0, n / 100) for n in range(1, 1001)}
-    asked = [(0.8, 3, 1000), (0.95, 3, 1000), (0.8, 90, 1000), (0.8, 3, 79), (0.8, 91, 90)]
-    found = [power.smallest(chances.__getitem__, wanted, least=least, most=most) for wanted, least, most in asked]
-    assert found == [80, 95, 90, None, None]
-    # An estimate may lie in the gap between two verdicts though as many processes as were made seldom leave it there.
-    assert needed(Effect(0.0, sd=0.01, n=30)) == 31
-    assert needed(Effect(0.1)) == 3  # no spread is known yet
-    assert needed(Effect(math.log1p(MARGIN), sd=0.5, n=3)) is None
-
-
-def test_variants_share_a_spread_unless_one_is_apart() -> None:
-    rng = np.random.default_rng(0)
-    alike = rng.normal(0, 0.01, (6, 8)).tolist()
-    pooled = math.sqrt(float(np.mean(np.var(alike, axis=1, ddof=1))))
-    assert power.spread(alike) == pytest.approx(pooled)
-    noisy = rng.normal(0, 0.1, 8).tolist()
-    assert power.spread([*alike, noisy]) == pytest.approx(np.std(noisy, ddof=1))
 
 
 @pytest.mark.slow
@@ -173,29 +141,6 @@ def test_independent_seeds_know_their_spread_better_than_pairs() -> None:
     assert present(found[0]) < present(found[1])
 
 
-def test_fewer_seeds_are_not_enough() -> None:
-    for difference in (0.7, 1.5):
-        total = present(seeds(difference))
-        enough, few = (prospect(above_0, difference, math.sqrt(2), schedule(n), 2).power for n in (total, total - 1))
-        assert enough >= 0.8 > few
-
-
-@given(st.floats(0.3, 3), st.floats(0.3, 3))
-def test_needs_grow_with_the_spread_and_shrink_with_the_difference(sd: float, difference: float) -> None:
-    one, looks = present(seeds(difference, sd, 1)), present(seeds(difference, sd, 2))
-    assert one <= 1.02 * looks + 1  # the simulation's error, and rounding of the analyses
-    assert (seeds(difference, 1.5 * sd, 1) or math.inf) >= one
-    assert (seeds(difference / 2, sd, 1) or math.inf) >= one
-    assert seeds(2 * difference, 2 * sd, 1) == one
-    assert (seeds(difference, sd, 1, 0.9) or math.inf) >= one
-
-
-def test_what_cannot_be_reached_is_none() -> None:
-    assert seeds(1e-3) is None
-    assert seeds(0.0) is None
-    assert seeds(1e-3, 0.0) == 3
-
-
 def test_seeds_that_would_decide() -> None:
     """Hardest in the middle between nothing and the margin; there nothing may be enough."""
     found = [present(seeds(each, looks=2, rule=LOSS)) for each in (0.0, 0.25, 0.5, 1.0, -1.0, 2.0)]
@@ -209,3 +154,47 @@ def test_seeds_that_would_decide() -> None:
         made = bench.shares(bench.World(schedule(total, 2), difference, margin=1.0), RUNS)
         assert made.decided == pytest.approx(0.81, abs=0.025)
     assert seeds(0.0, rule=replace(LOSS, margin=1e-3)) is None
+
+
+@given(st.floats(0.3, 3), st.floats(0.3, 3))
+def test_needs_grow_with_the_spread_and_shrink_with_the_difference(sd: float, difference: float) -> None:
+    one, looks = present(seeds(difference, sd, 1)), present(seeds(difference, sd, 2))
+    assert one <= 1.02 * looks + 1  # the simulation's error, and rounding of the analyses
+    for more in (seeds(difference, 1.5 * sd, 1), seeds(difference / 2, sd, 1), seeds(difference, sd, 1, 0.9)):
+        assert (more or math.inf) >= one
+    assert seeds(2 * difference, 2 * sd, 1) == one
+    powers = [prospect(above_0, difference, math.sqrt(2) * sd, schedule(n, 1), 2).power for n in (one, max(3, one - 1))]
+    assert powers[0] >= 0.8
+    assert powers[1] < 0.8 or one == 3
+
+
+@given(st.integers(3, 60), st.integers(1, 80), st.integers(1, 90))
+def test_the_smallest_number_with_a_chance_is_found(least: int, more: int, wanted: int) -> None:
+    """Not below the least, nor above the most; where the chance is reached exactly it is enough."""
+    numbers = range(least, least + more)
+    found = power.smallest(lambda n: n / 100, wanted / 100, least=least, most=numbers[-1])
+    assert found == next((n for n in numbers if n >= wanted), None)
+
+
+def test_advice_is_above_what_was_made_and_none_where_nothing_is_enough() -> None:
+    """An estimate may lie in the gap between two verdicts though as many processes as were made seldom leave it there."""
+    assert needed(Effect(0.0, sd=0.01, n=30)) == 31
+    assert needed(Effect(0.1)) == 3  # no spread is known yet
+    assert needed(Effect(math.log1p(MARGIN), sd=0.5, n=3)) is None
+    assert [seeds(1e-3), seeds(0.0), seeds(1e-3, 0.0)] == [None, None, 3]
+    assert [prospect(above_0, effect, 0.0, (3,)).power for effect in (0.01, 0.0)] == [1.0, 0.0]  # what never differs
+    assert [prospect(replace(RULE, margin=each).decides, 0.0, 0.0, (3,)).power for each in (MARGIN, 0.0)] == [1.0, 0.0]
+
+
+def test_variants_share_a_spread_unless_one_is_apart() -> None:
+    """Variances are weighted by their degrees of freedom; one is apart by an F test whose level is shared among variants."""
+    pattern = np.array([-1.0, 0.0, 1.0])
+    assert power.spread([pattern, 2 * np.array([-1.0, 1.0, -1.0, 1.0, 0.0])]) == pytest.approx(math.sqrt((2 + 16) / 6))  # type: ignore[list-item]
+    times = math.sqrt(stats.f.isf(0.01 / 3, 2, 2))
+    for share in (0.99, 1.01):
+        noisy = share * times * pattern
+        pooled = math.sqrt((2 + (share * times) ** 2) / 3)
+        found = power.spread([pattern, noisy, pattern])  # type: ignore[list-item]
+        assert found == pytest.approx(pooled if share < 1 else share * times)
+    assert power.spread([pattern]) == pytest.approx(1.0)  # type: ignore[list-item]
+    assert power.spread([0 * pattern, pattern]) == pytest.approx(math.sqrt(0.5))  # type: ignore[list-item]

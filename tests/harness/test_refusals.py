@@ -146,27 +146,38 @@ def test_a_full_disk_is_recognised_behind_torch(
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(file))
 
 
-def test_a_file_without_content_is_no_decision_of_the_users(
-    modbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """typer takes any EOFError for an answer that the user did not give, and ends with 1."""
-
-    def empty(*_: Any, **__: Any) -> None:
-        raise EOFError("planted")
-
-    monkeypatch.setattr(api, "report", empty)
-    (tmp_path / "run.json").touch()
-    done = modbench("report", str(tmp_path))
-    assert done.returncode == 3
-    assert "EOFError: planted" in done.stderr
-
-
 def test_a_full_disk_is_recognised_behind_rust(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space") as caught, atomic_files.naming(tmp_path / "model"):
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "model"))
     with pytest.raises(RuntimeError, match="another"), atomic_files.naming(tmp_path / "model"):
         raise RuntimeError("another (os error)")
+
+
+@pytest.mark.parametrize(
+    ("errors", "code", "said"),
+    [
+        # typer takes any EOFError for an answer that the user did not give, and ends with 1.
+        ([EOFError("planted")], 3, "EOFError: planted"),
+        # A second Ctrl-C while the folder is given back: the exit code and what is kept are those of the first.
+        ([IncompleteError("interrupted."), KeyboardInterrupt()], 4, "modbench: interrupted.\n"),
+    ],
+)
+def test_what_ends_a_command_is_told_as_what_it_is(
+    errors: list[BaseException], code: int, said: str, modbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: Any, **__: Any) -> None:
+        try:
+            raise errors[0]
+        finally:
+            if errors[1:]:
+                raise errors[1]
+
+    monkeypatch.setattr(api, "report", ends)
+    (tmp_path / "run.json").touch()
+    done = modbench("report", str(tmp_path))
+    assert done.returncode == code
+    assert said in done.stderr
 
 
 @pytest.fixture
@@ -194,20 +205,3 @@ def test_a_check_that_could_not_be_kept_is_not_begun(tmp_path: Path, monkeypatch
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "file" / "state"))
     with pytest.raises(UsageError, match="Set MODBENCH_STATE"):
         certificate.check_folder()
-
-
-def test_one_more_interrupt_at_the_end_takes_no_word_away(
-    modbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A second Ctrl-C while the folder is given back: the exit code and what is kept are those of the first."""
-
-    def interrupted_twice(*_: Any, **__: Any) -> None:
-        try:
-            raise IncompleteError("interrupted.")
-        finally:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(api, "report", interrupted_twice)
-    (tmp_path / "run.json").touch()
-    done = modbench("report", str(tmp_path))
-    assert (done.returncode, done.stderr) == (4, "modbench: interrupted.\n")

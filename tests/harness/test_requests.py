@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,37 +55,39 @@ def test_a_flag_adds_the_metric_and_its_places_and_leaves_the_grid() -> None:
     ]
 
 
-def test_without_requests_each_length_has_the_steps_of_the_decode_plan() -> None:
-    made = SUITE | {"grid": {"seq_len": [16, 64]}, "decode": {"tokens": 8}}
-    assert served(parse_suite(made, "s")) == ["T16-N8-B1-fp32-cpu1", "T64-N8-B1-fp32-cpu1"]
+@pytest.mark.parametrize(
+    ("changes", "labels"),
+    [
+        # Without requests each length has the steps of the decode plan.
+        ({"grid": {"seq_len": [16, 64]}, "decode": {"tokens": 8}}, ["T16-N8-B1", "T64-N8-B1"]),
+        # An output length alone follows each length of the grid; every prompt is followed by every number of new tokens.
+        ({"grid": {"seq_len": [16, 64], "output_len": 4}}, ["T16-N4-B1", "T64-N4-B1"]),
+        (
+            {"grid": {"seq_len": [8], "input_len": [64, 16], "output_len": [32, 4]}},
+            [f"T{size}-B1" for size in ("64-N32", "64-N4", "16-N32", "16-N4")],
+        ),
+        # Beside decode steps as a graph they are served eagerly, at the batch sizes of these.
+        (
+            {"decode_grid": {"batch_size": [1, 16], "execution": ["graph"]}},
+            [f"T{size}-N32-B{batch}" for batch in (1, 16) for size in (64, 16)],
+        ),
+    ],
+)
+def test_where_requests_are_timed(changes: dict[str, Any], labels: list[str]) -> None:
+    assert served(parse_suite(SUITE | changes, "s")) == [f"{label}-fp32-cpu1" for label in labels]
 
 
-def test_beside_decode_steps_as_a_graph_requests_are_served_eagerly_at_their_batch_sizes() -> None:
-    grid = {"decode_grid": {"batch_size": [1, 16], "execution": ["graph"]}}
-    assert served(parse_suite(SUITE | grid, "s"))[::2] == ["T64-N32-B1-fp32-cpu1", "T64-N32-B16-fp32-cpu1"]
-
-
-def test_every_prompt_is_followed_by_every_number_of_new_tokens() -> None:
-    grid = {"seq_len": [8], "input_len": [64, 16], "output_len": [32, 4]}
-    made = served(parse_suite(SUITE | {"grid": grid}, "s"))
-    assert made == [f"T{size}-B1-fp32-cpu1" for size in ("64-N32", "64-N4", "16-N32", "16-N4")]
-
-
-def test_an_output_length_alone_follows_each_length_of_the_grid() -> None:
-    made = SUITE | {"grid": {"seq_len": [16, 64], "output_len": 4}}
-    assert served(parse_suite(made, "s")) == ["T16-N4-B1-fp32-cpu1", "T64-N4-B1-fp32-cpu1"]
-
-
-@pytest.mark.parametrize("size", [0, -4, 10**30])
-@pytest.mark.parametrize("axis", ["input_len", "output_len"])
-def test_what_is_no_length_is_refused(axis: str, size: int) -> None:
-    with pytest.raises(UsageError, match=r"below 1|more than anything"):
-        parse_suite(SUITE | {"grid": {axis: [size]}}, "s")
-
-
-def test_requests_that_no_metric_reads_are_refused() -> None:
-    with pytest.raises(UsageError, match="latency/request"):
-        parse_suite(SUITE | {"metrics": ["latency/decode"]}, "s")
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        *(({"grid": {axis: [-4]}}, "below 1") for axis in ("input_len", "output_len")),
+        *(({"grid": {axis: [10**30]}}, "more than anything") for axis in ("input_len", "output_len")),
+        ({"metrics": ["latency/decode"]}, "latency/request"),  # no metric reads them
+    ],
+)
+def test_what_cannot_be_requested_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse_suite(SUITE | changes, "s")
 
 
 def test_a_model_has_positions_for_prompt_and_new_tokens() -> None:
@@ -161,6 +162,7 @@ def test_requests_have_tables_answers_and_places_of_their_own(run: load.Loaded) 
     answer, _ = (of_type(Sentence, each) for each in summary.answer(run))
     assert answer.given["all"] == 8
     assert run.lengths == [64]  # a prompt is no length of the grid
+    assert {each["new_tokens"] for each in axes.of(run.run.plan.cases).values()} == {None, 32}
 
 
 def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loaded) -> None:
@@ -182,31 +184,12 @@ def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loade
     frame = generation.TABLE.frame(run)
     assert len(frame) == len(found) == 8
     assert frame.predicted_s.isna().equals(frame.reason.notna())
-
-
-def test_on_the_page_a_row_has_the_prediction_beside_the_time(run: load.Loaded) -> None:
-    made = of_type(Table, generation.table(run, "latency/request"))
-    at = made.head.index(generation.PREDICTED[0])
-    rows = {plain(row[1]): row[at : at + 2] for row in made.rows}
-    assert all(isinstance(each, Estimate) for where in (1, 4) for each in rows[f"T = 64 + 32, B = {where}"])
-    assert {each for where in (1, 4) for each in rows[f"T = 16 + 32, B = {where}"]} == {None}
-
-
-def test_without_prefill_there_is_no_prediction_but_a_reason(tmp_path: Path) -> None:
-    made = {**SUITE, "name": "planted", "metrics": ["latency/request"]}
-    planted_run(tmp_path, planted_plan("draft", train=None, processes=1, rounds=2, **made))
-    loaded = load.load(tmp_path / "run")
-    assert generation.TABLE.frame(loaded).reason.str.contains("prefill and decode step").all()
-    assert loaded.lengths == [16, 64]
-
-
-def test_new_tokens_are_a_last_column_and_an_axis(run: load.Loaded) -> None:
-    for frame in (run.cases, run.comparisons):
-        new = frame.set_index("metric").new_tokens
-        assert set(new["latency/request"]) == {32}
-        assert new["latency/decode"].isna().all()
-    fields = axes.of(run.run.plan.cases)
-    assert {each["new_tokens"] for each in fields.values()} == {None, 32}
+    shown = of_type(Table, generation.table(run, "latency/request"))
+    at = shown.head.index(generation.PREDICTED[0])
+    assert [[isinstance(each, Estimate) for each in row[at : at + 2]] for row in shown.rows].count([True] * 2) == 4
+    new = run.cases.set_index("metric").new_tokens
+    assert set(new["latency/request"]) == {32}
+    assert new["latency/decode"].isna().all()
 
 
 def test_a_command_that_measures_again_has_the_requests(run: load.Loaded) -> None:

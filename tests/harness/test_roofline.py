@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import typing
 from pathlib import Path
@@ -95,22 +96,14 @@ def test_a_training_step_is_recorded_with_its_backward_pass_and_its_optimizer() 
     assert optimizer.size[0] == pytest.approx(4 * 4 * cost.params, rel=0.01)
 
 
-def test_every_kind_of_work_has_probes() -> None:
-    with torch.no_grad():
-        kinds = {probe.kind for probe in operator_peaks.every(operator_peaks.Numbers(torch.float32))}
-    assert kinds | {"view"} == set(typing.get_args(Kind))
-
-
-def test_the_grid_of_every_kind_is_complete() -> None:
+def test_every_kind_of_work_has_probes_on_a_complete_grid() -> None:
     """The rate between points needs all corners around it."""
     with torch.no_grad():
         every = list(operator_peaks.every(operator_peaks.Numbers(torch.float32)))
+    assert {probe.kind for probe in every} | {"view"} == set(typing.get_args(Kind))
     points = tuple(Point(kind=probe.kind, size=probe.size, seconds=1.0) for probe in every)
     for grid in planted().model_copy(update={"points": points}).grids.values():
-        combinations = 1
-        for axis in grid.axes:
-            combinations *= len(axis)
-        assert len(grid.rates) == combinations
+        assert len(grid.rates) == math.prod(map(len, grid.axes))
 
 
 def fake_tables(notes: CountNotes, table: Table | None) -> Any:

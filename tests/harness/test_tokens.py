@@ -73,19 +73,6 @@ def test_both_sides_come_back_exactly(tokenizer: str, size: int) -> None:
     assert not made.val.flags.writeable
 
 
-def test_a_vocabulary_is_as_large_as_asked_where_the_text_has_that_many() -> None:
-    assert encode(TEXT, "bpe", 257).vocab_size == 257
-    assert encode(TEXT, "bpe", 400).vocab_size == 400
-    assert encode(TEXT, "bpe", 4096).vocab_size < 4096
-    assert len(encode(TEXT, "bpe", 400).train) < 0.6 * len(TEXT.train)
-
-
-def test_bytes_are_not_copied() -> None:
-    made = encode(TEXT, "bytes", 256)
-    assert np.shares_memory(made.train, np.frombuffer(TEXT.train, np.uint8))
-    assert made.tokens_per_byte == 1
-
-
 def test_ids_widen_with_the_vocabulary() -> None:
     assert [tokens.dtype_of(size) for size in (257, 1 << 16, (1 << 16) + 1)] == [np.uint16, np.uint16, np.uint32]
 

@@ -52,14 +52,6 @@ def trainer(made: Case | None = None, run: TrainRun = RUN, seed: int = 0, **name
     return Trainer(subject, windows, run, **named)
 
 
-def test_memory_that_a_step_frees_is_kept_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[int] = []
-    made = trainer(run=RUN.model_copy(update={"steps": 2}))
-    monkeypatch.setattr("modbench.harness.training.trainer.keep_freed_memory", lambda: steps.append(made.step))
-    made.train()
-    assert steps == [0]
-
-
 class KilledError(Exception):
     """Stands for whatever ends a process."""
 
@@ -104,20 +96,6 @@ def test_killed_and_resumed_is_the_same_run_to_the_bit(
     assert second.curve["step"] == list(range(12))
     state, wanted = second.subject.module.state_dict(), whole.subject.module.state_dict()
     assert all(torch.equal(state[key], wanted[key]) for key in wanted)
-
-
-@pytest.mark.parametrize("changed", [False, True])
-def test_a_checkpoint_of_another_version_of_a_users_file_is_not_taken(
-    changed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One training run in two versions would be neither."""
-    monkeypatch.setattr(user_code, "_RAN", {"/parts.py": "a"})
-    keep = tmp_path / "run.pt"
-    stopped = trainer(keep=keep)
-    stopped.step = 5
-    stopped._save()
-    user_code._RAN["/parts.py"] = "b" if changed else "a"
-    assert (checkpoint.load(keep, stopped.fingerprint) is None) is changed
 
 
 @pytest.mark.parametrize("harm", ["another run", "cut", "a bit of a tensor"])
@@ -182,6 +160,38 @@ def test_a_checkpoint_that_contradicts_itself_is_not_taken(
     assert made.curve["loss"] == losses
 
 
+def test_a_checkpoint_of_another_version_of_a_users_file_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One training run in two versions would be neither."""
+    monkeypatch.setattr(user_code, "_RAN", {"/parts.py": "a"})
+    stopped = trainer(keep=tmp_path / "run.pt")
+    stopped.step = 5
+    stopped._save()
+    for version, taken in (("a", True), ("b", False)):
+        user_code._RAN["/parts.py"] = version
+        assert (checkpoint.load(tmp_path / "run.pt", stopped.fingerprint) is not None) is taken, version
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_taken_away(tmp_path: Path) -> None:
+    """Killed while it wrote, no handler ran. The folder stays to the end of the run: another may be about to write into it."""
+    ended, trains = workspace.Workspace(tmp_path, "a"), workspace.Workspace(tmp_path, "b")
+    ended.checkpoint.parent.mkdir()
+    for _ in range(2):
+        atomic_files.unfinished(ended.checkpoint).write_bytes(b"half of")
+        checkpoint.save(ended.checkpoint, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3})
+        assert list(ended.checkpoint.parent.iterdir()) == [ended.checkpoint]
+    atomic_files.unfinished(ended.checkpoint).write_bytes(b"half of")
+    ended.tidy()
+    trains.checkpoint.write_bytes(b"")
+    workspace.remove_empty(tmp_path)
+    assert list(trains.checkpoint.parent.iterdir()) == [trains.checkpoint]
+    trains.tidy()
+    for _ in range(2):
+        workspace.remove_empty(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_a_checkpoint_survives_that_another_unit_removes_the_empty_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,32 +208,6 @@ def test_a_checkpoint_survives_that_another_unit_removes_the_empty_folder(
     checkpoint.save(keep, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3}, sealed=True)
     found = present(checkpoint.load(keep, "f"))
     assert found["step"] == 3
-
-
-def test_what_a_kill_left_of_a_checkpoint_is_taken_away(tmp_path: Path) -> None:
-    """Killed while it wrote: no handler ran, and the unfinished file is still there when the resumed unit has its record."""
-    here = workspace.Workspace(tmp_path, "train-mod_c0.125-seed0")
-    here.checkpoint.parent.mkdir()
-    atomic_files.unfinished(here.checkpoint).write_bytes(b"half of")
-    checkpoint.save(here.checkpoint, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3})
-    assert list(here.checkpoint.parent.iterdir()) == [here.checkpoint]
-    atomic_files.unfinished(here.checkpoint).write_bytes(b"half of")
-    here.tidy()
-    assert list(here.checkpoint.parent.iterdir()) == []
-
-
-def test_a_worker_leaves_the_folder_of_checkpoints_to_the_end_of_the_run(tmp_path: Path) -> None:
-    """Another may be about to write into it."""
-    ended, trains = workspace.Workspace(tmp_path, "a"), workspace.Workspace(tmp_path, "b")
-    trains.checkpoint.parent.mkdir()
-    ended.tidy()
-    trains.checkpoint.write_bytes(b"")
-    workspace.remove_empty(tmp_path)
-    assert trains.checkpoint.exists()
-    trains.tidy()
-    workspace.remove_empty(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    workspace.remove_empty(tmp_path)
 
 
 def test_what_the_environment_says_of_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,10 +255,24 @@ def test_pieces_weigh_by_what_is_asked_in_them() -> None:
     assert losses == pytest.approx([wanted.item()] * 3, rel=1e-5)
 
 
-def test_the_loop_is_adamw_by_hand() -> None:
+def test_the_loop_is_adamw_by_hand_and_accounts_for_its_time() -> None:
     """Against torch's own optimizer driven by a loop that shares no code with the engine."""
-    made = trainer(case("dense"))
-    made.train()
+    told: list[Progress] = []
+    looks: list[int] = []
+    made, later = (
+        trainer(case("dense"), RUN.model_copy(update={"looks": 3}), on_progress=told.append, look=looks.append)
+        for _ in range(2)
+    )
+    later.losses_at_once = 5
+    for each in (made, later):
+        each.train()
+    assert later.curve["loss"] == made.curve["loss"]
+    assert looks == [4, 8, 12] * 2
+    assert (told[-1].step, told[-1].steps, told[-1].left_s) == (12, 12, 0)
+    parts = made.spent
+    assert all(parts.seconds[name] > 0 for name in ("forward", "backward", "optimizer"))
+    assert 0 < parts.outside < parts.whole
+    assert sum(parts.seconds.values()) + parts.outside == pytest.approx(parts.whole)
     module = Subject(case("dense"), 0).module
     windows = Windows(encode(TEXT, "bytes", 256), RUN, 0)
     optimizer = torch.optim.AdamW(module.parameters(), lr=1.0, betas=(0.9, 0.95), weight_decay=0.1)
@@ -321,34 +319,6 @@ def test_a_loss_that_is_not_finite_says_where(at_once: int, ends: int) -> None:
     assert made.step == ends
 
 
-def test_losses_that_are_asked_for_later_are_the_same() -> None:
-    at_once, later = trainer(case("dense")), trainer(case("dense"))
-    later.losses_at_once = 5
-    at_once.train()
-    later.train()
-    assert later.curve["loss"] == at_once.curve["loss"]
-
-
-def test_what_is_told_and_looked_at() -> None:
-    told: list[Progress] = []
-    looks: list[int] = []
-    made = trainer(run=RUN.model_copy(update={"looks": 3}), on_progress=told.append, look=looks.append)
-    made.train()
-    assert looks == [4, 8, 12]
-    assert told[-1].step == told[-1].steps == 12
-    assert told[-1].left_s == 0
-    assert str(told[-1]).startswith("step 12/12, loss ")
-
-
-def test_time_is_accounted_for() -> None:
-    made = trainer()
-    made.train()
-    parts = made.spent
-    assert all(parts.seconds[name] > 0 for name in ("forward", "backward", "optimizer"))
-    assert 0 < parts.outside < parts.whole
-    assert sum(parts.seconds.values()) + parts.outside == pytest.approx(parts.whole)
-
-
 @given(st.integers(1, 3000), st.floats(1e-5, 1))
 def test_rates_rise_then_fall_to_nearly_zero(steps: int, peak: float) -> None:
     rates = [learning_rate(step, steps, peak) for step in range(steps)]
@@ -359,43 +329,42 @@ def test_rates_rise_then_fall_to_nearly_zero(steps: int, peak: float) -> None:
     assert rates[-1] >= 0
 
 
-def test_the_width_rule_falls_with_the_root_of_the_width() -> None:
-    assert width_rule(256) == pytest.approx(2e-3)
-    assert width_rule(64) == pytest.approx(4e-3)
-    assert TrainPlan(lr=1e-4).resolved(64, None).lr == 1e-4
+@pytest.mark.parametrize(
+    ("plan", "wanted"),
+    [
+        ({"steps": 7}, {"steps": 7}),
+        ({"tokens": 640}, {"steps": 10}),
+        ({"flops": 3.1e9}, {"steps": 31}),
+        ({}, {"steps": 3125, "lr": 4e-3}),
+        ({"lr": 1e-4}, {"lr": 1e-4}),
+        ({"seq_len": (16,), "batch_size": (4,)}, {"seq_len": 16, "batch_size": 4, "tokens_per_step": 64}),
+    ],
+)
+def test_a_plan_of_training_has_steps_and_a_rate(plan: dict[str, Any], wanted: dict[str, Any]) -> None:
+    run = TrainPlan(**{"seq_len": 16, "batch_size": 4} | plan).resolved(64, 1e8)
+    assert {name: getattr(run, name) for name in wanted} == pytest.approx(wanted)
+    assert width_rule(256) == pytest.approx(width_rule(64) / 2)  # it falls with the root of the width
+    assert set(BUDGETS) == {"steps", "tokens", "flops"}
+    assert TrainPlan(seq_len=(16, 64), batch_size=(4, 1)).grid_points == ((16, 4), (64, 1))
 
 
 @pytest.mark.parametrize(
-    ("budget", "steps"), [({"steps": 7}, 7), ({"tokens": 640}, 10), ({"flops": 3.1e9}, 31), ({}, 3125)]
+    ("plan", "flops", "said"),
+    [
+        ({"steps": 3, "flops": 1e9}, 1e8, "steps and flops"),
+        ({"flops": 1e9}, None, "needs a closed form"),
+        ({"flops": 1e3}, 1e8, "less than one step"),
+        ({"batch_size": 6, "accumulate": 4}, 1e8, "does not divide"),
+        *(({"seq_len": (16, 64), "batch_size": b}, 1e8, r"batch_size = \[\d+, \d\]") for b in (4, (4, 2), (3, 1), ())),
+        *(({"seq_len": t, "batch_size": (4, 4)}, 1e8, "each once") for t in ((), (16, 16))),
+        ({"seq_len": (16, 64), "batch_size": (4, 1), "accumulate": 2}, 1e8, "does not divide batch_size 1"),
+    ],
 )
-def test_a_budget_is_steps_tokens_or_flops(budget: dict[str, Any], steps: int) -> None:
-    assert TrainPlan(seq_len=16, batch_size=4, **budget).resolved(64, 1e8).steps == steps
-
-
-def test_a_budget_is_one() -> None:
-    assert set(BUDGETS) == {"steps", "tokens", "flops"}
-    with pytest.raises(ValueError, match="steps and flops"):
-        TrainPlan(steps=3, flops=1e9)
-    with pytest.raises(UsageError, match="needs a closed form"):
-        TrainPlan(flops=1e9).resolved(64, None)
-    with pytest.raises(UsageError, match="less than one step"):
-        TrainPlan(flops=1e3).resolved(64, 1e8)
-    with pytest.raises(ValueError, match="does not divide"):
-        TrainPlan(batch_size=6, accumulate=4)
-
-
-def test_lengths_have_batches_of_equal_tokens() -> None:
-    assert TrainPlan(seq_len=(16, 64), batch_size=(4, 1)).grid_points == ((16, 4), (64, 1))
-    one = TrainPlan(seq_len=(16,), batch_size=(4,))
-    assert (one.seq_len, one.batch_size, one.grid_points, one.tokens_per_step) == (16, 4, ((16, 4),), 64)
-    for batch_size in (4, (4, 2), (3, 1), ()):
-        with pytest.raises(ValueError, match=r"batch_size = \[\d+, \d\]"):  # what would work
-            TrainPlan(seq_len=(16, 64), batch_size=batch_size)
-    for seq_len in ((), (16, 16)):
-        with pytest.raises(ValueError, match="each once"):
-            TrainPlan(seq_len=seq_len, batch_size=(4, 4))
-    with pytest.raises(ValueError, match="does not divide batch_size 1"):
-        TrainPlan(seq_len=(16, 64), batch_size=(4, 1), accumulate=2)
+def test_a_plan_of_training_that_contradicts_itself_is_refused(
+    plan: dict[str, Any], flops: float | None, said: str
+) -> None:
+    with pytest.raises((ValueError, UsageError), match=said):
+        TrainPlan(**plan).resolved(64, flops)
 
 
 @pytest.mark.slow

@@ -25,13 +25,9 @@ MODELS = sorted(catalogue.entries("models"))
 PLAN = TrainRun(seq_len=16, batch_size=4, steps=40, lr=5e-3, val_tokens=512)
 
 
-def text(path: Path) -> Text:
+def text(path: Path) -> Any:
     path.write_text("".join(f"{i} sheep jump over {i} fences. " for i in range(600)))
-    return from_file(path)
-
-
-def as_tokens(made: Text) -> Any:
-    return encode(made, "bytes", 256)
+    return encode(from_file(path), "bytes", 256)
 
 
 def case(model: str, dtype: str = "fp32", **changes: Any) -> Case:
@@ -77,7 +73,7 @@ def test_held_out_loss_is_the_mean_over_all_its_tokens(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subject_module, "Subject", Keeping)
         trained = train(case("dense"), protocol(tmp_path / "t.txt"))
-    windows = Windows(as_tokens(text(tmp_path / "t.txt")), PLAN, 0)
+    windows = Windows(text(tmp_path / "t.txt"), PLAN, 0)
     nats, tokens = 0.0, 0
     for inputs_BT, targets_BT, *_ in windows.val():
         log_p = kept[0].module(inputs_BT).log_softmax(-1)
@@ -87,23 +83,18 @@ def test_held_out_loss_is_the_mean_over_all_its_tokens(tmp_path: Path) -> None:
     assert trained.held_out.loss == pytest.approx(nats / tokens, rel=1e-5)
 
 
-def test_windows_depend_on_seed_and_step_alone(tmp_path: Path) -> None:
-    made = as_tokens(text(tmp_path / "t.txt"))
-    one, two, other = Windows(made, PLAN, 3), Windows(made, PLAN, 3), Windows(made, PLAN, 4)
+def test_windows_depend_on_seed_and_step_alone_and_held_out_ones_are_held_out(tmp_path: Path) -> None:
+    made = text(tmp_path / "t.txt")
+    one, two, other = (Windows(made, PLAN, seed) for seed in (3, 3, 4))
     assert torch.equal(one.train(5)[0], two.train(5)[0])
     assert not torch.equal(one.train(5)[0], one.train(6)[0])
     assert not torch.equal(one.train(5)[0], other.train(5)[0])
     inputs_BT, targets_BT, *_ = one.train(0)
     assert torch.equal(inputs_BT[:, 1:], targets_BT[:, :-1])
     assert inputs_BT.shape == (4, 16)
-
-
-def test_held_out_windows_are_held_out() -> None:
-    made = as_tokens(Text("t", b"a" * 500, b"b" * 200, "x"))
-    for inputs_BT, targets_BT, *_ in Windows(made, PLAN, 0).val():
-        assert set(inputs_BT.flatten().tolist()) | set(targets_BT.flatten().tolist()) == {ord("b")}
-    for step in range(20):
-        assert set(Windows(made, PLAN, 0).train(step)[0].flatten().tolist()) == {ord("a")}
+    sides = Windows(encode(Text("t", b"a" * 500, b"b" * 200, "x"), "bytes", 256), PLAN, 0)
+    for batches, letter in ((sides.val(), "b"), (map(sides.train, range(20)), "a")):
+        assert {int(token) for batch in batches for side in batch[:2] for token in side.unique()} == {ord(letter)}
 
 
 SHORT = PLAN.model_copy(update={"steps": 5, "val_tokens": 64})
@@ -179,14 +170,6 @@ def test_what_routers_did_stands_in_the_metrics(model: str, tmp_path: Path) -> N
     if model in {"dense", "depth_predictor"}:
         with pytest.raises(Unmeasured, match="no token router"):
             metrics["router/participation"].measure(trained)
-
-
-@pytest.mark.plugin("routing")
-def test_routers_that_nobody_watched_have_a_reason(tmp_path: Path) -> None:
-    trained = train(case("mod"), protocol(tmp_path / "t.txt"))
-    assert trained.routing is None
-    with pytest.raises(Unmeasured, match=r"train\.watch is off"):
-        catalogue.metrics()["router/f1"].measure(trained)
 
 
 def test_a_vocabulary_of_pairs_is_trained_and_told_in_bytes(tmp_path: Path) -> None:

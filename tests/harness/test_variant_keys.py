@@ -132,6 +132,8 @@ def test_a_key_reaches_the_option_of_its_name_from_flags_and_suites() -> None:
     written = {"model": "mine.py:build", "capacity": [0.125, 0.25], "every": 3}
     assert planned(written).cases == [one, other]
     assert Case.model_validate_json(one.model_dump_json()) == one
+    read = made(model=("mine.py:reads",), capacity=(0.125, 0.25))  # from the configuration
+    assert [(built(case).share, bool(case.by_name)) for case in read] == [(0.125, False), (0.25, False)]
     assert built(made(model=("mine.py:needs",), capacity=(0.5,))[0]).share == 0.5
     assert built(made(model=("mine.py:any_of",), capacity=(0.5,))[0]).got == {"capacity": 0.5}
 
@@ -148,12 +150,6 @@ def test_what_is_not_set_keeps_the_default_of_the_build() -> None:
     ]
 
 
-def test_a_key_is_read_from_the_configuration_as_before() -> None:
-    cases = made(model=("mine.py:reads",), capacity=(0.125, 0.25))
-    assert [built(case).share for case in cases] == [0.125, 0.25]
-    assert all(not case.by_name for case in cases)
-
-
 WHY = r"reads no config\.{}, and plain\(config, width=2\) has no option of that name\. Write plain\(config, {}=…\), or read"
 
 
@@ -165,11 +161,6 @@ WHY = r"reads no config\.{}, and plain\(config, width=2\) has no option of that 
         (lambda: made(model=("mine.py:plain",), router=("norm",)), "router"),
         (lambda: planned({"model": "dense"}, {"model": "mine.py:plain", "every": [2, 3]}), "every"),
         (lambda: planned({"model": "dense"}, {"model": "mine.py:plain", "d_ff": 8}), "d_ff"),
-        pytest.param(
-            lambda: mb.plan("quick", model="mine.py:plain", only=True, capacity=0.5),
-            "capacity",
-            marks=pytest.mark.plugin("python"),
-        ),
         pytest.param(
             lambda: mb.run("quick", model="mine.py:plain", only=True, capacity=0.5),
             "capacity",

@@ -159,9 +159,8 @@ def test_exited_tokens_stay_attendable_and_unchanged() -> None:
     assert module.realised == counts
 
 
-@pytest.mark.slow
 def test_exits_learn_the_next_token() -> None:
-    """The auxiliary loss is each exit's cross-entropy with the token that follows, of real tokens alone; and it falls."""
+    """The auxiliary loss is each exit's cross-entropy with the token that follows, of real tokens alone."""
     module = of_type(EarlyExit, build("early_exit").train())
     x_BT, lengths_B = tokens(3, 12), torch.tensor([12, 7, 2])
     _, loss = module(x_BT, lengths_B, auxiliary=True)
@@ -171,14 +170,6 @@ def test_exits_learn_the_next_token() -> None:
         rows = [F.cross_entropy(logits[b, : n - 1], x_BT[b, 1:n], reduction="none") for b, n in enumerate((12, 7, 2))]
         exits.append(torch.cat(rows).mean())
     torch.testing.assert_close(loss, torch.stack(exits).mean())
-    counting = torch.arange(16).repeat(4, 1) + torch.arange(4)[:, None]
-    optimizer = torch.optim.AdamW(module.parameters(), lr=0.01)
-    for _ in range(30):
-        optimizer.zero_grad()
-        after = module(counting, auxiliary=True)[1]
-        after.backward()
-        optimizer.step()
-    assert after < 0.2 * loss
 
 
 @pytest.mark.slow

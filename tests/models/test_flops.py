@@ -45,7 +45,13 @@ def realised_cost(module: Any, made: Case, seq_len: int) -> Cost:
 
 
 # Any other capacity is drawn below.
-SIZES: list[tuple[str, dict[str, Any]]] = [*((model, {}) for model in MODELS), ("mod", {"capacity": 1.0})]
+TOKEN: dict[str, Any] = {"choice": "token", "capacity": 0.5, "experts_top_k": 2}
+SIZES: list[tuple[str, dict[str, Any]]] = [
+    *((model, {}) for model in MODELS),
+    ("mod", {"capacity": 1.0}),
+    ("mode_integrated", {**TOKEN, "no_op": "identity", "no_op_logits": "shared", "balance": "bias"}),
+    ("mode_integrated", {**TOKEN, "no_op": "constant", "balance": "threshold"}),
+]
 
 
 def reconciled(made: Case, *, guards: bool = True) -> Counted:
@@ -119,6 +125,9 @@ def test_closed_form_equals_counter_exactly(model: str, options: dict[str, Any])
             "shared_experts": st.integers(0, 2),
             "gate": st.sampled_from(["straight_through", "gumbel"]),
             "exit_by": st.sampled_from(["sequence", "token"]),
+            "no_op": st.sampled_from(["zero", "identity", "constant"]),
+            "no_op_logits": st.sampled_from(["own", "shared"]),
+            "balance": st.sampled_from(["loss", "bias", "threshold"]),
         }
     ),
 )
@@ -133,7 +142,8 @@ def test_closed_form_equals_counter_on_any_shape(
 ) -> None:
     """Every option that a model reads; to the last FLOP and the last parameter."""
     options = catalogue.model_options(model)
-    changes = {key: value for key, value in routing.items() if key in options}
+    no_ops = {"no_op", "no_op_logits", "balance"} if routing["choice"] == "expert" else set()
+    changes = {key: value for key, value in routing.items() if key in options.keys() - no_ops}
     if shape["bidirectional"] and shape["mixer"] == "window":
         shape = {**shape, "mixer": "attention"}
     if shape["mixer"] == "window":

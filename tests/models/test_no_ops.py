@@ -9,7 +9,6 @@ import no_op_share
 import pytest
 import torch
 from present import of_type, present
-from test_flops import case, reconciled
 from test_graphs import Checkpointed
 from toolbox import build, config, context, tokens
 from torch import Tensor, nn
@@ -157,27 +156,6 @@ def test_every_choice_weighs_what_the_formula_says(kind: str, logits: str, balan
 
 
 # --- what they cost
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "logits", "balance", "capacity"),
-    [("zero", "own", "loss", 0.5), ("identity", "shared", "bias", 0.25), ("constant", "own", "threshold", 0.5),
-     ("constant", "shared", "loss", 0.25)],
-)  # fmt: skip
-def test_no_ops_are_in_the_closed_form_and_never_computed(
-    kind: str, logits: str, balance: str, capacity: float
-) -> None:
-    """To the last FLOP and parameter: forward for what tokens chose, a training step and shapes alone for what is expected."""
-    changes = {**TOKEN, "capacity": capacity, "no_op": kind, "no_op_logits": logits, "balance": balance}
-    made = case("mode_integrated", 24, 2, d_model=32, n_heads=2, n_layers=2, **changes)
-    counted = reconciled(made)
-    assert counted.notes.fvcore_reason is None
-    assert "one random batch chose" in str(counted.notes.source)
-    with torch.device("meta"):
-        module = MoDEIntegrated(made.config)
-        shapes = counter.forward(module, torch.zeros(2, 24, dtype=torch.int64)).total
-    assert shapes == closed_form("mode_integrated", made.config, 24, 2).forward
 
 
 def test_a_batch_that_takes_only_no_ops_computes_no_expert() -> None:

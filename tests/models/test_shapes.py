@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.planning.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.registry import catalogue
-from modbench.models.layers.decoder import MLP, Attention
+from modbench.models.layers.decoder import MLP
 from modbench.models.layers.experts import ExpertMLP
 
 WITH_EXPERTS = ["moe", "mode_staged", "mode_integrated"]
@@ -58,20 +58,6 @@ def test_a_case_names_a_head_of_its_own_width_alone() -> None:
 def test_what_no_shape_can_be(shape: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         config(**shape)
-
-
-@pytest.mark.parametrize("head", [4, 20])
-def test_attention_of_narrow_and_wide_heads_equals_plain_products(head: int) -> None:
-    module = build("dense", n_heads=3, n_kv_heads=3, head_dim=head, position="learned")
-    attention = of_type(Attention, module.blocks[0].attention)
-    assert attention.out.weight.shape == (32, 3 * head)
-    x_BTD = torch.randn(2, 9, 32)
-    q, k, v = (
-        part.unflatten(-1, (3, head)).transpose(1, 2) for part in F.linear(x_BTD, attention.qkv.weight).chunk(3, dim=-1)
-    )
-    scores = (q @ k.mT / head**0.5).masked_fill(torch.ones(9, 9).triu(1).bool(), -torch.inf)
-    want_BTD = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2) @ attention.out.weight.mT
-    torch.testing.assert_close(attention(x_BTD, context(module, 9)), want_BTD, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", WITH_EXPERTS)

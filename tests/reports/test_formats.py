@@ -135,6 +135,7 @@ def test_a_format_is_named_once() -> None:
     assert parse_formats("md, md,pytest-benchmark") == ("md", "pytest_benchmark")
 
 
+@pytest.mark.plugin("paper")
 def test_every_format_is_in_the_table_of_the_docs() -> None:
     doc = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
     names = re.findall(r"^\| `([\w-]+)` \|", doc, flags=re.MULTILINE)

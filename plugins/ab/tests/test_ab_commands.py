@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -12,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from test_parent_death import alive, wait_until_gone
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.machine import certificate, environment
-from modbench.harness.stats import verdicts
 from modbench.plugins.ab import two_commands as commands
 from modbench.plugins.ab.two_commands import Commands, Process
 
@@ -93,13 +91,27 @@ def planted(
     return {**found, **rows(found)["wall_s"], "code": found["code"]}
 
 
-@pytest.mark.parametrize(("slower", "check"), [(1.0, verdicts.PASS), (1.05, verdicts.FAIL), (0.95, verdicts.PASS)])
-@pytest.mark.parametrize("late", [{}, {"late": 1.0}], ids=["quiet", "busy"])
-def test_the_clock_that_was_not_noisy_decides(
-    here: Path, monkeypatch: pytest.MonkeyPatch, slower: float, check: str, late: dict[str, float]
+NOT_SEEN = {"main_s": None, "delay_s": None}
+
+
+@pytest.mark.parametrize(
+    ("slower", "of_new", "by_cpu", "code"),
+    [
+        pytest.param(1.0, {}, False, 0, id="equal"),
+        pytest.param(1.05, {}, False, 1, id="slower"),
+        pytest.param(1.0, {"late": 1.0}, True, 0, id="equal on a busy machine"),
+        pytest.param(1.05, {"late": 1.0}, True, 1, id="slower on a busy machine"),
+        pytest.param(0.95, {"late": 1.0}, True, 0, id="faster on a busy machine"),
+        pytest.param(1.05, {"late": 1.0, "main_s": 0.5}, False, 5, id="several threads or processes"),
+        pytest.param(1.05, {"late": 1.0, "cpu_s": 0.2, "main_s": 0.2}, False, 5, id="waits of itself"),
+        pytest.param(1.05, {"late": 1.0, **NOT_SEEN}, False, 5, id="not recorded"),
+    ],
+)
+def test_cpu_time_decides_where_wall_time_is_noisy_and_it_is_the_work(
+    here: Path, monkeypatch: pytest.MonkeyPatch, slower: float, of_new: dict[str, float | None], by_cpu: bool, code: int
 ) -> None:
-    found = planted(here, monkeypatch, slower=slower, **late)
-    assert (found["check"], found["by_cpu"], found["code"]) == (check, bool(late), int(check == verdicts.FAIL))
+    found = planted(here, monkeypatch, slower=slower, **of_new)
+    assert (found["by_cpu"], found["code"]) == (by_cpu, code)
 
 
 @pytest.mark.parametrize("blocks", ["3", "40"], ids=["to the end", "decided early"])
@@ -121,35 +133,24 @@ def test_report_renders_its_folder_with_the_same_numbers(
     assert command_line("report", "out", cwd=here).returncode == 4
 
 
-@pytest.mark.parametrize(
-    "of_new",
-    [{"main_s": 0.5}, {"cpu_s": 0.2, "main_s": 0.2}, {"main_s": None, "delay_s": None}],
-    ids=["several threads or processes", "waits of itself", "not recorded"],
-)
-def test_cpu_time_that_is_not_the_work_decides_nothing(
-    here: Path, monkeypatch: pytest.MonkeyPatch, of_new: dict[str, float | None]
-) -> None:
-    found = planted(here, monkeypatch, slower=1.05, late=1.0, **of_new)
-    assert (found["code"], found["by_cpu"]) == (5, False)
-
-
 def test_standard_input_is_at_its_end(here: Path) -> None:
     assert ab("cat", "cat", *ENOUGH, cwd=here)["blocks"] == 3
 
 
 @pytest.mark.parametrize(("side", "code"), [("base", 2), ("new", 1)])
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after some blocks"])
-def test_a_side_that_fails(here: Path, side: str, code: int, late: bool) -> None:  # a parameter
+@pytest.mark.parametrize(
+    ("how", "said"), [("sys.exit('it broke')", "it broke"), ("os.kill(os.getpid(), 9)", "SIGKILL")]
+)
+def test_a_side_that_fails(here: Path, side: str, code: int, late: bool, how: str, said: str) -> None:  # a parameter
     count = "open('runs.txt', 'a').write('x')\n" if late else ""
-    fails = f"{count}import os, sys\nif len(open('runs.txt').read()) > 5: sys.exit('it broke')\n"
+    fails = f"{count}import os, sys\nif len(open('runs.txt').read()) > 5: {how}\n"
     (here / "runs.txt").write_text("" if late else "xxxxxx")
-    words = {"base": script(here, "a.py", "pass"), "new": script(here, "b.py", "pass")} | {
-        side: script(here, "c.py", fails)
-    }
+    words = {each: script(here, f"{each}.py", fails if each == side else "pass") for each in ("base", "new")}
     done = command_line("ab", "commands", words["base"], words["new"], "--blocks", "9", cwd=here)
     assert done.returncode == code, done.stderr
-    assert "it broke" in (done.stdout if side == "new" else done.stderr)
-    assert f"{side} | it broke" in done.stderr
+    assert said in (done.stdout if side == "new" else done.stderr)
+    assert (f"{side} | it broke" in done.stderr) == (said == "it broke")
     (folder,) = here.glob("runs/ab-*")
     assert bool([*folder.glob("block*")]) is late
 
@@ -171,6 +172,9 @@ def test_what_a_command_leaves_running_in_its_group_is_ended(here: Path) -> None
     assert not any(alive(pid) for pid in left)
 
 
+NEEDS_A_SHELL = ["a | b", "a > b", "a && b", "a;b", "A=1 b", "a $HOME", "a `b`", 'a "$HOME"']
+
+
 @pytest.mark.parametrize(
     ("text", "shell", "words"),
     [
@@ -178,44 +182,37 @@ def test_what_a_command_leaves_running_in_its_group_is_ended(here: Path) -> None
         ("a '$HOME'", False, ["a", "$HOME"]),
         ("A=1 b | c", True, ["/bin/sh", "-c", "A=1 b | c"]),
         ("a --x=1", False, ["a", "--x=1"]),
+        *((text, False, None) for text in ("", "  ", "a 'b", *NEEDS_A_SHELL)),
     ],
 )
-def test_words_of_a_command(text: str, shell: bool, words: list[str]) -> None:  # a parameter
-    assert commands.words_of(text, shell=shell) == words
-
-
-@pytest.mark.parametrize(
-    "text", ["", "  ", "a 'b", "a | b", "a > b", "a && b", "a;b", "A=1 b", "a $HOME", "a `b`", 'a "$HOME"']
-)
-def test_a_command_that_needs_a_shell_or_is_none_is_refused(text: str) -> None:
-    with pytest.raises(UsageError):
-        commands.words_of(text, shell=False)
+def test_words_of_a_command_and_what_needs_a_shell_is_refused(text: str, shell: bool, words: list[str] | None) -> None:
+    with nullcontext() if words else pytest.raises(UsageError):
+        assert commands.words_of(text, shell=shell) == words
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ["true", "true", "--blocks", "2"],
-        ["true", "true", "--blocks", "100000"],
-        ["true", "true", "--max-time", "soon"],
-        ["true", "true", "--fail-on", "flops:0%"],
-        ["true", "true", "--fail-on", "slower:2%,cpu:2%"],
-        ["true", "true", "--fail-on", "slower:2%", "--margin", "0.02"],
-        ["true", "true", "--format", "xml"],
-        ["true", "true", "--format", "github", "--json"],
-        ["true", "true", "--out", "file"],
-        ["true", "true", "--out", "file/below"],
-        ["true", "no-such-program-anywhere"][::-1],
-        ["true"],
+        "--blocks 2",
+        "--blocks 100000",
+        "--max-time soon",
+        "--fail-on flops:0%",
+        "--fail-on slower:2%,cpu:2%",
+        "--fail-on slower:2% --margin 0.02",
+        "--format xml",
+        "--format github --json",
+        "--out file",
+        "--out file/below",
     ],
 )
-def test_mistakes_end_in_a_line_and_leave_nothing(here: Path, words: list[str]) -> None:
+def test_mistakes_end_in_a_line_and_leave_nothing(here: Path, words: str) -> None:
     (here / "file").write_text("")
-    done = command_line("ab", "commands", *words, cwd=here)
-    assert done.returncode == 2
-    assert len([line for line in done.stderr.splitlines() if line.startswith("modbench: ")]) <= 1
-    assert "Traceback" not in done.stderr
-    assert [each.name for each in here.iterdir()] == ["file"] or not [*here.glob("runs/*/block*")]
+    for typed in (["true", "true", *words.split()], ["no-such-program-anywhere", "true"]):
+        done = command_line("ab", "commands", *typed, cwd=here)
+        assert done.returncode == 2
+        assert len([line for line in done.stderr.splitlines() if line.startswith("modbench: ")]) <= 1
+        assert "Traceback" not in done.stderr
+        assert [each.name for each in here.iterdir()] == ["file"] or not [*here.glob("runs/*/block*")]
 
 
 def test_changed_files_begin_anew_and_the_same_go_on(here: Path) -> None:
@@ -224,9 +221,6 @@ def test_changed_files_begin_anew_and_the_same_go_on(here: Path) -> None:
     assert request == commands.request(([base], [new]), (base, new))
     script(here, "b.py", "pass # changed")
     assert request != commands.request(([base], [new]), (base, new))
-
-
-# --- ended from outside
 
 
 BUSY = """
@@ -239,63 +233,30 @@ if len(open("runs.txt").read()) > 8:
 """
 
 
-class Started:
-    """The command in a process of its own, which hangs in its second block."""
-
-    def __init__(self, here: Path, *more: str) -> None:
-        script(here, "busy.py", BUSY)
-        words = ["-m", "modbench", "ab", "commands", f"{PYTHON} busy.py", f"{PYTHON} busy.py", "--blocks", "3", *more]
-        self.here = here
-        self.process = subprocess.Popen(
-            [sys.executable, *words], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def hangs(self) -> int:
-        """Wait until a command hangs; its process id."""
-        while not (self.here / "pid").exists():
-            assert self.process.poll() is None, self.process.communicate()
-            time.sleep(0.02)
-        return int((self.here / "pid").read_text())
-
-
-@pytest.fixture
-def started(here: Path) -> Iterator[Started]:
-    made = Started(here, "-o", "out")
-    yield made
-    with contextlib.suppress(ProcessLookupError):
-        made.process.kill()
-    made.process.communicate()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_ended_from_outside_it_keeps_finished_blocks_and_nothing_runs(started: Started, number: signal.Signals) -> None:
-    pid = started.hangs()
-    started.process.send_signal(number)
-    _, err = started.process.communicate()
-    wait_until_gone([pid])
-    out = started.here / "out"
-    assert started.process.returncode == (-number if number == signal.SIGKILL else 4), err
+def test_ended_from_outside_it_keeps_finished_blocks_and_nothing_runs(here: Path, number: signal.Signals) -> None:
+    """It hangs in its second block; then the same command goes on."""
+    script(here, "busy.py", BUSY)
+    words = ["-m", "modbench", "ab", "commands", f"{PYTHON} busy.py", f"{PYTHON} busy.py", "--blocks", "3", "-o", "out"]
+    command = [sys.executable, *words]
+    with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (here / "pid").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, err = process.communicate()
+    wait_until_gone([int((here / "pid").read_text())])
+    out = here / "out"
+    assert process.returncode == (-number if number == signal.SIGKILL else 4), err
     assert [each.name for each in out.glob("block*")] == ["block0"]
     if number != signal.SIGKILL:
         assert {each.name for each in out.iterdir()} == {"ab.json", "plan.json", "block0"}
         assert "Traceback" not in err
-    # The same command goes on.
-    (started.here / "go").touch()
-    again = Started(started.here, "-o", "out")
-    told, err = again.process.communicate()
-    assert again.process.returncode in {0, 5}, err
-    assert re.search(r"(?<!\d)3 blocks", told)
-    kept = json.loads((out / "block0").read_text())
-    assert kept["order"]
+    (here / "go").touch()
+    again = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    assert again.returncode in {0, 5}, again.stderr
+    assert re.search(r"(?<!\d)3 blocks", again.stdout)
+    assert json.loads((out / "block0").read_text())["order"]
     # Two to warm up, four of the first block, what was interrupted, and the rest.
-    assert len((started.here / "runs.txt").read_text()) == 2 + 4 + 3 + 8
-
-
-@pytest.mark.slow
-def test_a_killed_command_is_a_side_that_fails(started: Started) -> None:
-    os.kill(started.hangs(), signal.SIGKILL)
-    out, err = started.process.communicate()
-    assert started.process.returncode in {1, 2}  # by which side it was of
-    assert "SIGKILL" in out + err
-    assert "Traceback" not in err
+    assert len((here / "runs.txt").read_text()) == 2 + 4 + 3 + 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import re
@@ -110,6 +111,10 @@ def test_what_stays_open_takes_all_the_time_and_is_inconclusive(tmp_path: Path) 
     assert result.blocks == result.planned == 17
     assert plan(tmp_path).analysed == interim.schedule(17)
     assert planted.now <= 180
+    assert {order for _, order in planted.measured} == {"ABBA", "BAAB"}
+    # Blocks that are asked for take as long as they take.
+    (tmp_path / "again").mkdir()
+    assert run(Planted(tmp_path / "again", 0.0, noise=0.5), blocks=5, max_time_s=None).blocks == 5
 
 
 def test_a_time_that_holds_no_analysis_is_said_after_one_block_with_one_that_does(tmp_path: Path) -> None:
@@ -123,19 +128,6 @@ def test_a_time_that_holds_no_analysis_is_said_after_one_block_with_one_that_doe
     run(planted, named)
     assert [number for number, _ in planted.measured] == [*range(planted.finished())]
     assert plan(tmp_path).analysed
-
-
-def test_so_many_blocks_take_as_long_as_they_take(tmp_path: Path) -> None:
-    planted = Planted(tmp_path, 0.0, noise=0.5)
-    assert run(planted, blocks=5, max_time_s=None).blocks == 5
-
-
-def test_orders_are_drawn_and_both_come(tmp_path: Path) -> None:
-    planted = Planted(tmp_path, 0.0, noise=0.5)
-    run(planted)
-    orders = [order for _, order in planted.measured]
-    assert {*orders} == {"ABBA", "BAAB"}
-    assert orders == [order for order, _ in plan(tmp_path).draws(len(orders))]
 
 
 def test_blocks_that_become_slow_end_it_in_time_with_the_error_of_the_plan(
@@ -161,6 +153,10 @@ def test_blocks_that_become_slow_end_it_in_time_with_the_error_of_the_plan(
     assert analyses[0].fractions == interim.fractions_of(interim.schedule(planned))
     assert analyses[1].fractions == (5 / made, 1.0)
     assert analyses[1].number == 2
+    # What was analysed at the end of the time is not measured further.
+    again = Planted(tmp_path, 0.0, noise=0.5)
+    assert run(again).rows == result.rows
+    assert not again.measured
 
 
 @pytest.mark.parametrize("kept", [1, 3, 7])
@@ -184,14 +180,6 @@ def test_the_same_command_goes_on_after_an_interrupt(tmp_path: Path, kept: int) 
 def test_an_interrupt_before_anything_is_kept_is_no_unfinished_run(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(Planted(tmp_path, at=(0, KeyboardInterrupt())))
-
-
-def test_what_was_analysed_at_the_end_of_the_time_is_not_measured_further(tmp_path: Path) -> None:
-    slow = Planted(tmp_path, 0.0, noise=0.5, block_s=(*[10.0] * 8, 40.0))
-    result = run(slow, "200s")
-    again = Planted(tmp_path, 0.0, noise=0.5)
-    assert run(again).rows == result.rows
-    assert not again.measured
 
 
 def test_a_plan_that_was_removed_is_refused(tmp_path: Path) -> None:
@@ -229,28 +217,23 @@ def test_a_line_tells_ratio_and_what_is_left(tmp_path: Path) -> None:
     assert re.match(r"\[block 3 of 29, 4 min 20 s left\] wall time: 0\.\d+× \[0\.\d+–[\d.]+\]$", said[2])
 
 
-def test_lines_come_in_a_while_and_on_a_terminal_one_is_written_over() -> None:
-    class Stream:
-        def __init__(self, *, terminal: bool) -> None:
-            self.text, self.terminal = "", terminal
+class Stream(io.StringIO):
+    """Standard error; a terminal or not."""
 
-        def write(self, text: str) -> None:
-            self.text += text
+    terminal = True
 
-        def isatty(self) -> bool:
-            return self.terminal
+    def isatty(self) -> bool:
+        return self.terminal
 
-        def flush(self) -> None:
-            pass
 
-    for terminal in (True, False):
-        stream, now = Stream(terminal=terminal), 0.0
-        with loop.Line(stream, lambda: now) as line:  # type: ignore[arg-type]  # noqa: B023  # called at once
-            for moment in range(0, 30, 5):
-                now = float(moment)
-                line.show(f"at {moment}")
-        assert stream.text.count("\n") == (0 if terminal else 3)
-        assert stream.text.count("\r") == (7 if terminal else 0)
+@pytest.mark.parametrize(("terminal", "lines", "returns"), [(True, 0, 7), (False, 3, 0)])
+def test_lines_come_in_a_while_and_on_a_terminal_one_is_written_over(terminal: bool, lines: int, returns: int) -> None:
+    stream, now = Stream(), [0.0]
+    stream.terminal = terminal
+    with loop.Line(stream, lambda: now[0]) as line:
+        for now[0] in map(float, range(0, 30, 5)):
+            line.show("it goes on")
+    assert (stream.getvalue().count("\n"), stream.getvalue().count("\r")) == (lines, returns)
 
 
 def test_a_command_that_was_killed_before_its_plan_makes_one_of_the_next_block(tmp_path: Path) -> None:

@@ -36,16 +36,15 @@ def repository(tmp_path: Path) -> Path:
     (root / "deep").mkdir(parents=True)
 
     git(root, "init", "-q", "-b", "main")
-    (root / "readme").write_text("no model yet\n")
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "zero")
-    git(root, "tag", "zero")
-    (root / "deep" / "mine.py").write_text(MODEL)
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "one")
-    git(root, "tag", "one")
-    (root / "deep" / "mine.py").write_text(f"# two\n{MODEL}")
-    git(root, "commit", "-qam", "two")
+    for tag, file, text in (
+        ("zero", "readme", "no model yet\n"),
+        ("one", "deep/mine.py", MODEL),
+        ("two", "deep/mine.py", f"# two\n{MODEL}"),
+    ):
+        (root / file).write_text(text)
+        git(root, "add", "-A")
+        git(root, "commit", "-qm", tag)
+        git(root, "tag", tag)
     (root / "deep" / "mine.py").write_text(f"# three\n{MODEL}")
     (root / "deep" / "beside.py").write_text("new = 1\n")
     return root
@@ -67,6 +66,9 @@ def test_a_model_comes_from_its_revision(repository: Path, tmp_path: Path) -> No
     assert one.modbench() == two.modbench()  # the same modbench on both sides
     again = sides.revision("one", models, tmp_path / "d")
     assert one.identity() == again.identity() != two.identity()
+    for name in "abc":
+        (repository / name).symlink_to(".")
+    assert sides.revision(".", models, tmp_path / "e").identity()  # a link to its own folder is read once
 
 
 def test_files_as_they_are_are_told_from_those_of_their_commit(repository: Path, tmp_path: Path) -> None:
@@ -123,13 +125,6 @@ def test_folders_of_a_path_inside_the_repository_are_those_of_the_revision(
     assert side.imported == (tmp_path / "a" / "lib", tmp_path / "a")
 
 
-def test_a_link_to_its_own_folder_is_read_once(repository: Path, tmp_path: Path) -> None:
-    for name in "abc":
-        (repository / name).symlink_to(".")
-    side = sides.revision(".", (f"{repository / 'deep' / 'mine.py'}:build",), tmp_path / "a")
-    assert len(side.identity()) == 64
-
-
 def test_the_files_beside_a_build_are_part_of_what_is_compared(tmp_path: Path) -> None:
     (tmp_path / "part").mkdir()
     for name in ("mine.py", "part/__init__.py", "part/layers.py"):
@@ -149,31 +144,19 @@ def test_the_files_beside_a_build_are_part_of_what_is_compared(tmp_path: Path) -
         ("--output=x", "deep/mine.py:build", "no revision '--output=x'"),
         ("zero", "deep/mine.py:build", "zero .* deep/mine.py"),
         ("one", "deep/none.py:build", "there is no file"),
+        ("HEAD", "../mine.py:build", "no git repository"),
+        ("HEAD~1", "../shallow/deep/mine.py:build", "git fetch --unshallow"),
     ],
 )
 def test_what_is_not_there_is_refused(repository: Path, tmp_path: Path, name: str, model: str, said: str) -> None:
+    (tmp_path / "mine.py").write_text(MODEL)
+    git(tmp_path, "clone", "-q", "--depth=1", repository.as_uri(), "shallow")
     with pytest.raises(UsageError, match=said):
         sides.revision(name, (f"{repository / model}",), tmp_path / "a")
     assert not (repository / "x").exists()
-
-
-def test_older_commits_of_a_shallow_clone_are_to_be_fetched(repository: Path, tmp_path: Path) -> None:
-    git(tmp_path, "clone", "-q", "--depth=1", repository.as_uri(), "shallow")
-    with pytest.raises(UsageError, match="git fetch --unshallow"):
-        sides.revision("HEAD~1", (f"{tmp_path / 'shallow' / 'deep' / 'mine.py'}:build",), tmp_path / "a")
-
-
-def test_a_model_outside_any_repository_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(MODEL)
-    with pytest.raises(UsageError, match="no git repository"):
-        sides.revision("HEAD", (f"{tmp_path / 'mine.py'}:build",), tmp_path / "a")
-
-
-def test_models_of_two_repositories_are_refused(repository: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(MODEL)
-    models = tuple(f"{folder / 'mine.py'}:build" for folder in (repository / "deep", tmp_path))
+    elsewhere = (f"{repository / 'deep' / 'mine.py'}:build", f"{tmp_path / 'shallow' / 'deep' / 'mine.py'}:build")
     with pytest.raises(UsageError, match="one repository"):
-        sides.revision("HEAD", models, tmp_path / "a")
+        sides.revision("HEAD", elsewhere, tmp_path / "b")
 
 
 def test_without_a_model_the_revisions_are_those_of_modbench_only_where_that_is_asked(

@@ -21,12 +21,13 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.ab import folder as ab_folder
 from modbench.plugins.ab import suites, turn_taking
-from modbench.plugins.ab.compared import Asked
+from modbench.plugins.ab.compared import Asked, SideFailsError
 from modbench.plugins.ab.flags import SuiteFlags
 from modbench.plugins.ab.question import NAMES
 from modbench.plugins.ab.sides import Side
 from modbench.plugins.ab.suites import Suites
 from modbench.plugins.ab.turn_taking import Start
+from modbench.reports.markup.number_format import plain
 
 TIME = "latency/forward"
 PLAN = {"metrics": [TIME], "train": None, "processes": 1, "rounds": 4, "grid": {"seq_len": [64]}}
@@ -140,9 +141,8 @@ def records(plan: Plan, folder: Path, number: int) -> Path:
     """A planted run of the process of a block; the new side's is slower in one variant."""
     made = folder / f"records{number}"
     if not made.exists():
-        planted_run(folder / "records", plan, seed=number, slower={"mod[c0.125]": 1.2 if number > 1 else 1.0}).rename(
-            made
-        )
+        slower = {"mod[c0.125]": 1.2 if number > 1 else 1.0}
+        planted_run(folder / "records", plan, seed=number, slower=slower).rename(made)
     return made
 
 
@@ -169,15 +169,17 @@ def test_a_block_has_four_processes_in_their_order_and_its_name_once_it_is_whole
     assert planted.folder.joinpath("base").exists()
 
 
-def test_a_block_that_is_interrupted_leaves_nothing(planted: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_starts: Sequence[Start]) -> list[int | None]:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(turn_taking, "run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        planted.measure(0, "ABBA")
-    assert ab_folder.blocks(planted.folder) == 0
-    assert {each.name for each in planted.folder.iterdir() if not each.name.startswith("records")} == {"base", "new"}
+@pytest.mark.parametrize(("said", "why"), [("modbench: it broke", "it broke"), ("Killed", "exit code 1: Killed")])
+def test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake(said: str, why: str, tmp_path: Path) -> None:
+    """Whatever stops `modbench run` of a side: that nothing could be measured, or that the side refuses the suite."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    python.chmod(0o755)
+    made = compared(tmp_path)
+    for side, error in zip(made.both, (UsageError, SideFailsError), strict=True):
+        made.both = (replace(side, python=str(python)), side)
+        with pytest.raises(error, match=rf"{side.label}.*: {why}$"):
+            made.prepare()
 
 
 @pytest.mark.parametrize(("hung", "tries"), [(False, 2), (True, 1)])
@@ -191,6 +193,8 @@ def test_what_dies_is_tried_once_more_and_then_measured_no_more(
         return [None if hung else 9 for _ in starts]
 
     monkeypatch.setattr(turn_taking, "run", dies)
+    planted.flags = SuiteFlags(timeout="1h")
+    planted.prepare()
     planted.measure(0, "ABBA")
     assert len(started) == 4 * tries
     planted.measure(1, "ABBA")
@@ -199,7 +203,9 @@ def test_what_dies_is_tried_once_more_and_then_measured_no_more(
     again.prepare()
     again.measure(2, "ABBA")
     assert len(started) == 4 * tries
-    assert {row.why is None for row in again.rows()} == {False}
+    (why, *_) = [plain(row.why) for row in again.rows()]
+    assert why.startswith("failed: timeout: " if hung else "failed: crash: ")
+    assert ("60 min 00 s (as --timeout" if hung else "exit code 9") in why
 
 
 def test_a_disk_that_is_full_ends_a_block_with_one_line_and_keeps_the_others(

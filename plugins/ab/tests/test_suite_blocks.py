@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +24,7 @@ from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.values import Tables
 
 TIME = "latency/forward"
+PLAN: dict[str, Any] = {"metrics": [TIME], "train": None, "processes": 1, "rounds": 4, "grid": {"seq_len": [64]}}
 VARIANTS: list[dict[str, Any]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}]
 PLACE = "T64-B1-fp32-cpu1"
 DENSE, MOD = f"dense[{PLACE}]", f"mod[c0.125-{PLACE}]"
@@ -64,7 +64,7 @@ def made(
     *,
     base: dict[str, Any] | None = None,
     new: dict[str, Any] | None = None,
-    variants: list[dict[str, Any]] | None = None,
+    variants: list[dict[str, Any]] = VARIANTS,
     rounds: int = 4,
 ) -> list[list[Path]]:
     """Blocks of planted runs: what goes wrong on each side, and the variants of the new one."""
@@ -72,23 +72,13 @@ def made(
     for block in range(number):
         blocks.append([])
         for name in NAMES:
-            trouble = dict((base if name.startswith("base") else new) or {})
-            plan = planted_plan(
-                "draft",
-                metrics=[TIME],
-                train=None,
-                processes=1,
-                rounds=rounds,
-                grid={"seq_len": [64]},
-                variants=variants if variants and name.startswith("new") else VARIANTS,
-            )
+            trouble, kinds = (base, VARIANTS) if name.startswith("base") else (new, variants)
+            plan = planted_plan("draft", **(PLAN | {"rounds": rounds}), variants=kinds)
             noise = {case.variant: math.exp(random.normal(0, 0.005)) for case in plan.cases}
-            slower = {variant: own * trouble.get("slower", {}).get(variant, 1.0) for variant, own in noise.items()}
-            out = folder / f"block{block}-{name}"
-            planted_run(folder / f"made-{out.name}", plan, **(trouble | {"slower": slower, "seed": 1 + block})).rename(
-                out
-            )
-            blocks[-1].append(out)
+            more = (trouble or {}).get("slower", {})
+            slower = {variant: own * more.get(variant, 1.0) for variant, own in noise.items()}
+            run = planted_run(folder / "made", plan, **((trouble or {}) | {"slower": slower, "seed": 1 + block}))
+            blocks[-1].append(run.rename(folder / f"block{block}-{name}"))
     return blocks
 
 
@@ -106,41 +96,22 @@ def verdicts(rows: dict[str, Row]) -> dict[str, str | None]:
     return {what: row.verdict for what, row in rows.items()}
 
 
-def test_the_slower_case_alone_is_worse(tmp_path: Path) -> None:
+def test_the_slower_case_alone_is_worse_and_the_quotient_of_its_times_is_the_ratio(tmp_path: Path) -> None:
     equal = judged(made(tmp_path / "equal", 6))
     assert verdicts(equal) == {DENSE: "equivalent", MOD: "equivalent"}
     slow = judged(made(tmp_path / "slow", 6, new={"slower": {"mod[c0.125]": 1.1}}))
     assert verdicts(slow) == {DENSE: "equivalent", MOD: "worse"}
     assert slow[MOD].ratio.value == pytest.approx(1 / 1.1, rel=0.01)
-
-
-def test_the_quotient_of_the_two_times_is_the_ratio(tmp_path: Path) -> None:
-    """On a machine whose blocks differ by 30 %, too."""
-    lurches: dict[str, Any] = {"lurches": 0.3}
-    rows = judged(made(tmp_path, 3, base=lurches, new=lurches, rounds=8))
-    for row in rows.values():
-        quotient = present(row.base_value) / present(row.new_value)
-        assert quotient == pytest.approx(row.ratio.value, rel=1e-9)
+    lurches: dict[str, Any] = {"lurches": 0.3}  # blocks that differ by 30 %
+    for row in judged(made(tmp_path / "lurches", 3, base=lurches, new=lurches, rounds=8)).values():
+        assert present(row.base_value) / present(row.new_value) == pytest.approx(row.ratio.value, rel=1e-9)
 
 
 def test_two_builds_are_one_case_where_their_place_is_one(tmp_path: Path) -> None:
-    names = ("dense", "moe")
-    plans = [
-        planted_plan(
-            "draft",
-            metrics=[TIME],
-            train=None,
-            processes=1,
-            rounds=4,
-            grid={"seq_len": [64]},
-            variants=[{"model": each}],
-        )
-        for each in names
-    ]
-    runs = [
-        Tables(run_folder.read(str(planted_run(tmp_path / f"{number}{name}", plans[number // 2], slower={"moe": 2.0}))))
-        for number, name in enumerate(NAMES)
-    ]
+    runs = []
+    for name in NAMES:
+        plan = planted_plan("draft", **PLAN, variants=[{"model": "dense" if name.startswith("base") else "moe"}])
+        runs.append(Tables(run_folder.read(str(planted_run(tmp_path / name, plan, slower={"moe": 2.0})))))
     (row,) = suite_blocks.measured([runs] * 3, (runs[0], runs[2]), builds=True)
     assert not isinstance(row.what, str)
     assert row.what.id == f"moe[{PLACE}]"
@@ -157,7 +128,6 @@ def test_what_drifts_is_compared_with_the_rounds_beside_it(tmp_path: Path) -> No
     [
         (None, Trouble("failed", "it raised", "error"), "new"),
         (None, Trouble("failed", "it died twice", "crash"), "new"),
-        (Trouble("failed", "it raised", "error"), None, "base"),
         (Trouble("failed", "it raised", "error"), Trouble("failed", "it raised", "error"), "base"),
         (Trouble("skipped", "it needs more memory"), None, None),
         (Trouble("failed", "it died twice", "crash"), None, None),
@@ -179,12 +149,7 @@ CHECK = parse(["slower:5%"])
         ({"new": {"fails": "mod[c0.125]"}}, MOD, "failed: ", "fail"),
         ({"base": {"fails": "mod[c0.125]"}}, MOD, "failed: ", "pass"),  # there is nothing that it could be slower than
         ({"variants": VARIANTS[:1]}, MOD, "the new side has no such case", "inconclusive"),
-        (
-            {"variants": [*VARIANTS, {"model": "mod", "capacity": 0.5}]},
-            f"mod[c0.5-{PLACE}]",
-            "new: the base has no",
-            "pass",
-        ),
+        ({"variants": [*VARIANTS, {"model": "moe"}]}, f"moe[{PLACE}]", "new: the base has no", "pass"),
     ],
 )
 def test_a_case_that_one_side_lacks_has_a_reason_and_the_other_cases_are_judged(
@@ -208,15 +173,6 @@ def test_waits_are_judged_by_cpu_time_where_that_stands_for_the_work(tmp_path: P
     assert {*verdicts(silent).values()} == {"inconclusive"}
     calm = judged(made(tmp_path / "calm", 6, base=seen, new=slower | seen))
     assert (calm[MOD].verdict, Label.BY_CPU in calm[MOD].labels) == ("worse", False)
-
-
-def test_a_base_that_differs_from_itself_decides_nothing(tmp_path: Path) -> None:
-    blocks = made(tmp_path, 6, new={"slower": {"mod[c0.125]": 1.3}})
-    # As if one of the base's two processes had been another program.
-    rows = judged([[first, new, new, other] for first, _, new, other in blocks])
-    assert rows[MOD].fooled
-    assert rows[MOD].verdict == "inconclusive"
-    assert not rows[DENSE].fooled
 
 
 REUSED = {"noted": {"mod[c0.125]": {"reused": "calls on tensors that were timed ran 3 FLOPs, on copies of them 9"}}}
@@ -253,10 +209,3 @@ def test_what_could_not_be_checked_withholds_where_sides_differ(tmp_path: Path) 
 def test_a_machine_that_is_unfit_claims_nothing(tmp_path: Path) -> None:
     blocks = made(tmp_path, 5, base={"certificate": UNFIT}, new={"slower": {"mod[c0.125]": 1.3}})
     assert {*verdicts(judged(blocks)).values()} == {"inconclusive"}
-
-
-def test_more_blocks_move_no_block_before(tmp_path: Path) -> None:
-    """Each analysis adds blocks to those of the one before."""
-    blocks = made(tmp_path, 4)
-    walls = [present(judged(blocks[:n])[MOD].blocks).wall for n in (2, 3, 4)]
-    assert all(few.items() <= many.items() for few, many in pairwise(walls))

@@ -60,6 +60,7 @@ def test_the_answer_names_what_deviates() -> None:
     assert question.side_by_side([card(c=bad), card(c=holds("yes"))]).rows[0][2] == "="
 
 
+@pytest.mark.plugin("paper")  # has LaTeX
 def test_what_is_written_fits_its_schema() -> None:
     made = audit_files.as_data([card(c=deviates("{n:token}", "n", n=2))], ["modbench", "audit", "mine"])
     body = json.loads(audit_files.as_json(made))
@@ -78,6 +79,7 @@ def test_the_schema_that_ships_is_that_of_the_class() -> None:
     assert SCHEMA.read_text(encoding="utf-8") == content
 
 
+@pytest.mark.plugin("paper")  # has LaTeX
 @pytest.mark.slow
 def test_a_run_of_the_command(modbench: Any, tmp_path: Path) -> None:
     asked = ("--property", "causal,deterministic", *SMALL, "-o", str(tmp_path / "out"), "--format", "html,md,tex")

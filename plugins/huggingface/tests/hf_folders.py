@@ -25,8 +25,8 @@ def text() -> str:
     return Path(sysconfig.get_path("stdlib"), "argparse.py").read_text(encoding="utf-8")
 
 
-def tokenizer(pattern: str | None = None, size: int = 400) -> Any:
-    """A byte-level tokenizer of the package `tokenizers`, learned from `text`; its first id is a special token."""
+def tokenizer(pattern: str | None = None, size: int = 400, learned_from: str | None = None) -> Any:
+    """A byte-level tokenizer, learned from `text`, with a special token as its first id; or from another one, without."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -38,10 +38,10 @@ def tokenizer(pattern: str | None = None, size: int = 400) -> Any:
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<|end|>"],
+        special_tokens=[] if learned_from else ["<|end|>"],
         show_progress=False,
     )
-    made.train_from_iterator([text()], trainer)
+    made.train_from_iterator([learned_from or text()], trainer)
     return made
 
 

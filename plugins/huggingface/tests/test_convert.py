@@ -22,8 +22,8 @@ from in_process import succeeded
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("tokenizers", reason="the extra bpe is not installed")
 
-import tokenizers  # after the checks
-from fault_injection import largest_file
+from fault_injection import largest_file  # after the checks
+from hf_folders import tokenizer
 from hf_tiny import dense
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
@@ -44,12 +44,7 @@ STEPS = 40
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama that knows the text, with a tokenizer of 256 bytes and some pairs; the text beside it."""
     folder = tmp_path_factory.mktemp("source")
-    made = tokenizers.Tokenizer(tokenizers.models.BPE())
-    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = tokenizers.decoders.ByteLevel()
-    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=270, initial_alphabet=alphabet, show_progress=False)
-    made.train_from_iterator([TEXT], trainer)
+    made = tokenizer(size=270, learned_from=TEXT)
     model = dense("llama", vocab_size=270)
     ids = torch.tensor(made.encode(TEXT).ids[:4096]).view(-1, 32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -252,30 +247,20 @@ def test_that_a_tokenizer_is_lacking_is_said_before_weights_are_loaded(
     assert not commands_for(f"hf:{source}").note
 
 
-def lossy(kind: str, folder: Path) -> None:
-    """Put a tokenizer that loses text in the place of a folder's own."""
-    from tokenizers import decoders, models, normalizers, pre_tokenizers
-
-    made = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    if kind == "lower-cases":
-        made.normalizer = normalizers.Lowercase()
-    else:
-        made = tokenizers.Tokenizer(models.WordLevel({"<unk>": 0, "a": 1, "Ġ": 2}, unk_token="<unk>"))  # noqa: S106  # no password
-        made.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.ByteLevel(add_prefix_space=False), pre_tokenizers.Split("", "isolated")]
-        )
-        made.decoder = decoders.ByteLevel()
-    made.save(str(folder / "tokenizer.json"))
-
-
-@pytest.mark.parametrize("kind", ["lower-cases", "unknown characters"])
 def test_a_tokenizer_that_loses_text_is_refused_as_run_refuses_it(
-    modbench: Any, source: Path, flags: list[str], tmp_path: Path, kind: str
+    modbench: Any, source: Path, flags: list[str], tmp_path: Path
 ) -> None:
     """Bits per byte of its tokens would be those of another text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
     folder = tmp_path / "lossy"
     shutil.copytree(source, folder)
-    lossy(kind, folder)
+    made = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1, "Ġ": 2}, unk_token="<unk>"))  # noqa: S106  # no password
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.ByteLevel(add_prefix_space=False), pre_tokenizers.Split("", "isolated")]
+    )
+    made.decoder = decoders.ByteLevel()
+    made.save(str(folder / "tokenizer.json"))
     (folder / "text.txt").write_text("A Cat sat. " * 800)
     corpus = ("--corpus", folder / "text.txt")
     run = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cases import protocol_of
@@ -23,7 +22,6 @@ from modbench.harness.training.training_run import train
 from modbench.reports.tables import load
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
-BOTH = ({"model": "dense"}, {"model": "mod", "capacity": [0.125]})
 OWN = "from torch import nn\n\n\ndef build(config):\n    return nn.Embedding(config.vocab_size, config.vocab_size)\n"
 
 
@@ -80,20 +78,10 @@ def test_a_folder_is_evaluated_by_its_own_tokens_but_for_random_weights(tmp_path
         assert reads_text(None, model, options)
 
 
-def planted(folder: Path, **changes: Any) -> load.Loaded:
-    """Times of prefill and decode steps at two batch sizes, and losses."""
-    made = {
-        "metrics": ["latency/prefill", "latency/decode", "memory/kv_cache", "syncs/forward", "loss/val_causal"],
-        "grid": {"seq_len": [256], "batch_size": [1, 8]},
-        "variants": BOTH,
-        **changes,
-    }
-    planted_run(folder, planted_plan("draft", **made), losses={"dense": 2.0, "mod[c0.125]": 2.1})
-    return load.load(folder / "run")
-
-
 def test_where_no_model_has_weights_the_report_asks_nothing_about_losses(tmp_path: Path) -> None:
-    made = planted(tmp_path, train={"seq_len": 256, "batch_size": 8, "steps": 0})
+    train, variants = {"seq_len": 256, "batch_size": 8, "steps": 0}, ({"model": "dense"}, {"model": "mod"})
+    plan = planted_plan("draft", metrics=["latency/prefill", "loss/val_causal"], variants=variants, train=train)
+    made = load.load(planted_run(tmp_path, plan, losses={"dense": 2.0, "mod[c0.125]": 2.1}))
     assert made.trained_metric == "loss/val_causal"
     cases = made.cases.copy()
     cases.loc[cases.metric == "loss/val_causal", ["value", "status"]] = [None, "skipped"]

@@ -24,7 +24,6 @@ from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.train_plan import TrainPlan
 from modbench.harness.domain.case import Case, Dtype
 from modbench.harness.measure.passes.count import count
-from modbench.harness.measure.passes.memory import forecasts
 from modbench.harness.planning.flops import counter
 from modbench.harness.planning.flops.closed_form import case_cost, case_decode_cost, closed_form
 from modbench.harness.planning.jobs import tokenizer_of
@@ -222,14 +221,6 @@ def test_a_wrong_closed_form_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None
 def test_fake_tensors_forecast_its_memory_exactly(model: str, folder: Path) -> None:
     it = case(model.replace("FOLDER", f"hf:{folder}"))
     assert of_fake_tensors(it).peak == of_training(Subject(it, 0)).peak
-
-
-def test_a_forecast_names_keys_and_values_too(folder: Path) -> None:
-    found = forecasts(case(f"hf:{folder}"), steps=8).bytes
-    assert (
-        found["memory/kv_cache"] == 2 * 2 * 24 * 2 * 16 * 4
-    )  # both, layers, tokens, rows, width, bytes: as it is filled
-    assert found["memory/peak_allocated"]
 
 
 def test_without_a_step_the_stored_weights_are_evaluated(

@@ -17,8 +17,7 @@ from hf_folders import text, tokenizer, write_llama  # after the checks
 from modbench.harness.call.subject.build import build_module
 from modbench.harness.call.subject.generation import Generation
 from modbench.harness.call.subject.subject import Subject
-from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.errors import Unmeasured, UsageError
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_methods import parts_of
 from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.train_plan import TrainPlan
@@ -27,7 +26,6 @@ from modbench.harness.measure.passes.memory import forecasts
 from modbench.harness.planning.flops import counter
 from modbench.harness.planning.jobs import tokenizer_of
 from modbench.harness.planning.variants import decided_by
-from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.training.training_run import train
 from modbench.plugins.huggingface.mod import Logits, MoDForCausalLM, MoDOptions, convert
 
@@ -112,34 +110,7 @@ def test_its_cost_is_counted_on_shapes_alone(folders: tuple[Path, Path]) -> None
     assert 0.6 * seen[folders[0]] < seen[folders[1]] == real < seen[folders[0]]
 
 
-@torch.no_grad()
-def test_half_precision_keeps_the_rotations(folders: tuple[Path, Path]) -> None:
-    """A table that is rounded to bfloat16 turns positions beyond 256 into their neighbours."""
-    module: Any = Subject(case(f"hf:{folders[1]}", dtype="bf16"), 0).module
-    tables = {name: table.dtype for name, table in module.named_buffers() if "inv_freq" in name}
-    assert tables
-    assert set(tables.values()) == {torch.float32}
-
-
-def test_random_weights_have_the_shape_alone(folders: tuple[Path, Path]) -> None:
-    it = case(f"hf:{folders[1]}(weights=random)")
-    assert isinstance(build_module(it, 0), Logits)
-    assert tokenizer_of(it.model, it.options, TrainPlan(steps=0)) == "bytes"
-    with pytest.raises(Unmeasured, match=r"random .* nothing to evaluate"):
-        held_out(it, folders[1])
-
-
 def test_the_function_of_python_refuses_to_be_fed_bytes(folders: tuple[Path, Path]) -> None:
+    build = "modbench.plugins.huggingface.mod:build"
     with pytest.raises(UsageError, match=r"tokenizer of .*--model 'hf:"):
-        build_module(
-            with_facts(
-                Case(
-                    model="modbench.plugins.huggingface.mod:build",
-                    variant_parts=(),
-                    config=ModelConfig.model_validate({"vocab_size": 512}),
-                    grid_point=case(f"hf:{folders[1]}").grid_point,
-                    options=(("path", str(folders[1])),),
-                )
-            ),
-            0,
-        )
+        build_module(case_of(build, {"vocab_size": 512}, options={"path": str(folders[1])}), 0)

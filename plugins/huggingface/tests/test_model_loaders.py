@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hf_folders
 import pytest
 from present import present
 
@@ -20,7 +21,6 @@ from modbench import planted_runs
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import parse_spec
-from modbench.harness.core.variant_titles import short_name
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.registry import model_loaders
@@ -29,23 +29,13 @@ from modbench.harness.results import user_files
 from modbench.reports.questions import user_models
 from modbench.reports.tables.load import load
 
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "vocab_size": 512,
-}
+CONFIG = {"model_type": "llama", **hf_folders.SHAPE}
 SHAPE = {"d_model": 32, "d_ff": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "max_seq_len": 256, "vocab_size": 512}
 
 
-def safetensors(file: Path, size: int = 16) -> Path:
+def safetensors_of(size: int = 16) -> bytes:
     header = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
-    file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
-    return file
+    return struct.pack("<Q", len(header)) + header + bytes(size)
 
 
 def gguf(file: Path, *, tied: bool = True, short: bool = False) -> Path:
@@ -71,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "tiny"
     made.mkdir()
     (made / "config.json").write_text(json.dumps(CONFIG))
-    safetensors(made / "model.safetensors")
+    (made / "model.safetensors").write_bytes(safetensors_of())
     return made
 
 
@@ -120,15 +110,15 @@ def test_a_folder_needs_its_weights_or_the_word_that_they_are_random(folder: Pat
         check_user_model(f"hf:{folder}")
 
 
-@pytest.mark.parametrize("size", [0, 17])
-def test_a_truncated_file_of_weights_is_damaged(folder: Path, size: int) -> None:
-    safetensors(folder / "model.safetensors", size)
-    with pytest.raises(UsageError, match=r"model\.safetensors is damaged"):
-        check_user_model(f"hf:{folder}")
+SHORT = safetensors_of(0)
 
 
-@pytest.mark.parametrize("content", [b"abc", struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 2**63) + b"{}"])
-def test_a_file_that_is_no_safetensors_is_damaged(folder: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [SHORT, SHORT + bytes(17), b"abc", struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 2**63) + b"{}"],
+    ids=["short", "long", "text", "a list", "a header without end"],
+)
+def test_a_file_of_weights_that_is_none_is_damaged(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(UsageError, match=r"model\.safetensors is damaged"):
         check_user_model(f"hf:{folder}")
@@ -140,7 +130,7 @@ def test_a_shard_that_is_missing_is_named(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UsageError, match=r"names 'model-2\.safetensors'"):
         check_user_model(f"hf:{folder}")
-    safetensors(folder / "model-2.safetensors")
+    (folder / "model-2.safetensors").write_bytes(safetensors_of())
     check_user_model(f"hf:{folder}")
 
 
@@ -152,6 +142,8 @@ def test_the_shape_is_read_from_the_config(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(gpt2 | {"n_inner": None}))
     found = settings(f"hf:{folder}")
     assert (found["d_ff"], found["tied"], found["position"], found["activation"]) == (128, True, "learned", "gelu")
+    (folder / "config.json").write_text(json.dumps(gpt2 | {"n_inner": None, "model_type": "mod_gpt2"}))
+    assert settings(f"hf:{folder}") == found  # a converted model has the shape of the one before
 
 
 @pytest.mark.parametrize(
@@ -179,14 +171,6 @@ def test_a_converted_model_is_a_folder_like_any_other(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mod_mamba"}))
     with pytest.raises(UsageError, match=r"'mod_mamba' .*\(mod_llama, .*mod_gpt2\)"):
         check_user_model(f"hf:{folder}")
-
-
-def test_a_converted_gpt2_has_the_shape_of_gpt2(folder: Path) -> None:
-    gpt2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "vocab_size": 512}
-    (folder / "config.json").write_text(json.dumps(gpt2))
-    plain = settings(f"hf:{folder}")
-    (folder / "config.json").write_text(json.dumps(gpt2 | {"model_type": "mod_gpt2"}))
-    assert settings(f"hf:{folder}") == plain
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -247,12 +231,6 @@ def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "4.57.1")
     with pytest.raises(UsageError, match=r"needs transformers 5, this is 4\.57\.1"):
         check_user_model("hf:llama")
-
-
-def test_names_do_not_depend_on_what_is_there() -> None:
-    """A report is made where the folder is not."""
-    names = ["hf:llama", "hf:/gone/SmolLM2", "hf:a/b/x.json", "hf:d/m.gguf", "hf:org/name"]
-    assert [short_name(name) for name in names] == ["hf:llama", "hf:SmolLM2", "hf:x", "hf:m", "hf:name"]
 
 
 def suite(model: str, **more: object) -> Any:

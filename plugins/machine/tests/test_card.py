@@ -75,15 +75,12 @@ def test_what_readings_say_of_a_lock(clocks: list[float], said: str, advice: str
 
 
 @pytest.mark.parametrize("change", [{"nvmlInit": refuse}, {"nvmlDeviceGetCount": refuse}])
-def test_without_a_driver_there_are_no_clocks(change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_driver_does_not_say_is_null(change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**change))
     with gpu_clocks.watching() as clocks:
         assert clocks == {}
-
-
-def test_a_query_that_is_refused_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = dict.fromkeys(("nvmlDeviceGetClockInfo", "nvmlDeviceGetMaxClockInfo", "nvmlDeviceGetPowerUsage"), refuse)
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**changes))
+    refused = dict.fromkeys(("nvmlDeviceGetClockInfo", "nvmlDeviceGetMaxClockInfo", "nvmlDeviceGetPowerUsage"), refuse)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**refused))
     with gpu_clocks.watching() as clocks:
         (card,) = clocks.values()
     assert (card.most_MHz, card.power_W) == (None, [])

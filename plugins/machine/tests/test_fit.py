@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +24,7 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.registry import catalogue
 from modbench.plugins.machine.fit import measurement as fit
 from modbench.plugins.machine.fit import trial
-from modbench.plugins.machine.fit.measurement import TRIAL, _try, bracket, forecast
+from modbench.plugins.machine.fit.measurement import _try, bracket, forecast
 from modbench.plugins.machine.fit.table import FIT_RESOLUTION
 
 
@@ -146,8 +144,3 @@ def test_a_budget_is_read_without_a_context(monkeypatch: pytest.MonkeyPatch) -> 
     assert fit._free("cuda") == 450  # a driver that does not say, as on an AMD card: torch does
     monkeypatch.setattr(cuda_driver, "uuid_in_use", lambda: None)
     assert fit._free("cuda") == 450
-
-
-def test_the_module_that_tries_an_input_can_be_started() -> None:
-    spec = present(importlib.util.find_spec(TRIAL))
-    assert '__name__ == "__main__"' in Path(present(spec.origin)).read_text(encoding="utf-8")

@@ -12,23 +12,8 @@ import scipy.stats  # noqa: F401  # an inner pytest forgets what it imported, wh
 import modbench.reports.markup.text  # noqa: F401  # as above
 
 CLOCK = """
-import math, random
 import pytest
-from modbench.harness.call.timing.interleave import Clock
-
-class FakeClock(Clock):
-    def __init__(self):
-        super().__init__()
-        self.now, self.cpu_s = 0.0, lambda: self.now
-
-    def wall_s(self):
-        return self.now
-
-    def takes(self, seconds, noise=0.002, seed=0):
-        rng = random.Random(seed)
-        def call():
-            self.now += seconds * math.exp(rng.gauss(0, noise))
-        return call
+from moving_clock import FakeClock
 
 @pytest.fixture
 def modbench_clock():
@@ -36,7 +21,7 @@ def modbench_clock():
 
 @pytest.fixture
 def takes(modbench_clock):
-    return modbench_clock.takes
+    return lambda seconds, noise=0.002, seed=0: modbench_clock.takes(seconds, noise, seed)
 """
 SLOWER = """
 def test_speed(modbench_compare, takes):

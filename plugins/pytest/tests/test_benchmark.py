@@ -37,16 +37,6 @@ def test_interleaved_samples_stand_in_the_table_and_the_file(suite: Any) -> None
     assert one["extra_info"]["modbench"]["verdict"] == "equivalent"
 
 
-def test_its_store_keeps_interleaved_samples_and_compares_with_them(suite: Any) -> None:
-    suite.write(INTERLEAVED.format(0.001))
-    suite.run("--benchmark-autosave", benchmark=True).assert_outcomes(passed=1)
-    suite.write(INTERLEAVED.replace("takes(0.001)", "takes(0.002)").format(0.002))  # the pair is as it was
-    result = suite.run("--benchmark-compare", "--benchmark-columns=median", benchmark=True)
-    result.assert_outcomes(passed=1)
-    rows = ["test_speed (0001_*(1.0)*", "test_speed (NOW) *(2.0*)*"]
-    result.stdout.fnmatch_lines(["test_speed.py::test_speed *equivalent", *rows])
-
-
 def test_a_shown_regression_fails_and_stays_in_the_table(suite: Any) -> None:
     suite.write(INTERLEAVED.format(0.0011))
     suite.shows("*candidate is slower*", "*benchmark 'mine': 1 tests*", "test_speed *", benchmark=True, failed=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +11,9 @@ import pytest
 import torch
 from fake_cuda import FakeCuda
 from fake_nvml import fake_pynvml
-from hypothesis import given
-from hypothesis import strategies as st
 from moving_clock import FakeClock
 from present import present
 
-from modbench.harness.stats.effects import over_rounds
 from modbench.harness.stats.reason import Reason
 from modbench.plugins.python.callable_contrasts import DIFFERS, ONE_PROCESS, UNSTEADY, beside_baseline, own_time
 from modbench.plugins.python.callables import LEAST_ROUNDS, MOST_ROUNDS, TimingProcess, time_callables
@@ -158,27 +154,6 @@ def test_on_a_gpu_each_call_is_waited_for_and_the_card_is_watched(monkeypatch: p
     assert beside_baseline([made])["new"].contrast.ratio[0] == pytest.approx(0.00401 / 0.00201)
     assert not made.one_thread
     assert "sm_mhz" in made.blocks
-
-
-@given(st.integers(0, 10**6))
-def test_the_interval_over_rounds_holds_the_median_and_the_narrow_one_lies_inside(seed: int) -> None:
-    rng = random.Random(seed)
-    effect = over_rounds([rng.gauss(0.1, 0.05) for _ in range(rng.randrange(6, 40))])
-    assert (
-        present(effect.low) <= present(effect.low90) <= effect.value <= present(effect.high90) <= present(effect.high)
-    )
-
-
-def test_intervals_over_rounds_cover_and_false_alarms_are_rare() -> None:
-    """2,000 experiments without an effect, in noise with heavy tails: at most one in twenty excludes no change."""
-    rng = random.Random(0)
-    wrong = 0
-    for _ in range(2000):
-        effect = over_rounds([rng.gauss(0, 0.01) * (10 if rng.random() < 0.1 else 1) for _ in range(20)])
-        excludes = not present(effect.low) <= 0 <= present(effect.high)
-        assert excludes == (present(effect.p) < 0.05)
-        wrong += excludes
-    assert 0.02 <= wrong / 2000 <= 0.06
 
 
 @pytest.mark.parametrize("timing_processes", [1, 4])

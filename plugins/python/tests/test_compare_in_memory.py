@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -250,7 +250,7 @@ def two(**more: Any) -> dict[str, Any]:
         (two(), (X, X), {}, "'a' .*too many positional"),
         (two(), X, {"rounds": "x"}, "rounds = 'x'"),
         (two(), X, {"seconds": "x"}, "seconds = 'x'"),
-        (two(), X, {"margin": -1}, "margin = -1 is no share"),
+        *((two(), X, {"margin": each}, r"0\.05 is 5 %") for each in (-1, 5, math.nan, 0, True, [0.05])),
         (two(), X, {"threads": 0}, "threads = 0"),
         (two(), X, {"threads": 99_999}, "threads = 99999"),
         (two(), X, {"seed": "x"}, "'x' is not a seed"),
@@ -274,17 +274,6 @@ def test_mistakes(models: Any, inputs: Any, more: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         mb.compare(models, inputs, **more)
     assert len(str(caught.value).splitlines()) == 1
-
-
-@pytest.mark.parametrize("value", [1, 5, math.nan, -0.1, 0, True, [0.05]])
-def test_a_margin_is_a_share(value: Any) -> None:
-    with pytest.raises(UsageError, match=r"0\.05 is 5 %"):
-        mb.compare({"a": abs, "b": abs}, (1,), margin=value, rounds=1)
-
-
-def test_a_margin_may_be_in_per_cent() -> None:
-    made: Any = "5 %"
-    assert mb.compare({"a": abs, "b": abs}, (1,), margin=made, rounds=1)["b"].verdict
 
 
 def test_a_gpu_is_the_current_one_while_its_models_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,10 +309,13 @@ def test_what_is_defined_in_the_script_is_refused_before_anything_starts(monkeyp
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_says_why() -> None:
-    job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(9, 9)}, Inputs.of(X), "forward", "a")
-    with pytest.raises(ModbenchError, match=r"process 1 .*RuntimeError: .*mat1"):
-        timing_processes.processes(job, 1, 600)
+@pytest.mark.parametrize(
+    ("width", "limit_s", "said"), [(9, 600, "RuntimeError: .*mat1"), (8, 1, "limit of 1 s")], ids=["fails", "hangs"]
+)
+def test_a_process_that_fails_or_hangs_says_why(width: int, limit_s: float, said: str) -> None:
+    job = Job({"a": nn.Linear(8, 8), "b": nn.Linear(width, width)}, Inputs.of(X), "forward", "a", seconds=600)
+    with pytest.raises(ModbenchError, match=rf"process 1 .*{said}"):
+        timing_processes.processes(job, 1, limit_s)
 
 
 HANGING = """
@@ -373,17 +365,37 @@ def test_processes_end_with_the_script_that_is_killed(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.slow
-def test_a_process_that_hangs_is_ended_by_its_limit() -> None:
-    job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(8, 8)}, Inputs.of(X), "forward", "a", seconds=600)
-    with pytest.raises(ModbenchError, match=r"process 1 .*limit of 1 s"):
-        timing_processes.processes(job, 1, 1)
+def measured(seconds: float = 0.003) -> mb.Measurement:
+    """A module by itself, whose call takes a time."""
+    clock = FakeClock()
+    return measure_job(Job({"mine": Takes(clock, seconds, 16)}, Inputs.of(X), "forward", "mine", rounds=20), clock)
+
+
+def disturb(patch: pytest.MonkeyPatch, change: Callable[[str, dict[str, list[float]]], None]) -> None:
+    """Change the samples of every callable, as a busy machine would."""
+    measure = Job.measure
+
+    def disturbed(self: Job, clock: Clock | None = None) -> TimingProcess:
+        made = measure(self, clock)
+        for name, columns in made.samples.items():
+            change(name, columns)
+        return made
+
+    patch.setattr(Job, "measure", disturbed)
+
+
+def waits(share: float, wait_s: float = 0.001) -> Callable[[str, dict[str, list[float]]], None]:
+    """Samples wait for a core, in this share of them."""
+
+    def change(_name: str, columns: dict[str, list[float]]) -> None:
+        n = len(columns["wall_s"])
+        columns["wait_s"] = [wait_s if i < share * n else 0.0 for i in range(n)]
+
+    return change
 
 
 def test_one_callable_by_itself() -> None:
-    clock = FakeClock()
-    model = Takes(clock, 0.003, 16)
-    found = measure_job(Job({"mine": model}, Inputs.of(X), "forward", "mine", rounds=20), clock)
+    found = measured()
     assert found.median_s == pytest.approx(0.003, rel=0.01)
     assert present(found.low_s) <= found.median_s <= present(found.high_s)
     assert 0.001 < found.spread < 0.01
@@ -394,24 +406,12 @@ def test_one_callable_by_itself() -> None:
     assert found._repr_html_().count("<tr>") == 2
 
 
-def waiting(clock: FakeClock, share: float) -> Job:
-    """A job whose samples waited for a core for a time, in this share of them."""
-
-    class Waiting(Job):
-        def measure(self, clock: Clock | None = None) -> TimingProcess:
-            made = super().measure(clock)
-            for columns in made.samples.values():
-                n = len(columns["wall_s"])
-                columns["wait_s"] = [0.001 if i < share * n else 0.0 for i in range(n)]
-            return made
-
-    return Waiting({"mine": Takes(clock, 0.003, 16)}, Inputs.of(X), "forward", "mine", rounds=20)
-
-
-def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps() -> None:
-    clock = FakeClock()
+def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disturb(monkeypatch, waits(1.0))
     with at_threads(2):
-        found = measure_job(waiting(clock, 1.0), clock)
+        found = measured()
     first, *rest = str(found).splitlines()
     assert first.startswith("⚠ noisy in 100 %")
     assert CORES in first
@@ -426,29 +426,21 @@ def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps(
     assert html.startswith("<div><div>⚠ noisy in 100 %")
     assert '<td style="text-align:right">–</td>' in html
     with at_threads(1):
-        alone = measure_job(waiting(clock, 1.0), clock)
+        alone = measured()
     assert (alone.remedy, len(alone.warnings)) == (None, 1)
 
 
-def test_a_time_that_is_seldom_noisy_keeps_its_interval_and_its_first_line() -> None:
-    clock = FakeClock()
-    found = measure_job(waiting(clock, 0.3), clock)
+def test_a_time_that_is_seldom_noisy_keeps_its_interval_and_its_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    disturb(monkeypatch, waits(0.3))
+    found = measured()
     assert 0 < found.noisy < 0.5
     assert re.fullmatch(r"mine: 3\.00 ms \[\d\.\d\d–\d\.\d\d\]", str(found).splitlines()[0])
     assert found._repr_html_().startswith("<div><table>")
 
 
 def test_an_undecided_comparison_on_a_busy_machine_names_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = Job.measure
-
-    def waits(self: Job, clock: Clock | None = None) -> TimingProcess:
-        made = measure(self, clock)
-        for columns in made.samples.values():
-            columns["wait_s"] = [0.01] * len(columns["wall_s"])
-        return made
-
     assert "⚠" not in str(compare({"a": (0.01, 8), "b": (0.02, 8)}, threads=2))
-    monkeypatch.setattr(Job, "measure", waits)
+    disturb(monkeypatch, waits(1.0, 0.01))
     found = compare({"a": (0.01, 8), "b": (0.02, 8)}, threads=2)
     assert (found.verdict("b"), "noisy" in found["b"].labels) == ("inconclusive", True)
     assert "⚠ 2 threads on " in str(found)
@@ -457,22 +449,14 @@ def test_an_undecided_comparison_on_a_busy_machine_names_what_helps(monkeypatch:
 
 
 def test_the_ratio_is_of_the_clock_that_decided(monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = Job.measure
-
-    def busy(self: Job, clock: Clock | None = None) -> TimingProcess:
+    def busy(name: str, columns: dict[str, list[float]]) -> None:
         """Wall time scatters too much to tell anything; CPU time says that b takes 10 % more."""
-        made = measure(self, clock)
-        for name, columns in made.samples.items():
-            calls = range(len(columns["wall_s"]))
-            cpu = [0.01 * (1.1 if name == "b" else 1) * (1 + i * 7 % 5 / 1000) for i in calls]
-            wall = [each * (1 + (i * 7919 + (name == "b") * 5) % 13) for i, each in enumerate(cpu)]
-            nothing = [0.0] * len(calls)
-            columns.update(
-                wall_s=wall, cpu_s=cpu, wait_s=[0.9 * each for each in wall], others_s=nothing, blocked_s=nothing
-            )
-        return made
+        cpu = [0.01 * (1.1 if name == "b" else 1) * (1 + i * 7 % 5 / 1000) for i in range(len(columns["wall_s"]))]
+        wall = [each * (1 + (i * 7919 + (name == "b") * 5) % 13) for i, each in enumerate(cpu)]
+        columns.update(wall_s=wall, cpu_s=cpu, wait_s=[0.9 * each for each in wall])
+        columns.update(others_s=[0.0] * len(cpu), blocked_s=[0.0] * len(cpu))
 
-    monkeypatch.setattr(Job, "measure", busy)
+    disturb(monkeypatch, busy)
     found = compare({"a": (0.01, 64), "b": (0.01, 32)}, threads=1)
     row = found["b"]
     assert (row.verdict, Label.BY_CPU in row.labels) == ("worse", True)
@@ -684,10 +668,7 @@ def test_work_that_no_counter_sees_makes_flops_a_lower_bound() -> None:
     assert "given to numpy" in (row.reason or "")
 
 
-TOKENS = torch.arange(32).reshape(2, 16)
-
-
-NUMBERS = torch.arange(32.0).reshape(2, 16)
+TOKENS, NUMBERS = torch.arange(32).reshape(2, 16), torch.arange(32.0).reshape(2, 16)
 
 
 class Language(nn.Module):

@@ -152,8 +152,6 @@ def test_mistakes_are_said_in_a_line(call: Any, message: str, tmp_path: Path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-# Without the plug-in that has it, a name is not there.
-NAMES = [name for name in mb.__all__ if hasattr(mb, name)]
 FUNCTIONS = {name: getattr(mb, name) for name in NAMES if inspect.isfunction(getattr(mb, name))}
 METHODS = {
     f"Comparison.{name}": getattr(mb.Comparison(ROWS, "a", "forward", "cpu", 1, 1, 0.02), name)
@@ -212,13 +210,6 @@ def test_signatures_and_docstrings_are_seen() -> None:
     assert inspect.signature(mb.cost).return_annotation == "Costs"
     assert (mb.compare.__name__, mb.load.__module__) == ("compare", "modbench.plugins.python.frames")
     assert (mb.measure.__doc__ or "").startswith("Time a callable")
-
-
-def test_mistakes_of_values_have_no_frames_either(tmp_path: Path) -> None:
-    assert "models must be" in refused(mb.compare, abs, abs)
-    assert "is no share" in refused(mb.compare, {"a": abs, "b": abs}, (1,), margin=5)
-    assert "unknown effort 'brief'" in refused(mb.run, effort="brief")
-    assert "nowhere" in refused(mb.load, tmp_path / "nowhere")
 
 
 def test_what_a_model_raises_keeps_its_frames() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections import Counter
 from types import SimpleNamespace
@@ -25,7 +24,7 @@ from modbench.plugins.routing.ngram import surprisal
 from modbench.plugins.routing.overlap import between_layers, expected_jaccard, jaccard
 from modbench.plugins.routing.rank_correlation import rank_correlation, within_windows
 from modbench.plugins.routing.strata import KINDS, kinds_of, positions, quarters, text_strata
-from modbench.plugins.routing.tally import confusion, plain, ratio
+from modbench.plugins.routing.tally import confusion, ratio
 
 # --- kinds and strata
 
@@ -227,9 +226,3 @@ def test_correlations_that_cannot_be_say_why() -> None:
     assert near.low is None
     assert "2 held-out sequences" in str(near.reason)
     assert within_windows(np.ones((3, 9)), np.ones((3, 9))).rho is None
-
-
-def test_plain_data_holds_no_numpy_and_no_nan() -> None:
-    found = plain({"a": np.float32(1 / 3), "b": [np.int64(2), math.nan], 3: (True, None, np.bool_(1))})
-    assert found == {"a": 0.333333, "b": [2, None], "3": [True, None, True]}
-    assert json.dumps(found, allow_nan=False)

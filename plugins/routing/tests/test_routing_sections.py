@@ -21,7 +21,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
 from modbench.plugins.routing import question
 from modbench.plugins.routing.section import ROUTING_GATES, ROUTING_KNOWS, ROUTING_PROFIT, ROUTING_TEXT, ROUTING_WHO
-from modbench.reports.blocks import Estimate, Figure, Table, Value
+from modbench.reports.blocks import Estimate, Table, Value
 from modbench.reports.tables.load import Loaded, load
 
 DIGIT = ("kind", "digit")
@@ -168,22 +168,6 @@ def test_profit_over_seeds_is_paired(tmp_path: Path) -> None:
     )
     half = stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3)
     assert is_near(profits_of(loaded)[DIGIT], 0.06 / math.log(2), half / math.log(2))
-
-
-def test_profit_without_a_causal_router_is_hollow(tmp_path: Path) -> None:
-    ahead = routing()
-    ahead["summary"]["loss_causal"] = None
-    loaded = run(tmp_path, mod={"routing": ahead}, matched={"routing": dense(1.45)})
-    assert is_near(profits_of(loaded)[DIGIT], 0.05 / math.log(2))
-    causal = run(tmp_path / "b", mod={"routing": routing()}, matched={"routing": dense(1.45)})
-    faces = [_faces(*drawn(ROUTING_PROFIT, each)) for each in (loaded, causal)]
-    assert [each == {"none"} for each in faces] == [True, False]
-
-
-def _faces(figure: Figure) -> set[str]:
-    """Colours inside the marks of its numbers."""
-    lines = figure.figure.axes[0].lines
-    return {str(each.get_markerfacecolor()) for each in lines if each.get_marker() not in {"|", "None"}}
 
 
 def test_bins_of_another_text_are_not_compared(tmp_path: Path) -> None:

@@ -50,13 +50,10 @@ KillWait=2
 OverTimeLimit=0
 SchedulerParameters=sched_interval=1,bf_interval=1,bf_resolution=1,batch_sched_delay=0
 SlurmdParameters=config_overrides
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
 NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=4000 Gres=gpu:fake:2 State=UNKNOWN
 NodeName=two NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=4000 State=UNKNOWN
-PartitionName=debug Nodes=one Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
-PartitionName=urgent Nodes=one MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
-PartitionName=both Nodes=one,two MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
+PartitionName=debug Nodes=one Default=YES MaxTime=INFINITE State=UP
+PartitionName=both Nodes=one,two MaxTime=INFINITE State=UP
 """
 
 

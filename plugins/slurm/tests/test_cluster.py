@@ -65,7 +65,6 @@ def test_a_cancelled_job_is_recorded_and_a_resumed_run_completes(
 NOISY = [
     pytest.param("scontrol requeue", id="requeued"),
     pytest.param("scancel --signal=USR2", id="told of its end"),  # as Slurm does before the time limit
-    pytest.param("", id="preempted", marks=pytest.mark.proof),  # as a requeued one, but for who asks for it
 ]
 
 
@@ -79,10 +78,7 @@ def test_a_job_that_has_to_stop_saves_a_checkpoint_and_runs_again(
     def disturb() -> None:
         until(lambda: starts(folder)[job.name])
         time.sleep(0.3)  # the stub hears its signal
-        if told:
-            tell(folder, job, *told.split())
-        else:
-            until(lambda: says("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=true"))
+        tell(folder, job, *told.split())
         hurry(folder, job, 2)
 
     beside(disturb)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from quiet import folder_at
 from slurm_stubs import jobs_of, lines, work
-from slurm_watching import beside, hurry, job_of, says, starts, until
+from slurm_watching import beside, job_of, says, starts, until
 
 from modbench.plugins.slurm.submitting import submissions
 
@@ -51,16 +51,10 @@ def environment(pid: int) -> list[bytes]:
     return []
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        pytest.param("--requeue", id="by Slurm", marks=pytest.mark.proof),  # test_cluster.py requeues Slurm jobs too
-        pytest.param("--no-requeue", id="by modbench"),
-    ],
-)
 def test_a_lost_node_loses_no_job_and_none_runs_twice(
-    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without Slurm's own requeueing, which `test_cluster.py` tests: modbench submits the job again."""
     folder, (job, *_) = folder_at(tmp_path / "run"), jobs_of("train")
     monkeypatch.setenv("STUB_SECONDS", "60")
 
@@ -69,15 +63,13 @@ def test_a_lost_node_loses_no_job_and_none_runs_twice(
         lose(slurm, job_of(folder, job))
         monkeypatch.setenv("STUB_SECONDS", "0")  # of a new Slurm job
         subprocess.run(["slurmd", "-N", "two"], check=True, capture_output=True)
-        if option == "--requeue":
-            hurry(folder, job, 2)
 
     lost = beside(disturb)
-    work([job], folder, "--partition=both", "--nodelist=two", option)
+    work([job], folder, "--partition=both", "--nodelist=two", "--no-requeue")
     lost.join()
     assert Counter(lines(folder.path / "ends")) == {job.name: 1}
     assert folder.record(job).exists()
     # With the kill that was meant for the lost Slurm job, Slurm may end the one that it starts again: a new Slurm job then
     # takes the job.
     assert starts(folder)[job.name] in {2, 3}
-    assert option == "--requeue" or len(submissions(folder.path)) > 1
+    assert len(submissions(folder.path)) > 1

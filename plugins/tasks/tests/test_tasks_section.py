@@ -100,15 +100,6 @@ def test_an_interval_without_zero_may_decide_nothing(tmp_path: Path, monkeypatch
     assert plain(found_in(loaded)[0].beside()) == "-1.3 points [-2.5, -0.0] ? inconclusive"
 
 
-def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
-    """Smoke effort claims nothing."""
-    loaded = planted(tmp_path / "run", effort="smoke")
-    row: Any = loaded.pair("mod[c0.125]", "task/copy")
-    assert not isinstance(row.verdict, str)
-    assert [each.verdict for each in found_in(loaded)] == [None, None]
-    assert all(each.typical.closed for each in found_in(loaded))
-
-
 def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
     made = planted(tmp_path / "run", tasks=COUNTED).run.plan
     (said,) = TABLE.forecast_in_words(TABLE.forecast(made.suite, made.comparisons))

@@ -9,18 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jobs_here
 import pytest
 import torch
 from fault_injection import largest_file
 from in_process import succeeded
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.errors import UsageError
-from modbench.harness.execution import user_model_costs
-from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import catalogue
-from modbench.plugins.training import run as training_run
 
 
 @pytest.fixture(autouse=True)
@@ -114,19 +109,3 @@ def test_a_mistake_ends_in_words_and_2(modbench: Any, arguments: list[str], word
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2
-
-
-def test_a_key_that_reaches_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(user_model_costs, "_in_processes", jobs_here.counted)
-    (tmp_path / "flat.py").write_text(
-        "from torch import nn\n"
-        "def flat(config, width=2):\n"
-        "    return nn.Sequential(nn.Embedding(config.vocab_size, width), nn.Linear(width, config.vocab_size))\n"
-    )
-    with pytest.raises(UsageError, match=r"reads no config\.capacity, and flat\(config, width=2\) has no option"):
-        training_run.make_plan("flat.py:flat", Overrides(capacity=(0.5,)))
-
-
-def test_train_keeps_a_title() -> None:
-    made = training_run.make_plan("mod", Overrides(title={"mod": "Ours"}, settings={"train.steps": 1}, device="cpu"))
-    assert [case.title for case in made.cases] == ["Ours"]

@@ -177,18 +177,6 @@ class CacheInHalfPrecision(Attention):
         return super().attend(q, k.to(q.dtype), v.to(q.dtype), **how)
 
 
-@dense(like="saves")
-class OneKeyForAllHeads(Attention):
-    """All heads share one key and one value, so that the cache is smaller than that of full attention."""
-
-    def project(self, x_BTD, at_BT):
-        q, k, v = super().project(x_BTD, at_BT)
-        return q, k[:, :1].clone(), v[:, :1].clone()
-
-    def attend(self, q, k, v, **how):
-        return super().attend(q, k, v, enable_gqa=True, **how)
-
-
 # Nothing that was computed is dropped
 
 

@@ -1,4 +1,4 @@
-"""Which clock decides on callables: CPU time of one process decides beyond 5 %, and only where it stands for the work."""
+"""Contrasts of callables: which clock decides, where CPU time stands for the work; and what helps where noise left it open."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_two_clocks import MARGIN, columns
+from test_against_baseline import MARGIN, columns
 
 from modbench.harness.stats import noise, paired
+from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.verdicts import NOT_RECORDED
-from modbench.plugins.python.callable_contrasts import CPU_MARGIN, beside_baseline
+from modbench.harness.stats.verdicts import NOT_RECORDED, Contrast, Estimates, Rule, Seen
+from modbench.plugins.python.callable_contrasts import CORES, CPU_MARGIN, Beside, beside_baseline, remedy
 from modbench.plugins.python.callables import TimingProcess, time_callables
-from modbench.plugins.python.threads import at_threads
+from modbench.plugins.python.threads import at_threads, crowded
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,28 @@ def test_variants_whose_work_or_waiting_cpu_time_does_not_see(variant: Callable[
         found = beside_baseline(processes, MARGIN)["variant"]
         assert "by CPU time" not in found.labels
     assert math.isfinite(found.contrast.effect.value)
+
+
+def test_the_remedy_is_named_where_threads_wait_for_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1}, raising=False)
+    causes = ("torch compiled again", CORES)
+    with at_threads(2):
+        assert crowded() == "2 threads on 2 cores, busy"
+        assert remedy(causes, "cpu", "start it") == f"{crowded()}: start it with OMP_NUM_THREADS=1"
+        assert remedy(causes, "cuda:0") is None
+        assert remedy(causes[:1], "cpu") is None
+    with at_threads(1):
+        assert remedy(causes, "cpu") is None
+
+
+def test_what_noise_alone_left_open_needs_no_remedy() -> None:
+    asked = {
+        ("better_open", 0.9): True,
+        ("worse_open", 0.9): True,
+        ("inconclusive", 0.9): True,
+        ("inconclusive", 0.1): False,
+        ("worse", 0.9): False,
+    }
+    for (verdict, share), doubtful in asked.items():
+        found = Contrast("within", Rule(), Seen(noisy=share), Estimates(Effect(0.0)))
+        assert Beside(found, verdict, None, ()).doubtful is doubtful

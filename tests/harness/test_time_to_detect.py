@@ -17,22 +17,16 @@ from modbench.harness.stats.time_to_detect import Spread, time_to_decide
 from modbench.harness.stats.verdicts import WORSE, Rule, estimated
 
 
-def simulated(sd: float, processes: int, slowdown: float, times: int = 1000) -> float:
-    """Share of comparisons that the product's own verdict calls worse."""
-    draw = np.random.default_rng(0)
-    effects = draw.normal(-math.log1p(slowdown), sd, (times, processes))
-    made = (estimated(over_processes(row), Rule("time", 0.02), "interleaved") for row in effects.tolist())
-    return sum(each.verdict == WORSE for each in made) / times
-
-
 def chance(sd: float, processes: int) -> float:
     """Of a true +3 % being called worse at a margin of 2 %."""
     return prospect(above_0, math.log1p(0.03) - math.log1p(0.02), sd, (processes,)).power
 
 
-@pytest.mark.parametrize(("sd", "processes"), [(0.005, 3), (0.005, 5), (0.01, 10), (0.01, 15)])
+@pytest.mark.parametrize(("sd", "processes"), [(0.005, 3), (0.01, 10)])
 def test_the_chance_is_that_of_the_verdict(sd: float, processes: int) -> None:
-    assert chance(sd, processes) == pytest.approx(simulated(sd, processes, 0.03), abs=0.04)
+    rows = np.random.default_rng(0).normal(-math.log1p(0.03), sd, (1000, processes)).tolist()
+    made = [estimated(over_processes(row), Rule("time", 0.02), "interleaved").verdict for row in rows]
+    assert chance(sd, processes) == pytest.approx(made.count(WORSE) / 1000, abs=0.04)
 
 
 def test_no_slowdown_beyond_the_margin_is_not_worse() -> None:
@@ -53,12 +47,8 @@ def test_the_decision_is_the_cheapest_that_has_the_power() -> None:
 
 def test_processes_are_short_where_they_differ_and_long_where_blocks_do() -> None:
     differ, noisy = Spread(0.01, 0.005, 0.2, 0.05), Spread(0.001, 0.05, 2.0, 0.01)
-    short, long = present(time_to_decide(differ)), present(time_to_decide(noisy))
-    assert short.rounds < 10 < long.rounds
-
-
-def test_a_machine_that_differs_by_a_third_decides_nothing() -> None:
-    assert time_to_decide(Spread(0.3, 0.01, 0.1, 0.01)) is None
+    assert present(time_to_decide(differ)).rounds < 10 < present(time_to_decide(noisy)).rounds
+    assert time_to_decide(Spread(0.3, 0.01, 0.1, 0.01)) is None  # processes that differ by a third decide nothing
 
 
 @pytest.mark.parametrize(
