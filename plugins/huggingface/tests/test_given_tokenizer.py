@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainPlan, TrainRun
+from modbench.harness.planning.jobs import tokenizer_of
 from modbench.harness.planning.text import tokens
 from modbench.harness.planning.text.tokens import encode
 from modbench.harness.training.batches import Windows
@@ -136,6 +137,17 @@ def test_bits_per_byte_count_the_bytes_of_the_tokens_that_are_scored(tmp_path: P
     every = Windows(made, run.model_copy(update={"val_tokens": 10**6}), 0)
     targets = [i for batch in every.val() for i in batch.targets_BT.flatten().tolist()]
     assert every.tokens_per_byte() == len(targets) / sum(len(made.pieces[i]) for i in targets)
+
+
+def test_only_a_pretrained_model_brings_its_tokenizer(tmp_path: Path) -> None:
+    folder_of(WHOLE[None], tmp_path / "f")
+    plan = TrainPlan.model_validate({})
+    own = f"hf:{tmp_path / 'f'}"
+    assert tokenizer_of(own, (("weights", "random"),), plan) == "bytes"
+    assert tokenizer_of("hf:llama", (), plan) == tokenizer_of("dense", (), plan) == "bytes"
+    (tmp_path / "f" / "model.safetensors").write_bytes(b"")
+    assert tokenizer_of(own, (), plan) == own
+    assert tokenizer_of(own, (), plan.model_copy(update={"tokenizer": "bpe"})) == "bpe"
 
 
 def test_a_tokenizer_that_is_none_is_refused_in_a_suite() -> None:

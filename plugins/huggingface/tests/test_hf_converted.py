@@ -110,6 +110,15 @@ def test_its_cost_is_counted_on_shapes_alone(folders: tuple[Path, Path]) -> None
     assert 0.6 * seen[folders[0]] < seen[folders[1]] == real < seen[folders[0]]
 
 
+@torch.no_grad()
+def test_half_precision_keeps_the_rotations(folders: tuple[Path, Path]) -> None:
+    """A table that is rounded to bfloat16 turns positions beyond 256 into their neighbours."""
+    module: Any = Subject(case(f"hf:{folders[1]}", dtype="bf16"), 0).module
+    tables = {name: table.dtype for name, table in module.named_buffers() if "inv_freq" in name}
+    assert tables
+    assert set(tables.values()) == {torch.float32}
+
+
 def test_the_function_of_python_refuses_to_be_fed_bytes(folders: tuple[Path, Path]) -> None:
     build = "modbench.plugins.huggingface.mod:build"
     with pytest.raises(UsageError, match=r"tokenizer of .*--model 'hf:"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import seed_sets as bench
 from present import present
@@ -60,3 +63,34 @@ def test_the_sets_of_the_docs_pooled_say_what_the_page_says() -> None:
     assert mod.n == 24
     newest = effects.over_processes(bench.DOCS["MoD 0.125"][1].values())
     assert said([newest]) == [WORSE]
+
+
+def test_a_summary_stands_for_its_values() -> None:
+    values = np.random.default_rng(5).normal(2, 3, 12).tolist()
+    known = effects.over_processes(values)
+    assert known.low is not None
+    again = effects.over_processes(bench.Set(12, known.value, known.low, present(known.high)).values())
+    assert (again.value, again.sd, again.low) == pytest.approx((known.value, known.sd, known.low))
+
+
+def test_the_simulated_verdicts_are_those_of_a_report() -> None:
+    rng = np.random.default_rng(7)
+    analysis = SeedSets((TWELVE, MORE)).analysis(TWELVE + MORE)
+    mine_RAN, base_RN = rng.normal(0.1, 0.15, (12, 2, 24)), rng.normal(0, 0.15, (12, 24))
+    told_RA = bench.told_apart(bench.p_of_means(mine_RAN, base_RN), analysis)
+    for run in range(12):
+        found = [
+            effects.over_processes((variant - base_RN[run]).tolist(), analysis=analysis) for variant in mine_RAN[run]
+        ]
+        assert [word != INCONCLUSIVE for word in said(found)] == told_RA[run].tolist()
+    assert 0.1 < told_RA.mean() < 0.9
+
+
+def test_who_takes_the_newest_set_errs_twice_as_often_as_who_pools() -> None:
+    """Equal variants, 4,000 runs; `benchmarks/seed_sets.py` has all kinds."""
+    found = bench.errors(bench.World(bench.plateau), 4000)
+    error = math.sqrt(0.05 * 0.95 / 4000)
+    assert found["pooled, looks planned"] < 0.05 + 3 * error
+    assert found["the newest set alone"] > 0.075 + 3 * error
+    assert found["pooled, 5 % at each look"] > 0.05 + 3 * error
+    assert bench.held((12, 12), bench.plateau, 4000) > 0.95 - 3 * error
