@@ -346,3 +346,16 @@ def test_a_wrong_data_set_is_answered_in_words(
     for words in said:
         assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_about_a_tenth_of_the_documents_is_held_out() -> None:
+    text = from_documents("t", (str(i).encode() for i in range(4000)))
+    assert 320 < text.val.count(b"\n") < 480
+
+
+@pytest.mark.parametrize("other", ["split=a", "megabytes=7", "column=title"])
+def test_other_options_are_another_text(other: str, hub: Callable[..., Hub]) -> None:
+    made = hub([{"text": story, "title": story + "!"} for story in STORIES])
+    read("hf:some/stories")
+    read(f"hf:some/stories?{other}")
+    assert len(made.calls) == 2

@@ -308,3 +308,50 @@ def test_the_options_of_a_model_are_those_that_its_file_has_now(
     for capacity in (0.5, 0.25):
         file.write_text(f"MODEL = Model(options={{'capacity': {capacity}}})\n")
         assert catalogue.model_options("mine") == {"capacity": capacity}
+
+
+def test_a_file_of_a_plugin_that_cannot_be_used_is_named_with_the_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modbench: Any
+) -> None:
+    use(monkeypatch, write(tmp_path, {"passes/mine.py": "X = 1"}))
+    assert modbench("list", "plugins").returncode == 0
+    listed = modbench("list", "plugins", "--check")
+    assert listed.returncode == 1
+    assert "pass 'mine'" in listed.stdout
+
+
+DOUBTS = '''
+"""Doubts of mine."""
+from modbench.harness.domain.evidence import warning
+@warning("Count again.")
+def odd(evidence):
+    """Something is odd.
+
+    More of it.
+    """
+    return helper(evidence)
+@warning("Look.", "strange")
+def strange(evidence):
+    """Something is strange."""
+    return evidence
+def helper(evidence):
+    return f"odd {evidence}"
+'''
+
+
+def test_a_file_may_hold_several_doubts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, write(tmp_path, {"warnings/mine.py": DOUBTS}))
+    own = {name: entry.about for name, entry in catalogue.entries("warnings").items() if not entry.shipped}
+    assert own == {"odd": "Something is odd.", "strange": "Something is strange."}
+    found = {name: catalogue.load("warnings", name).check("seen") for name in own}
+    assert found == {"odd": "odd seen", "strange": "strange: seen"}
+    assert [catalogue.load("warnings", name).check("") for name in own] == ["odd ", None]
+
+
+def test_a_package_serves_what_it_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"metrics/mine.py": METRIC.format(key="layers/x", measured_by="inspect")}
+    install(tmp_path, "packed", "1.0", files, init="")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    forget()
+    assert catalogue.find_metric("layers/x").about == "Layers"
+    assert catalogue.file_of_metric("layers/x").origin == "packed 1.0"

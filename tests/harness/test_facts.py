@@ -65,3 +65,21 @@ def test_a_record_names_its_job_which_stands_in_the_plan(plan: Plan, tmp_path: P
     other = next(other for other in plan.jobs if other.facts.times and other.name != job.name)
     with pytest.raises(DamagedError, match="the record of another job"):
         read_record(file, other)
+
+
+def test_facts_are_those_of_the_pass_and_the_model(plan: Plan) -> None:
+    for job in plan.jobs:
+        made_in = catalogue.passes()[job.made_in]
+        same = ("phase", "timed", "times", "repeated", "trains", "samples", "column")
+        assert {name: getattr(job.facts, name) for name in same} == {name: getattr(made_in, name) for name in same}
+        assert (job.facts.alone, job.facts.cold) == (made_in.exclusive, made_in.fresh_interpreter)
+        assert job.facts.most == made_in.timeout_factor(job)
+        assert job.facts.besides_s == made_in.fixed_overhead_s(job)
+        assert {each.unit for each in job.facts.makes} == {
+            catalogue.metrics()[each.key].unit for each in job.facts.makes
+        }
+    assert [(case.facts.routes, case.facts.sees_future, case.facts.runs_user_code) for case in plan.cases[:3]] == [
+        (False, False, False),
+        (True, True, False),
+        (False, None, True),
+    ]

@@ -325,3 +325,16 @@ def test_a_tokenizer_that_loses_text_is_not_used(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tokens, "pieces_of", lambda _: tuple(b"?" for _ in range(300)))
     with pytest.raises(ModbenchError, match="lost text"):
         encode(TEXT, "bpe", 300)
+
+
+def test_a_vocabulary_is_as_large_as_asked_where_the_text_has_that_many() -> None:
+    assert encode(TEXT, "bpe", 257).vocab_size == 257
+    assert encode(TEXT, "bpe", 400).vocab_size == 400
+    assert encode(TEXT, "bpe", 4096).vocab_size < 4096
+    assert len(encode(TEXT, "bpe", 400).train) < 0.6 * len(TEXT.train)
+
+
+def test_bytes_are_not_copied() -> None:
+    made = encode(TEXT, "bytes", 256)
+    assert np.shares_memory(made.train, np.frombuffer(TEXT.train, np.uint8))
+    assert made.tokens_per_byte == 1
