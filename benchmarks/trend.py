@@ -209,10 +209,10 @@ def judged(world: World, trend: Trend, draws: Draws, rng: np.random.Generator) -
     assert slope.low is not None
     assert slope.high is not None
     truths = [world.truth(each) for each in world.budgets]
-    made = {
+    made: dict[str, float] = {
         "slope": holds(slope.low, slope.high, float(np.polyfit(np.log(world.budgets), truths, 1)[0])),
-        "differences": np.mean(
-            [holds(one.low, one.high, each) for one, each in zip(trend.differences, truths, strict=True)]
+        "differences": float(
+            np.mean([holds(one.low, one.high, each) for one, each in zip(trend.differences, truths, strict=True)])
         ),
         "told": not holds(slope.low, slope.high, 0.0),
         "half": (slope.high - slope.low) / 2,
@@ -236,7 +236,7 @@ def judged(world: World, trend: Trend, draws: Draws, rng: np.random.Generator) -
             sides.append(draws.pair(variant, AHEAD, places, draws.losses(variant, AHEAD, places, common_S)))
         then = Trend([Budget(AHEAD, *sides)], *trend.bends).differences[0].value
         made |= {"forecast": holds(ahead.low, ahead.high, then), "width": ahead.high - ahead.low}
-    return {key: float(value) for key, value in made.items()}
+    return made
 
 
 WORLDS = {
