@@ -114,7 +114,7 @@ def test_unlike_machines_are_compared_by_ratios_to_their_own_baselines_if_asked(
 def test_what_differs_is_named_and_runs_without_a_case_in_common_say_so(runs: list[Loaded], tmp_path: Path) -> None:
     found = compare_runs([runs[0], small(tmp_path / "a", suite={"metrics": [TIME], "margin": 0.5})])
     assert {row.verdict for row in rows(found.against[0], MEMORY).values()} == {"missing"}
-    assert [each.what for each in found.differences] == ["metrics", "margin"]
+    assert [each.what for each in found.differences] == ["margin", "metrics"]
     assert found.margin == 0.02  # the smaller one
     other = small(tmp_path / "b", suite={"shape": {"d_model": 128, "n_layers": 2}})
     apart = compare_runs([runs[0], other]).against[0]
