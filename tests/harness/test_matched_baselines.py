@@ -86,7 +86,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Planted:
     """Costs of users' models by the value of their option `width`: a share of dense's FLOPs at 64 tokens, or a reason."""
 
-    SHARES: ClassVar = {
+    SHARES: ClassVar[dict[Any, Any]] = {
         1: 0.6,
         2: 0.4,
         3: "cannot be counted: it needs a GPU",

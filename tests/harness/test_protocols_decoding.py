@@ -148,6 +148,7 @@ def test_in_half_precision_single_positions_may_differ(wrong: Container[int], re
 
 class Slots:
     __slots__ = ("at",)
+    at: int
 
 
 def test_a_cache_without_marks_is_put_back() -> None:

@@ -29,7 +29,7 @@ DENSE = {"model": "dense"}
 MOD = {"model": "mod"}
 
 
-def planned(suite: str | Suite = "quick", select: str | None = None, device: str = "cpu", **flags: Any) -> Plan:
+def planned(suite: str | Suite = "quick", select: str | None = None, device: Any = "cpu", **flags: Any) -> Plan:
     given = load_suite(suite) if isinstance(suite, str) else suite
     return make_plan(override(given, Overrides(**flags)), device=device, select=select, text=TEXT)
 

@@ -143,7 +143,8 @@ def test_ranks_average_gradients_once_for_all_pieces_and_send_tables_only_where_
     training(accumulate=4, steps=2).train()
     assert lasts == [False, False, False, True] * 2
     assert shared.alone == 6
-    with piece(torch.compile(shared), last=False), piece(nn.Linear(2, 2), last=False):
+    compiled: Any = torch.compile(shared)
+    with piece(compiled, last=False), piece(nn.Linear(2, 2), last=False):
         assert shared.alone == 7
 
 

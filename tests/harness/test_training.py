@@ -65,13 +65,12 @@ def test_held_out_loss_is_the_mean_over_all_its_tokens(
     file: Path, protocol: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against an independent sum over the same windows with the trained weights."""
-    kept: list[Any] = []
-    made = subject_module.Subject
-    monkeypatch.setattr(subject_module, "Subject", lambda *args, **named: kept.append(made(*args, **named)) or kept[-1])
+    kept = subject_module.Subject(case("dense"), 0)
+    monkeypatch.setattr(subject_module, "Subject", lambda *_, **__: kept)
     trained = train(case("dense"), protocol())
     nats, tokens = 0.0, 0
     for inputs_BT, targets_BT, *_ in Windows(encode(from_file(file), "bytes", 256), PLAN, 0).val():
-        log_p = kept[0].module(inputs_BT).log_softmax(-1)
+        log_p = kept.module(inputs_BT).log_softmax(-1)
         nats -= log_p.gather(-1, targets_BT[..., None]).sum().item()
         tokens += targets_BT.numel()
     assert tokens == 512
