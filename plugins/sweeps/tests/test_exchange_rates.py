@@ -200,17 +200,6 @@ def test_what_a_selection_left_out_has_a_reason(tmp_path: Path) -> None:
     assert row.reason.startswith("flops/train_step was not measured")
 
 
-def test_a_variant_whose_training_failed_is_named(tmp_path: Path) -> None:
-    made = planned(metrics=["flops/train_step", "loss/val"])
-    rates(tmp_path, made)
-    (gone,) = (tmp_path / "run" / "jobs").glob("train-moe*seed1*")
-    gone.write_text("{")
-    render.views(load(tmp_path / "run"), ["csv"])
-    assert one(written(tmp_path), "moe", "flops/train_step").status == "failed"
-    rows: Any = shown(load(tmp_path / "run")).rows
-    assert [plain(row[1]) for row in rows if plain(row[0]) == "MoE"] == ["none"]
-
-
 def test_compute_from_another_length_is_said(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "loss/val"], grid={"seq_len": [32, 64]})
     whole = losses(step_flops(planned()), **{MOD: 1.25})

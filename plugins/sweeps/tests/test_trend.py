@@ -14,14 +14,13 @@ import torch
 import trend_published
 from hypothesis import given
 from hypothesis import strategies as st
+from planted_sweeps import BUDGETS, FOUR_SIZES, followed, losses_along
 from present import present
 from scipy import stats
 
 from modbench.commands.plan.forecast import as_text, forecast
-from modbench.extend import planted_plan, planted_run
+from modbench.extend import planted_run
 from modbench.harness.core.errors import UsageError
-from modbench.harness.planning.flops.closed_form import case_cost
-from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.training.batches import Batch
 from modbench.harness.training.held_out import mean_loss
@@ -42,8 +41,6 @@ from modbench.plugins.sweeps.trend.statistics import (
     unequal,
 )
 
-BUDGETS = (1e10, 2e10, 4e10)
-SIZES = [{"d_model": d, "n_layers": 2, "n_heads": 1} for d in (16, 24, 32, 48)]
 SURE = Bend(0.05, 0.0, 100.0)
 
 
@@ -88,12 +85,6 @@ def test_differences_and_slope_are_those_of_the_optima_not_of_the_sizes() -> Non
     assert slope.error == pytest.approx(0.01 / math.sqrt(3) * math.sqrt(2) / (2 * math.log(4)))
     assert present(found.bent).value == pytest.approx(0, abs=1e-12)
     assert found.lowest(0) == pytest.approx((1.48, 1.5))
-
-
-def test_a_bent_trend_is_not_straight_and_says_no_crossing() -> None:
-    found = over([-0.2, 0.3, -0.1])
-    assert found.is_straight is False
-    assert found.crossing().outcome == "inconclusive"
 
 
 @pytest.mark.parametrize("differences", [(-0.2, 0.3), (-0.2, -0.3), (0.2, 0.0)])
@@ -210,6 +201,7 @@ def test_the_published_trend_is_made_anew_from_its_page() -> None:
         ((0.005, 0.05, 0.095), "one sign", (False, True)),
         ((0.1, 0.11, 0.12), "none", (False, False)),
         ((-0.005, 0.0, 0.005), "inconclusive", (False, False)),
+        ((-0.2, 0.3, -0.1), "inconclusive", (False, False)),  # bent
     ],
 )
 def test_where_the_difference_is_zero(differences: Any, outcome: str, known: tuple[bool, bool]) -> None:
@@ -342,36 +334,6 @@ def test_variants_share_a_curvature_where_each_has_too_little_to_tell_its_own() 
 # --- suites
 
 
-def followed(**changes: Any) -> Plan:
-    """A plan that follows MoD beside dense."""
-    effort = changes.pop("effort", "draft")
-    asked = {
-        "metrics": ["loss/val", "loss/val_causal", "loss/confirmed"],
-        "shape": {},
-        "grid": {"seq_len": [32]},
-        "variants": [{"model": "dense"}, {"model": "mod", "capacity": 0.25}],
-        "seeds": [0, 1],
-        "train": {"seq_len": 32, "batch_size": 4},
-        "isoflop": {"train_flops": [*BUDGETS], "sizes": SIZES, "max_epochs": 1e9},
-        "trend": {"seeds": [5, 4, 3], "forecast": 8e10},
-        **changes,
-    }
-    return planted_plan(effort, **asked)
-
-
-def planted_losses(
-    made: Plan, slope: float, level: float = 0.0, bend: float = 0.1, growth: float = 0.5
-) -> dict[str, float]:
-    """Losses by case: MoD's optimum lies at larger sizes, its difference from dense changes with the budget."""
-    found = {}
-    for case in made.cases:
-        cost = present(case_cost(case))
-        folds = math.log((budget_of(case) or BUDGETS[1]) / BUDGETS[1])
-        away = math.log(cost.params) - 9.6 - growth * folds - 0.3 * (case.model == "mod")
-        found[case.id] = 2 - 0.1 * folds + bend * away**2 + (level + slope * folds) * (case.model == "mod")
-    return found
-
-
 def told(folder: Path) -> Followed:
     """What the rule left."""
     run = run_folder.read(str(folder))
@@ -383,7 +345,7 @@ def told(folder: Path) -> Followed:
 @pytest.mark.slow
 def test_two_sizes_of_each_variant_get_the_fresh_seeds_of_their_budget(tmp_path: Path) -> None:
     made = followed()
-    folder = planted_run(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001)
+    folder = planted_run(tmp_path, made, losses=losses_along(made, 0.02), run_noise=0.001)
     true = told(folder)
     assert [(side.train_flops, side.variant) for side in true.sides] == [
         (budget, variant) for budget in BUDGETS for variant in dict.fromkeys(case.family for case in made.cases)
@@ -399,19 +361,12 @@ def test_two_sizes_of_each_variant_get_the_fresh_seeds_of_their_budget(tmp_path:
 
 
 @pytest.mark.slow
-def test_above_the_explored_budgets_only_fresh_runs_are_planned(tmp_path: Path) -> None:
-    made = followed(trend={"seeds": 3, "explored": BUDGETS[1]})
-    exploring = {budget_of(case) for job in made.jobs if job.made_in == "train" for case in job.comparison.variants}
-    assert exploring == {*BUDGETS[:2]}
-    found = told(planted_run(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001))
-    assert {side.train_flops for side in found.sides} == {*BUDGETS}
-
-
-@pytest.mark.slow
 def test_where_first_seeds_place_the_optimum_elsewhere_other_sizes_are_taken(tmp_path: Path) -> None:
     """The best size grows with twice the power that is expected, and only the smallest budget is explored."""
     made = followed(trend={"seeds": 4, "explored": BUDGETS[0]})
-    folder = planted_run(tmp_path, made, losses=planted_losses(made, 0.0, growth=1.5), run_noise=0.001)
+    exploring = {budget_of(case) for job in made.jobs if job.made_in == "train" for case in job.comparison.variants}
+    assert exploring == {BUDGETS[0]}
+    folder = planted_run(tmp_path, made, losses=losses_along(made, 0.0, growth=1.5), run_noise=0.001)
     widths = {case.id: case.config.d_model for case in made.cases}
     chosen = {(side.train_flops, side.variant): [widths[case] for case in side.cases] for side in told(folder).sides}
     assert chosen[BUDGETS[2], "dense"] == [24, 32]
@@ -424,24 +379,19 @@ def test_where_first_seeds_place_the_optimum_elsewhere_other_sizes_are_taken(tmp
 
 
 @pytest.mark.slow
-def test_where_losses_do_not_bend_nothing_is_trained_again(tmp_path: Path) -> None:
-    made = followed()
-    found = told(planted_run(tmp_path, made, losses=planted_losses(made, 0.0, bend=-0.1), run_noise=0.001))
-    assert not found.sides
-    assert "no optimum" in (found.reason or "")
-
-
-@pytest.mark.slow
-def test_a_smoke_run_trains_two_sizes_again_whatever_their_losses(tmp_path: Path) -> None:
-    made = followed(effort="smoke")
-    found = told(planted_run(tmp_path, made, losses=planted_losses(made, 0.0, bend=-0.1), run_noise=0.001))
-    assert len(found.sides) == 2 * len(BUDGETS)
+@pytest.mark.parametrize(("effort", "sides", "said"), [("draft", 0, "no optimum"), ("smoke", 6, "")])
+def test_where_losses_do_not_bend_only_a_smoke_run_trains_again(
+    effort: str, sides: int, said: str, tmp_path: Path
+) -> None:
+    made = followed(effort)
+    found = told(planted_run(tmp_path, made, losses=losses_along(made, 0.0, bend=-0.1), run_noise=0.001))
+    assert (len(found.sides), said in (found.reason or "")) == (sides, True)
 
 
 def test_each_budget_is_spent_on_the_sizes_near_the_expected_width() -> None:
     sweep = {
         "train_flops": [*BUDGETS],
-        "sizes": SIZES,
+        "sizes": FOUR_SIZES,
         "max_epochs": 1e9,
         "expected": {"flops": 2e10, "d_model": 24, "sizes": 3},
     }
@@ -462,7 +412,7 @@ def test_each_budget_is_spent_on_the_sizes_near_the_expected_width() -> None:
         ({"trend": {"first_seed": 1}}, "seed 1 is one of the sweep's"),
         ({"trend": {"explored": 1e9}}, "below every budget"),
         ({"trend": {"forecast": 2e10}}, "must be above"),
-        ({"isoflop": {"train_flops": [*BUDGETS], "sizes": SIZES[:2], "max_epochs": 1e9}}, "a curve needs three"),
+        ({"isoflop": {"train_flops": [*BUDGETS], "sizes": FOUR_SIZES[:2], "max_epochs": 1e9}}, "a curve needs three"),
         ({"variants": [{"model": "dense"}]}, "add another"),
     ],
 )

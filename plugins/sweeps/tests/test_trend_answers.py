@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from planted_sweeps import BUDGETS, FOUR_SIZES, followed, losses_along
 from present import present
-from test_trend import BUDGETS, followed, over, planted_losses
+from test_trend import over
 
 from modbench.extend import planted_run
-from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan
 from modbench.plugins.sweeps.joint_fit import Estimate as Fitted
 from modbench.plugins.sweeps.trend import question as trend
 from modbench.plugins.sweeps.trend.statistics import Trend
@@ -28,7 +28,7 @@ def planted(
     """A run in which MoD differs from dense by `level` at the middle budget, and by `slope` more with every e-fold."""
     made = followed(**(changes or {}))
     how = {"run_noise": 0.002, "text_noise": 0.001} | how
-    return load(str(planted_run(tmp_path, made, losses=planted_losses(made, slope, level), **how)))
+    return load(str(planted_run(tmp_path, made, losses=losses_along(made, slope, level), **how)))
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +68,16 @@ def test_without_losses_of_blocks_the_text_is_in_no_interval_and_said(tmp_path: 
     assert "no CI holds" in " ".join(map(plain, trend.doubts(loaded)))
 
 
-def test_a_budget_alone_has_a_difference_and_no_trend(tmp_path: Path) -> None:
-    sweep = IsoflopPlan.settled(followed().suite)
-    one = {"train_flops": [BUDGETS[0]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
-    loaded = planted(tmp_path, 0.05, 0.1, changes={"isoflop": one, "trend": {"seeds": 4}})
-    said: Any = summary.answer(loaded)[0]
-    assert plain(said.given["better"]) == "dense"
-    assert list(trend.TABLE.frame(loaded).quantity) == ["difference", "spread", "spread", "crossing"]
+@pytest.mark.parametrize(("budgets", "said"), [(1, "dense"), (2, "inconclusive")])
+def test_one_budget_and_two_have_no_crossing_in_any_output(tmp_path: Path, budgets: int, said: str) -> None:
+    """Of one there is a difference; through two goes every line."""
+    isoflop = {"train_flops": [*BUDGETS[:budgets]], "sizes": FOUR_SIZES, "max_epochs": 1e9}
+    loaded = planted(tmp_path, 0.05, 0.1, changes={"isoflop": isoflop, "trend": {"seeds": 4, "forecast": 8e10}})
+    (row,) = trend.TABLE.frame(loaded).query("quantity == 'crossing'").to_dict("records")
+    assert row["outcome"] == "inconclusive"
+    assert all(math.isnan(row[key]) for key in ("value", "ci_low", "ci_high"))
+    assert said in plain(summary.answer(loaded)[0])
+    assert any("no break-even" in plain(each) for each in trend.doubts(loaded)) is (budgets == 2)
 
 
 NOISE = (-0.02, 0.0, 0.02)
@@ -143,17 +146,6 @@ def test_off_the_line_there_is_neither_crossing_nor_forecast_in_any_output(
     assert [row[-1] for row in rows if row[0] == "20.0 GFLOP"] == ["off the line"]
     assert [row[1] for row in rows if row[0] == "break-even"] == ["\N{EN DASH}"]
     assert not any(row[0].startswith("forecast") for row in rows)
-
-
-def test_two_budgets_give_no_crossing_in_any_output(tmp_path: Path) -> None:
-    sweep = IsoflopPlan.settled(followed().suite)
-    two = {"train_flops": [*BUDGETS[:2]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
-    loaded = planted(tmp_path, 0.05, 0.02, changes={"isoflop": two, "trend": {"seeds": 4, "forecast": 8e10}})
-    (row,) = trend.TABLE.frame(loaded).query("quantity == 'crossing'").to_dict("records")
-    assert row["outcome"] == "inconclusive"
-    assert all(math.isnan(row[key]) for key in ("value", "ci_low", "ci_high"))
-    assert "inconclusive" in plain(summary.answer(loaded)[0])
-    assert any("no break-even" in plain(each) for each in trend.doubts(loaded))
 
 
 def test_unequal_spreads_are_said_and_stand_in_the_table(crossing: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
