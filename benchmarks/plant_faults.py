@@ -325,7 +325,7 @@ FAULTS = (
     Fault(
         25,
         "A newer set of seeds replaces an older one.",
-        "plugins/tasks/tests/test_pooled_seeds.py::test_the_newest_set_does_not_replace_the_older_one",
+        "plugins/tasks/tests/test_seed_sets.py::test_the_newest_set_does_not_replace_the_older_one",
         (
             "harness/results/pooled_seeds.py",
             "for record in each.records if record.job.name in names)],\n",
