@@ -102,7 +102,7 @@ FAULTS = (
     Fault(
         5,
         "A limit of 0 % counts as none, and a rise of counted FLOPs within the margin passes `flops:0%`.",
-        "tests/reports/test_gate_tiers.py::test_counts_are_compared_exactly",
+        "tests/reports/test_gate.py::test_counts_are_compared_exactly",
         (
             "reports/questions/gate/fail_on.py",
             "        own = self.fail_on.limits[check] or Fraction(0)",
@@ -305,7 +305,7 @@ FAULTS = (
     Fault(
         23,
         "A gate of two stored runs passes or fails by their times.",
-        "tests/reports/test_gate_verdicts.py::test_a_time_of_two_runs_is_printed_and_has_no_verdict",
+        "tests/reports/test_gate.py::test_a_time_of_two_runs_is_printed_and_has_no_verdict",
         (
             "reports/tables/two_runs.py",
             'return self.contrast is not None and self.contrast.rule.kind == "time"',
@@ -325,7 +325,7 @@ FAULTS = (
     Fault(
         25,
         "A newer set of seeds replaces an older one.",
-        "plugins/tasks/tests/test_pooled_seeds.py::test_the_newest_set_does_not_replace_the_older_one",
+        "plugins/tasks/tests/test_seed_sets.py::test_the_newest_set_does_not_replace_the_older_one",
         (
             "harness/results/pooled_seeds.py",
             "for record in each.records if record.job.name in names)],\n",
