@@ -138,7 +138,7 @@ FAULTS = (
     Fault(
         8,
         "`hf:` reads pickled weights, which run code.",
-        "plugins/huggingface/tests/test_convert.py::test_pickled_weights_are_not_read",
+        "plugins/huggingface/tests/test_model_loaders.py::test_what_cannot_be_made_is_refused_in_one_line[pickled weights]",
         (
             "plugins/huggingface/model/spec.py",
             "    if others:\n        raise UsageError(",
