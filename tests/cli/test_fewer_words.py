@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,14 +116,6 @@ def test_a_run_without_any_value_recommends_nothing_and_says_why(
     )
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
-def test_quietly_the_path_of_the_report_is_all(here: Path, modbench: Modbench) -> None:
-    done = modbench("report", "-q", cwd=here)
-    assert done.stdout == f"{NEWEST}/report.html\n"
-    assert NEWEST in done.stderr.splitlines()[0]
-
-
 @pytest.mark.parametrize("command", READ)
 def test_where_there_is_no_run_the_error_says_what_makes_one(command: str, tmp_path: Path, modbench: Modbench) -> None:
     done = modbench(*command.split(), cwd=tmp_path)
@@ -133,125 +124,7 @@ def test_where_there_is_no_run_the_error_says_what_makes_one(command: str, tmp_p
     assert "`modbench run quick`" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["gate", "gate runs/old-20261129-1", "resume", "figure", "compare"])
-def test_other_commands_are_told_which_run(command: str, here: Path, modbench: Modbench) -> None:
-    done = modbench(*command.split(), cwd=here)
-    assert (done.returncode, done.stdout) == (2, "")
-
-
 # --- what was meant
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("quick",), "'quick' is a suite: modbench run quick\n"),
-        (("own.toml", "--only"), "'own.toml' is a suite: modbench run own.toml --only\n"),
-        (("quick", "--model", "mine.py:build(a=1)"), "modbench run quick --model 'mine.py:build(a=1)'\n"),
-    ],
-)
-def test_a_suite_typed_as_a_command(words: tuple[str, ...], said: str, here: Path, modbench: Modbench) -> None:
-    done = modbench(*words, cwd=here)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.endswith(said)
-
-
-# What is typed, and what was meant. All of it is found before any of HEAVY is imported.
-HEAVY = ("torch", "transformers", "pandas", "matplotlib")
-MEANT = {
-    "run own.tml": "'own.toml'",
-    "run own": "'own.toml'",
-    "plan owm.toml": "'own.toml'",
-    "init new.toml --from own.tml": "'own.toml'",
-    "run quik": "'quick'",
-    "run quick --model min.py:build": "'mine.py'",
-    "plan quick --router norm,min.py:R": "'mine.py'",
-    "run quick --model hf:my_lama": "'hf:my_llama'",
-    "run quick --model hf:lama": "'hf:my_llama'",
-    "run quick --capacity 12.5": "0.125",
-    "run quick --plugin run": "runs'",
-    "cost hf:my_lama": "'hf:my_llama'",
-    "convert hf:my_lama --to mod --out new": "'hf:my_llama'",
-    "convert hf:my_lama": "'hf:my_llama'",
-    "convert hf:my_llama --to mod --capacity 12.5 --out new": "0.125",
-    f"convert time.json --into {NEWEST}": "'times.json'",
-    "convert times.json --into runs/nw-20261129-1": f"'{NEWEST}'",
-    "report runs/nw-20261129-1": f"'{NEWEST}'",
-    "report run/new": f"'{NEWEST}'",
-    "recommend runs/new": f"'{NEWEST}'",
-    "watch runs/new-20261129": f"'{NEWEST}'",
-    "compare runs/new --by capacity": f"'{NEWEST}'",
-    f"compare {NEWEST} runs/od-20261129-1": "'runs/old-20261129-1'",
-    f"gate runs/od-20261129-1 {NEWEST}": "'runs/old-20261129-1'",
-    "figure runs/new map": f"'{NEWEST}'",
-    "resume runs/new": f"'{NEWEST}'",
-    "run tasks-confirm --variants-from runs/new": f"'{NEWEST}'",
-    "train mod --corpus novel.txt": "'novels.txt'",
-}
-RUN_ALL = """
-import contextlib, io, json, sys
-from modbench.cli import main
-heavy, found = sys.argv[1].split(","), {}
-for command in json.load(sys.stdin):
-    sys.argv, said = ["modbench", *command.split()], io.StringIO()
-    with contextlib.redirect_stderr(said):
-        try:
-            main()
-        except SystemExit as ended:
-            found[command] = [ended.code, said.getvalue(), [each for each in heavy if each in sys.modules]]
-print(json.dumps(found))
-"""
-
-
-@pytest.fixture(scope="module")
-def refused(here: Path) -> dict[str, tuple[int, str, list[str]]]:
-    """By command its exit code, its message, and what was imported that takes seconds; all in one process."""
-    command = [sys.executable, "-c", RUN_ALL, ",".join(HEAVY)]
-    done = subprocess.run(command, cwd=here, input=json.dumps([*MEANT]), capture_output=True, text=True, check=True)
-    found: dict[str, tuple[int, str, list[str]]] = json.loads(done.stdout)
-    return found
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(each, marks=[pytest.mark.plugin("recommend")] if each.startswith("recommend ") else [])
-        for each in MEANT
-    ],
-)
-@pytest.mark.plugin("huggingface")
-def test_what_was_meant_is_said_before_anything_heavy_is_imported(
-    command: str, refused: dict[str, tuple[int, str, list[str]]]
-) -> None:
-    code, said, imported = refused[command]
-    assert code == 2
-    assert len(said.strip().splitlines()) == 1
-    assert "Did you mean " in said
-    assert said.partition("Did you mean ")[2].partition("?")[0].endswith(MEANT[command])
-    assert imported == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("command", "meant"),
-    [
-        ("ab revisions HEAD HEAD quick --model min.py:build", "'mine.py'"),
-        ("run quick --launcher slurm --launcher-profile own.tml", "'own.toml'"),
-    ],
-)
-@pytest.mark.plugin("ab")
-def test_what_was_meant_is_said_later_too(command: str, meant: str, here: Path, modbench: Modbench) -> None:
-    done = modbench(*command.split(), cwd=here)
-    assert done.returncode == 2
-    assert f"Did you mean {meant}?" in done.stderr
-
-
-@pytest.mark.parametrize("command", ["report runs/quite-another", "run nothing.toml", "convert hf:x --to mod --out y"])
-def test_nothing_is_guessed_where_nothing_is_similar(command: str, here: Path, modbench: Modbench) -> None:
-    done = modbench(*command.split(), cwd=here)
-    assert done.returncode == 2
-    assert "Did you mean" not in done.stderr
 
 
 # --- the files of a report

@@ -50,19 +50,6 @@ def test_a_suite_names_its_plugins_from_its_own_folder(here: Path, modbench: Any
     assert any("entropy" in case["case"] for case in json.loads(planned.stdout)["cases"])
 
 
-@pytest.mark.parametrize(
-    ("named", "said"),
-    [('"bench"', "list of folders"), ('["none"]', "there is no such folder"), ('["."]', "plugin.toml")],
-)
-def test_wrong_plugins_of_a_suite_are_refused(here: Path, modbench: Any, named: str, said: str) -> None:
-    suite = (here / "mine.toml").read_text()
-    (here / "mine.toml").write_text(suite.replace('["bench"]', named))
-    done = modbench("plan", "mine.toml", cwd=here)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert said in done.stderr
-    assert "mine.toml: plugins" in done.stderr
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn", "jobs_here")
 def test_resume_uses_the_plugins_of_a_run_and_report_does_not(
@@ -140,13 +127,6 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
     beside = succeeded(modbench("plan", here / "mine.toml", "--device", "cpu", cwd=here / "sub"))
     assert "mod[c0.125-mine-" in beside.stdout
     assert f"router {here / 'mine.py'}:ROUTER " in " ".join(beside.stdout.split())
-    cost = modbench("cost", "mod", "--set", "router=mine.py:ROUTER", cwd=here)
-    assert cost.returncode == 2
-    assert "router 'mine.py:ROUTER'" in cost.stderr
-    for router, said in (("nrom", "Did you mean 'norm'"), ("gone.py:ROUTER", "no file 'gone.py'")):
-        refused = modbench("plan", "quick", "--router", router, "--device", "cpu", cwd=here)
-        assert refused.returncode == 2
-        assert said in refused.stderr
 
 
 def test_every_command_takes_folders() -> None:
