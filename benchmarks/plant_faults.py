@@ -138,7 +138,7 @@ FAULTS = (
     Fault(
         8,
         "`hf:` reads pickled weights, which run code.",
-        "plugins/huggingface/tests/test_convert.py::test_pickled_weights_are_not_read",
+        "plugins/huggingface/tests/test_model_loaders.py::test_what_cannot_be_made_is_refused_in_one_line[pickled weights]",
         (
             "plugins/huggingface/model/spec.py",
             "    if others:\n        raise UsageError(",
@@ -325,7 +325,7 @@ FAULTS = (
     Fault(
         25,
         "A newer set of seeds replaces an older one.",
-        "plugins/tasks/tests/test_pooled_seeds.py::test_the_newest_set_does_not_replace_the_older_one",
+        "plugins/tasks/tests/test_seed_sets.py::test_the_newest_set_does_not_replace_the_older_one",
         (
             "harness/results/pooled_seeds.py",
             "for record in each.records if record.job.name in names)],\n",
