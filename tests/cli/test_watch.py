@@ -371,7 +371,7 @@ def test_a_strangers_folder_is_data(folder: RunFolder, plan: Plan, tmp_path: Pat
     """Links are refused, and no control character reaches the terminal."""
     job, evil = plan.jobs[0].name, "\x1b[2Jgone\nnext\u202e"
     failure = Failure(job=job, case=evil, metrics=[evil], reason=evil, log=evil)
-    told = dict.fromkeys(("title", "note", "left_reason"), evil)
+    told: dict[str, Any] = dict.fromkeys(("title", "note", "left_reason"), evil)
     write(folder, **told, groups=[Group(name=evil, done=1)], failures=[failure], decisions=[evil], left_s=None)
     assert all(line.isprintable() for line in lines(folder))
     with lock.hold(folder.path):
