@@ -154,10 +154,11 @@ def test_a_file_is_never_cut_inside_a_character(data: str, tmp_path_factory: pyt
 
 
 def test_names_are_told_from_paths() -> None:
-    names = {"stdlib": "stdlib", "path": "path", "hf:a/b?split=x": "hf", "books/hf:a": "path"}
-    assert {spec: corpus_entry(spec) for spec in names} == {
-        spec: (name, None if name == "stdlib" else spec) for spec, name in names.items()
-    }
+    names = ("stdlib", "path", "books/hf:a", "hf:a/b?split=x")
+    assert [corpus_entry(name) for name in names] == [
+        ("stdlib", None),
+        *zip(("path", "path", "hf"), names[1:], strict=True),
+    ]
 
 
 TWO = b'{"text": "a", "story": "b"}'

@@ -26,7 +26,6 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_file import StoredRun
 from modbench.planted_runs import planted_run
-from modbench.reports import wording
 from modbench.reports.blocks import Estimate, Sentence
 from modbench.reports.html_report import render
 from modbench.reports.markup.number_format import plain
@@ -243,27 +242,6 @@ def test_which_variants_are_compared(models: list[str], flags: dict[str, Any], w
     lone = len(wanted) == 1  # a model alone is compared with nothing, so not with itself
     assert (made.comparisons[0].aa_control_case is None) == lone
     assert "T32" not in flags.get("select", "") or {each.grid_point.seq_len for each in made.cases} == {32}
-
-
-FACTOR = [{"model": "mod"}, {"model": "dense", "match": {"variant": "mod", "factor": 2.0}}]
-
-
-@pytest.mark.parametrize(
-    ("models", "flags", "names"),
-    [
-        ([f"{BUILD}(width=[1,2])"], {}, ["dense, 60 % of the FLOPs", "dense, 40 % of the FLOPs"]),
-        ([f"{BUILD}(width=[1,2])"], {"only": True}, [f"dense, FLOPs of mine:build width{n}" for n in (1, 2)]),
-        ([], {"changes": {"variants": FACTOR}}, ["dense, FLOPs of MoD 0.125 x2"]),
-    ],
-)
-def test_a_match_is_named_by_a_share_only_of_a_variant_in_the_run(
-    models: list[str], flags: dict[str, Any], names: list[str]
-) -> None:
-    """`dense, 60 % of the FLOPs` says of which: of dense beside it. Elsewhere it is named by what it costs as much as."""
-    made = planned(*models, **flags)
-    assert [wording.name(case) for case in made.comparisons[0].variants if case.matched] == names
-    if "only" in flags:  # what it is named by is no name of it
-        assert wording.variant_named(made.cases, "width2", "variant").variant == "mine:build[width2]"
 
 
 @pytest.mark.parametrize(
