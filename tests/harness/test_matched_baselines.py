@@ -15,6 +15,7 @@ from present import of_type, present
 from modbench import api, planted_runs
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.user_model_cost import UserModelCost
@@ -119,7 +120,8 @@ COSTS: Any = Planted()
 
 def planned(*models: str, changes: Mapping[str, Any] | None = None, select: str | None = None, **flags: Any) -> Plan:
     suite = parse_suite({**SUITE, **(changes or {})}, "s")
-    return make_plan(override(suite, Overrides(model=models, **flags)), device="cpu", costs=COSTS, select=select)
+    suite = override(suite, Overrides(model=models, **flags))
+    return make_plan(suite, device="cpu", costs=COSTS, select=select, text=Text("t", b"a" * 5000, b"b" * 5000, "x"))
 
 
 def variants(made: Plan) -> list[str]:
@@ -198,6 +200,9 @@ def test_variants_share_a_matched_baseline_where_they_cost_the_same() -> None:
     assert own[1] == own[5] != own[2]
     assert own[4] == "dense"
     assert sum(case.matched for case in made.comparisons[0].variants) == 2
+    train = {"seq_len": [32, 64], "batch_size": [2, 1], "tokens": 1000}
+    trained = planned(f"{BUILD}(width=4)", changes={"metrics": ["loss/val"], "train": train})
+    assert matches(trained) == {"mine:build[width4]": "dense-f-mine:build-width4"}  # at 32 dense costs less than it
     near = planned(f"{BUILD}(width=[6,7])")  # 10 % and 10.35 %: two costs have two names
     assert len({*matches(near).values()}) == 2
 
