@@ -155,19 +155,11 @@ def test_router_tuning_gates_what_it_is_told_to(part: str, level: str) -> None:
     assert torch.allclose(y_BTD[~closed_BT], open_BTD[~closed_BT], atol=1e-6)
 
 
-def test_router_tuning_trains_through_the_gate_and_towards_its_target() -> None:
-    module = built("router_tuning", target=0.25, scale=2.0).requires_grad_().train()
-    last = module.blocks[2]
-    seen: list[Tensor] = []
-    last.norm_attention.register_forward_hook(lambda *given: seen.append(given[-1].detach().mean(1)))
+def test_router_tuning_trains_towards_its_target() -> None:
+    module = built("router_tuning", target=0.25, scale=2.0).train()
     module(tokens())
-    opened = [block.open.mean().item() for block in module.blocks[:-1]]
-    assert opened[2] > 0.25
-    assert module.aux_loss().item() == pytest.approx(sum(2 * max(0.0, share - 0.25) for share in opened))
-    module.aux_loss().backward()
-    soft_B1 = (seen[0] @ last.router.weight.detach().T).sigmoid()  # forward 0 or 1, backward the sigmoid's slope
-    wanted_1D = 2.0 * (soft_B1 * (1 - soft_B1) * seen[0]).mean(0, keepdim=True)
-    assert torch.allclose(last.router.weight.grad, wanted_1D, atol=1e-6)
+    excess = [max(0.0, block.open.mean().item() - 0.25) * 2 for block in module.blocks[:-1]]
+    assert module.aux_loss().item() == pytest.approx(sum(excess)) != 0
 
 
 def test_skipgpt_runs_with_the_probability_of_its_router() -> None:

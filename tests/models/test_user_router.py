@@ -44,12 +44,6 @@ class Mlp(Calibrated):
 
 ROUTER = Mlp
 WIDTH = 3
-def no_class(config, layer):
-    return None
-
-class NoScore(nn.Module):
-    pass
-
 class Foreign(nn.Module):
     def __init__(self, config, layer):
         super().__init__()
@@ -141,8 +135,6 @@ def test_it_routes_causally_once_it_is_calibrated(mlp: str) -> None:
     ("name", "error", "said"),
     [
         ("WIDTH", UsageError, "a method `score`"),
-        ("no_class", UsageError, "a method `score`"),
-        ("NoScore", UsageError, "a method `score`"),
         ("Foreign", TypeError, "derive Foreign from modbench.models.layers.router.Router"),
         ("Wrong", ValueError, r"\[2, 12, 1\]: \[B, T\] = \[2, 12\]"),
         ("NoRule", Unmeasured, "NoRule has no rule"),
