@@ -92,7 +92,7 @@ def test_end_to_end_times_wait_for_the_device_on_both_sides(cuda: FakeCuda) -> N
 
 
 def test_a_latency_depends_neither_on_how_often_a_sample_calls_nor_on_the_variant(cuda: FakeCuda) -> None:
-    """Launched without a wait, five calls of 0.35 + 0.1 ms would take 1.85 ms; and the fixed cost of a sample is divided alike."""
+    """Launched without a wait, five calls would take 1.85 ms; and the fixed cost of a sample is divided by as many calls."""
 
     def failed(variant: str, error: BaseException) -> None:
         raise AssertionError(variant) from error
