@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from printing import head, row
 
 from modbench.harness.stats import effects
 from modbench.harness.stats.break_even import Found, Point, break_even
@@ -163,10 +164,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1000, help="of each of nine places of the line")
     repeats = parser.parse_args().repeats
-    header = " | ".join(f"{processes} processes" for processes in PROCESSES)
-    print(
-        f"| the band holds the line (lowest to highest of nine places) | {header} |\n| --- |{' --- |' * len(PROCESSES)}"
-    )
+    header = [f"{processes} processes" for processes in PROCESSES]
+    head("the band holds the line (lowest to highest of nine places)", *header)
     fell = 0
     for name, curve in CURVES.items():
         ways = ((False, False), (True, False), (True, True)) if name == CURVED else ((False, False),)
@@ -183,12 +182,13 @@ def main() -> None:
             off = max(abs(2 ** (planted(curve, grid_point) - grid_point) - 1) for grid_point in GRID_POINTS)
             said = f"{name}, its own line, up to {off:.0%} away" if true else name
             said = "the same, with the lengths that it names measured too" if again else said
-            print(f"| {said} | {' | '.join(cells)} |", flush=True)
+            row(said, *cells)
     print(f"\nA fall where there is none: in at most {fell / repeats:.1%} of the repeats at a place.")
-    print(f"\n| false `always` / `never` | {header} |\n| --- |{' --- |' * len(PROCESSES)}")
+    print()
+    head("false `always` / `never`", *header)
     for slope in (0.2, 0.01):
         words = [false_ends(slope, processes, repeats * len(GRID_POINTS)) for processes in PROCESSES]
-        print(f"| {slope} for each doubling | " + " | ".join(f"{a:.3f} / {n:.3f}" for a, n in words) + " |", flush=True)
+        row(f"{slope} for each doubling", *(f"{always:.3f} / {never:.3f}" for always, never in words))
 
 
 if __name__ == "__main__":

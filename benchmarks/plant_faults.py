@@ -102,7 +102,7 @@ FAULTS = (
     Fault(
         5,
         "A limit of 0 % counts as none, and a rise of counted FLOPs within the margin passes `flops:0%`.",
-        "tests/reports/test_gate_tiers.py::test_counts_are_compared_exactly",
+        "tests/reports/test_gate.py::test_counts_are_compared_exactly",
         (
             "reports/questions/gate/fail_on.py",
             "        own = self.fail_on.limits[check] or Fraction(0)",
@@ -138,7 +138,7 @@ FAULTS = (
     Fault(
         8,
         "`hf:` reads pickled weights, which run code.",
-        "plugins/huggingface/tests/test_convert.py::test_pickled_weights_are_not_read",
+        "plugins/huggingface/tests/test_model_loaders.py::test_what_cannot_be_made_is_refused_in_one_line[pickled weights]",
         (
             "plugins/huggingface/model/spec.py",
             "    if others:\n        raise UsageError(",
@@ -305,7 +305,7 @@ FAULTS = (
     Fault(
         23,
         "A gate of two stored runs passes or fails by their times.",
-        "tests/reports/test_gate_verdicts.py::test_a_time_of_two_runs_is_printed_and_has_no_verdict",
+        "tests/reports/test_gate.py::test_a_time_of_two_runs_is_printed_and_has_no_verdict",
         (
             "reports/tables/two_runs.py",
             'return self.contrast is not None and self.contrast.rule.kind == "time"',
@@ -325,7 +325,7 @@ FAULTS = (
     Fault(
         25,
         "A newer set of seeds replaces an older one.",
-        "plugins/tasks/tests/test_pooled_seeds.py::test_the_newest_set_does_not_replace_the_older_one",
+        "plugins/tasks/tests/test_seed_sets.py::test_the_newest_set_does_not_replace_the_older_one",
         (
             "harness/results/pooled_seeds.py",
             "for record in each.records if record.job.name in names)],\n",
@@ -365,7 +365,7 @@ FAULTS = (
     Fault(
         29,
         "A process runs a model's file twice, under two names.",
-        "tests/cli/test_user_imports.py::test_a_process_runs_a_file_once_under_whatever_names_it_is_loaded",
+        "tests/cli/test_user_code.py::test_a_process_runs_a_file_once_under_whatever_names_it_is_loaded",
         (
             "harness/registry/user_code.py",
             "    if imported and _MODULES.setdefault(version, module) is not module:\n",

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from printing import head, row
 
 from modbench.plugins.sweeps.trend.statistics import (
     FIRST_SEEDS,
@@ -208,15 +209,15 @@ def judged(world: World, trend: Trend, draws: Draws, rng: np.random.Generator) -
     assert slope.low is not None
     assert slope.high is not None
     truths = [world.truth(each) for each in world.budgets]
-    made = {
+    made: dict[str, float] = {
         "slope": holds(slope.low, slope.high, float(np.polyfit(np.log(world.budgets), truths, 1)[0])),
-        "differences": np.mean(
-            [holds(one.low, one.high, each) for one, each in zip(trend.differences, truths, strict=True)]
+        "differences": float(
+            np.mean([holds(one.low, one.high, each) for one, each in zip(trend.differences, truths, strict=True)])
         ),
         "told": not holds(slope.low, slope.high, 0.0),
         "half": (slope.high - slope.low) / 2,
         "bent": trend.is_straight is False,
-        "one spread": getattr(trend, "has_one_spread", False),  # which earlier versions do not have
+        "one spread": trend.has_one_spread,
         "given": crossing.outcome in {"both ends", "one end"},
         **dict.fromkeys(("zero", "right", "forecast", "width"), math.nan),
     }
@@ -235,7 +236,7 @@ def judged(world: World, trend: Trend, draws: Draws, rng: np.random.Generator) -
             sides.append(draws.pair(variant, AHEAD, places, draws.losses(variant, AHEAD, places, common_S)))
         then = Trend([Budget(AHEAD, *sides)], *trend.bends).differences[0].value
         made |= {"forecast": holds(ahead.low, ahead.high, then), "width": ahead.high - ahead.low}
-    return {key: float(value) for key, value in made.items()}
+    return made
 
 
 WORLDS = {
@@ -270,18 +271,15 @@ COLUMNS = {
 }
 
 
-def shown(found: Mapping[str, float]) -> str:
-    """A row of the table."""
-    return " | ".join(
-        "–" if math.isnan(found[key]) else f"{found[key]:.{4 if key == 'half' else 3}f}" for key in COLUMNS
-    )
+def shown(found: Mapping[str, float]) -> list[str]:
+    """The cells of a row of the table."""
+    return ["–" if math.isnan(found[key]) else f"{found[key]:.{4 if key == 'half' else 3}f}" for key in COLUMNS]
 
 
 def bartlett(runs: int) -> None:
     """Print how often Bartlett's test finds that one budget's standard deviation is another than those of the others."""
     ratios = (1.0, 2.0, 3.0, 5.0)
-    print("| seeds | which has another | " + " | ".join(f"ratio {each:g}" for each in ratios) + " |")
-    print("| --- " * (2 + len(ratios)) + "|")
+    head("seeds", "which has another", *(f"ratio {each:g}" for each in ratios))
     rng = np.random.default_rng(0)
     for seeds in ((12, 7, 5, 4), (7, 5, 4), (12, 12, 9)):
         freedom_K = np.array(seeds) - 1.0
@@ -296,7 +294,7 @@ def bartlett(runs: int) -> None:
                 sd_K[at] = ratio**power
                 variances_NK = sd_K**2 * rng.chisquare(freedom_K, (runs, len(seeds))) / freedom_K
                 found.append(np.mean([unequal(row_K, freedom_K) < UNEQUAL_LEVEL for row_K in variances_NK]))
-            print(f"| {', '.join(map(str, seeds))} | {where} | " + " | ".join(f"{each:.3f}" for each in found) + " |")
+            row(", ".join(map(str, seeds)), where, *(f"{each:.3f}" for each in found))
 
 
 def main() -> None:
@@ -320,14 +318,13 @@ def main() -> None:
     seeds = tuple(map(int, given.seeds.split(",")))
     sds = tuple(map(float, given.sds.split(",")))
     budgets = tuple(1.6e13 / 4**i for i in reversed(range(len(seeds))))
-    print(f"| {given.seeds} seeds | {' | '.join(COLUMNS.values())} |")
-    print("| --- " * (1 + len(COLUMNS)) + "|")
+    head(f"{given.seeds} seeds", *COLUMNS.values())
     for name, world in WORLDS.items():
         if name.startswith(given.only):
             asked = replace(
                 world, seeds=seeds, budgets=budgets, sds=(sds[0], sds[1]), explored=given.explored or world.explored
             )
-            print(f"| {name} | {shown(shares(asked, given.runs))} |", flush=True)
+            row(name, *shown(shares(asked, given.runs)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Iterator
@@ -9,25 +10,11 @@ from typing import Any, NamedTuple
 
 Place = tuple[str | int, ...]
 
-# Values of another type, numbers that no suite has, then some that it might.
-OTHER_TYPES: tuple[Any, ...] = (
-    None,
-    True,
-    False,
-    "",
-    "5",
-    "nan",
-    "Infinity",
-    [],
-    {},
-    [[]],
-    {"a": 1},
-    "\x00",
-    "é\u202e",
-)
+OTHER_TYPES: tuple[Any, ...] = (None, True, "", "5", "nan", "Infinity", [], {}, [[]], {"a": 1}, "\x00", "é\u202e")
+# Numbers that no suite has, then some that it might.
 ABSURD = (float("nan"), float("inf"), float("-inf"), 1e308, -1e308, 1e-320, -1, -0.5, 10**400, -(10**30), 2**64)
 STRANGE = (0, 0.0, 1e-300, 1, 2**62, 0.1)
-HUGE = 20_000
+HUGE = ("x" * 20_000, "9" * 20_000, [0] * 20_000)
 # Nested deeper than any suite, and less than Python can recurse.
 DEEPEST = 100
 
@@ -65,31 +52,29 @@ def _deep(rng: random.Random) -> Any:
     return nest
 
 
-def _changed(tree: Any, place: Place, how: str, rng: random.Random) -> bool:
-    """Change the tree at the place, or say that it does not apply there."""
+def _change(tree: Any, place: Place, rng: random.Random) -> str:
+    """Change the tree at the place, and say how."""
     within, key, before = at(tree, place[:-1]), place[-1], at(tree, place)
-    number = isinstance(before, int | float) and not isinstance(before, bool)
+    hows = ["delete", "retype", "retype", "retarget", "huge", "repeat" if isinstance(within, list) else "rename"]
+    if isinstance(before, int | float) and not isinstance(before, bool):
+        hows += ["number"] * 3
+    how = rng.choice(hows)
     if how == "delete":
         del within[key]
-    elif how == "repeat" and isinstance(within, list):
+    elif how == "repeat":
         within.insert(int(key), before)
-    elif how == "rename" and isinstance(within, dict):
+    elif how == "rename":
         within[f"{key}x"] = within.pop(key)
     elif how == "retype":
-        within[key] = rng.choice(OTHER_TYPES)
-    elif how == "number" and number:
+        within[key] = copy.deepcopy(rng.choice(OTHER_TYPES))
+    elif how == "number":
         within[key] = rng.choice((*ABSURD, *STRANGE, *(before * by for by in (0.5, 1.1, 3, 100))))
     elif how == "retarget":  # the value of another place, such as another name
         alike = [value for other in places(tree) if type(value := at(tree, other)) is type(before)]
-        within[key] = json.loads(json.dumps(rng.choice(alike)))
-    elif how == "huge":
-        within[key] = rng.choice(("x" * HUGE, "9" * HUGE, [0] * HUGE, _deep(rng)))
+        within[key] = copy.deepcopy(rng.choice(alike))
     else:
-        return False
-    return True
-
-
-CHANGES = ("delete", "repeat", "rename", "retype", "retype", "number", "number", "number", "retarget", "huge")
+        within[key] = rng.choice((*HUGE, _deep(rng)))
+    return how
 
 
 def of_text(content: bytes, rng: random.Random) -> Mutation:
@@ -116,13 +101,11 @@ def of_toml(table: dict[str, Any], seed: str) -> Mutation:
     rng = random.Random(seed)
     if rng.random() < 0.2:
         return of_text(toml(table), rng)
-    table, names = json.loads(json.dumps(table)), list[str]()
+    table, names = copy.deepcopy(table), list[str]()
     for _ in range(rng.choice((1, 1, 2, 3))):
-        while there := [*places(table)]:
-            place, how = rng.choice(there), rng.choice(CHANGES)
-            if _changed(table, place, how, rng):
-                names.append(f"{how} {'.'.join(map(str, place))}")
-                break
+        if there := [*places(table)]:
+            place = rng.choice(there)
+            names.append(f"{_change(table, place, rng)} {'.'.join(map(str, place))}")
     return Mutation(", ".join(names), toml(table))
 
 

@@ -23,7 +23,7 @@ from modbench.harness.registry.catalogue import BrokenError
 METRIC = '''
 """Layers."""
 from modbench.harness.core.contracts import Metric
-METRICS = (Metric(key="{key}", unit="count", better="lower", measured_by="{measured_by}", workload="forward",
+METRICS = (Metric(key="layers/x", unit="count", better="lower", measured_by="inspect", workload="forward",
                   about="Layers", measure=lambda subject: 1.0, scored_as="difference"),)
 '''
 ROUTER = '"""Mine."""\nimport torch_that_nobody_has\nROUTER = 1\n'
@@ -34,6 +34,22 @@ def fresh() -> Iterator[None]:
     """What a test installs is gone for the next one."""
     yield
     forget()
+
+
+@pytest.fixture
+def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Adds a plug-in of these files by KIND/NAME.py, as the only one of the user's."""
+
+    def add(**files: str) -> Path:
+        made = write(tmp_path / "added", {f"{name.replace('__', '/')}.py": text for name, text in files.items()})
+        use(monkeypatch, made)
+        return made
+
+    return add
+
+
+def metric(key: str) -> dict[str, str]:
+    return {"metrics/mine.py": METRIC.replace("layers/x", key)}
 
 
 def install(folder: Path, name: str, version: str, files: dict[str, str], init: str = "raise SystemExit(4)") -> None:
@@ -47,10 +63,6 @@ def install(folder: Path, name: str, version: str, files: dict[str, str], init: 
 
 def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of a name is used; every later one is named, with what took the name."""
-
-    def metric(key: str) -> dict[str, str]:
-        return {"metrics/mine.py": METRIC.format(key=key, measured_by="inspect")}
-
     one = write(tmp_path / "one", metric("a"))
     two = write(tmp_path / "two", metric("b") | {"routers/norm.py": '"""Norm."""\nROUTER = 1\n'})
     install(tmp_path, "pack", "1.0", metric("c"), init="")
@@ -58,17 +70,136 @@ def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatc
     forget()
     use(monkeypatch, one, two)
     assert catalogue.find("metrics", "mine").origin == str(one)
-    assert "a" in catalogue.metrics()
-    assert not {"b", "c"} & catalogue.metrics().keys()
-    taken = [(entry.origin, entry.problem) for entry in catalogue.broken("metrics")]
-    assert [where for where, _ in taken] == [str(two), "pack 1.0"]
-    assert all(f"'mine' is taken by {one}" in str(problem) for _, problem in taken)
-    assert catalogue.is_shipped("routers", "norm")
+    taken = {entry.origin: str(entry.problem) for entry in catalogue.broken("metrics")}
+    assert list(taken) == [str(two), "pack 1.0"]
+    assert all(f"'mine' is taken by {one}" in problem for problem in taken.values())
     (norm,) = [entry for entry in discovery.every("routers") if entry.problem]
     assert norm.origin == str(two)
     assert "taken by modbench" in str(norm.problem)
-    use(monkeypatch, two)
-    assert "b" in catalogue.metrics()
+    for folders, served in (((one, two), "a"), ((two,), "b"), ((), "c")):
+        use(monkeypatch, *folders)
+        assert {"a", "b", "c"} & catalogue.metrics().keys() == {served}
+    assert catalogue.find_metric("c").about == "Layers"
+    assert catalogue.file_of_metric("c").origin == "pack 1.0"
+
+
+def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its `__init__` would end the process. Its files are found, read and shown."""
+    suite = 'about = "Tiny"\nmetrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n'
+    install(tmp_path, "pack", "2.1", {"routers/mine.py": ROUTER, "routers/bad.py": "X = 1", "suites/tiny.toml": suite})
+    install(tmp_path, "bare", "1.0", {})
+    (tmp_path / "bare" / "plugin.toml").unlink()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    forget()
+    mine = catalogue.find("routers", "mine")
+    assert (mine.about, mine.origin, mine.path) == ("Mine.", "pack 2.1", tmp_path / "pack" / "routers" / "mine.py")
+    problems = {entry.name: entry.problem for entry in discovery.every("routers") if entry.problem}
+    assert problems == {"bad": "it defines no ROUTER"}
+    assert catalogue.find("suites", "tiny").about == "Tiny"
+    assert "pack" not in sys.modules
+    (bare,) = [each for each in plugin_manifests.every() if each.name == "bare"]
+    assert "'bare', which is no package" in bare.problem
+    with pytest.raises(BrokenError, match=r"'mine' \(pack 2\.1\): .*mine\.py .*SystemExit"):
+        catalogue.load("routers", "mine")
+
+
+@pytest.mark.slow
+def test_list_says_where_each_comes_from_and_loads_neither_torch_nor_the_package(tmp_path: Path) -> None:
+    """In a process of its own, whose path holds a package and whose folder holds a router that imports torch."""
+    install(tmp_path / "site", "pack", "1.0", {"sections/mine.py": '"""A section."""\nSECTION = 1\n'})
+    router = '"""Lean."""\nimport torch\nROUTER = 1\n'
+    bench = write(tmp_path / "bench", {"routers/lean.py": router, "warnings/bad.py": "WARNING = ("})
+    code = (
+        "import sys; from modbench.cli import main\ntry: main()\n"
+        "except SystemExit: print({'torch', 'pandas', 'pack'} & set(sys.modules), file=sys.stderr)"
+    )
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", code, "list", "--json", "--plugin", "bench"]
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    assert done.stderr.strip() == "set()"
+    told, file = json.loads(done.stdout), str(bench / "routers" / "lean.py")
+    assert told["routers"]["lean"] == {"about": "Lean.", "kind": "folder", "from": str(bench), "path": file}
+    assert told["sections"]["mine"]["from"] == "pack 1.0"
+    assert [(each["name"], each["reason"]) for each in told["broken"]] == [("bad", "line 1: '(' was never closed")]
+
+
+MADE = "Section(title='', order={}, span=12, render=lambda _: None)"
+SECTIONS = f'''"""Sections of mine."""
+from modbench.reports.section import Section
+SECTION = {MADE.format(4)}
+_BASE = {MADE.format(1)}
+NEAR_MISS = {MADE.format(2)}
+"""Which came close?
+
+More of it.
+"""
+LAST = {MADE.format(3)}
+'''
+WARNINGS = '''"""Warnings of mine."""
+from modbench.harness.domain.evidence import warning
+@warning("Count again.")
+def odd(evidence):
+    """Something is odd.
+
+    More of it.
+    """
+    return helper(evidence)
+@warning("Look.", "strange")
+def strange(evidence):
+    """Something is strange."""
+    return evidence
+def helper(evidence):
+    return f"odd {evidence}"
+'''
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "abouts"),
+    [
+        # Each by its name in lower case, beside the one that has the name of the file.
+        (
+            "sections",
+            SECTIONS,
+            {"mine": "Sections of mine.", "near_miss": "Which came close?", "last": "Sections of mine."},
+        ),
+        ("warnings", WARNINGS, {"odd": "Something is odd.", "strange": "Something is strange."}),
+    ],
+)
+def test_a_file_may_hold_several(kind: str, text: str, abouts: dict[str, str], added: Any) -> None:
+    added(**{f"{kind}__mine": text})
+    assert {name: each.about for name, each in catalogue.entries(kind).items() if not each.shipped} == abouts
+    found = {name: catalogue.load(kind, name) for name in abouts}
+    if kind == "sections":
+        assert {name: each.order for name, each in found.items()} == {"mine": 4, "near_miss": 2, "last": 3}
+    else:
+        said = {name: [each.check(seen) for seen in ("seen", "")] for name, each in found.items()}
+        assert said == {"odd": ["odd seen", "odd "], "strange": ["strange: seen", None]}
+    assert catalogue.broken(kind) == ()
+
+
+@pytest.mark.plugin("tasks")
+def test_tasks_of_a_folder_are_metrics_too(added: Any) -> None:
+    assert "task/mine" not in catalogue.metrics()
+    added(tasks__mine='"""Mine."""\nTASK = 1\n')
+    assert catalogue.metrics()["task/mine"].about == "Accuracy: Mine."
+
+
+def test_every_shipped_entry_is_of_its_type() -> None:
+    """Else the check of types would refuse what a user copies from ours."""
+    for kind, (_, exported) in plugin_manifests.KINDS.items():
+        names = [each.name for each in discovery.every(kind)]
+        assert len(names) == len({*names}), f"two entries of {kind} have one name"
+        for name in catalogue.entries(kind) if exported else ():
+            assert catalogue.type_error(kind, catalogue.load(kind, name)) == "", (kind, name)
+        for entry in discovery.every(kind) if kind not in {*discovery.SEVERAL, "suites"} else ():
+            assert entry.about == discovery.read(entry.path, exported)[0], (kind, entry.name)
+        assert catalogue.broken(kind) == ()
+    for name in catalogue.entries("models"):  # read without importing
+        assert catalogue.model_options(name) == catalogue.load("models", name).options, name
+
+
+# --- what cannot be used
 
 
 MANIFESTS = {
@@ -87,7 +218,6 @@ def test_a_wrong_manifest_is_named_and_stops_nothing(
 ) -> None:
     (tmp_path / "plugin.toml").write_text(text)
     use(monkeypatch, tmp_path)
-    assert MANIFESTS[text] in next(each.problem for each in plugin_manifests.every() if each.name == tmp_path.name)
     assert modbench("list", "metrics").returncode == 0
     listed = modbench("list", "plugins", "--check")
     assert (listed.returncode, MANIFESTS[text] in listed.stdout) == (1, True)
@@ -102,146 +232,57 @@ def test_a_wrong_manifest_is_named_and_stops_nothing(
         ("METRICS = (", "line 1: '(' was never closed"),
         ("X = 1", "it defines no METRICS"),
         ("METRICS = 3", "METRICS is no tuple"),
-        (
-            METRIC.format(key="layers/x", measured_by="inspect").replace('"count"', '"m"'),
-            "with unit='m': give one of s, B, ",
-        ),
-        (
-            METRIC.format(key="layers/x", measured_by="inspect")
-            .replace("lower", "neither")
-            .replace("difference", "ratio"),
-            "set scored_as='difference'",
-        ),
+        (METRIC.replace('"count"', '"m"'), "with unit='m': give one of s, B, "),
+        (METRIC.replace("lower", "neither").replace("difference", "ratio"), "set scored_as='difference'"),
         ("import no_such_module\nMETRICS = ()", "line 1: ModuleNotFoundError: "),
         ("METRICS = ()\n1 / 0", "line 2: ZeroDivisionError: "),
         ("raise SystemExit(3)\nMETRICS = ()", "line 1: SystemExit: 3"),
-        (
-            METRIC.format(key="layers/x", measured_by="weigh"),
-            "'layers/x' is made in the pass 'weigh'",
-        ),
-        (METRIC.format(key="latency/forward", measured_by="time"), "'latency/forward' already"),
+        (METRIC.replace("inspect", "weigh"), "'layers/x' is made in the pass 'weigh'"),
+        (METRIC.replace("layers/x", "latency/forward").replace("inspect", "time"), "'latency/forward' already"),
     ],
 )
-def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
-) -> None:
+def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(text: str, said: str, added: Any) -> None:
     shipped = set(catalogue.metrics())
-    use(monkeypatch, write(tmp_path, {"metrics/layers.py": text}))
+    folder = added(metrics__layers=text)
     assert set(catalogue.metrics()) == shipped
     (entry,) = catalogue.broken("metrics")
     assert said in entry.problem
-    asked = "latency/forward" if "latency/forward" in text else "layers/x"
     with pytest.raises(UsageError) as raised:
-        catalogue.find_metric(asked)
-    assert f"{tmp_path / 'metrics' / 'layers.py'} cannot be used: " in str(raised.value)
+        catalogue.find_metric("latency/forward" if "latency/forward" in text else "layers/x")
+    assert f"{folder / 'metrics' / 'layers.py'} cannot be used: " in str(raised.value)
     assert said in str(raised.value)
 
 
-SECTIONS = '''
-"""Sections of mine."""
-from modbench.reports.section import Section
-def made(order):
-    return Section(title=str(order), order=order, span=12, render=lambda _: None)
-SECTION = made(4)
-_BASE = Section(title="1", order=1, span=12, render=lambda _: None)
-NEAR_MISS = Section(title="2", order=2, span=12, render=lambda _: None)
-"""Which came close?
-
-More of it.
-"""
-LAST = Section(title="3", order=3, span=12, render=lambda _: None)
-'''
-
-
-def test_a_file_may_hold_several_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each by its name in lower case, beside the one that has the name of the file."""
-    use(monkeypatch, write(tmp_path, {"sections/mine.py": SECTIONS}))
-    found = {name: entry.about for name, entry in catalogue.entries("sections").items() if not entry.shipped}
-    assert found == {"mine": "Sections of mine.", "near_miss": "Which came close?", "last": "Sections of mine."}
-    assert {name: catalogue.load("sections", name).order for name in found} == {"mine": 4, "near_miss": 2, "last": 3}
-    assert catalogue.broken("sections") == ()
+WRONG_TYPES = {
+    "models": "MODEL is no Model but 1",
+    "passes": "PASS is no Pass but 1",
+    "warnings": "WARNING .*no check, advice, label",
+    "probes": "PROBE .*no title, check, order, of",
+    "tasks": "TASK is no Task but 1",
+    "corpora": "CORPUS is no Corpus but 1",
+    "loggers": "LOGGER is no Logger but 1",
+    "routers": "ROUTER .*a method `score`",
+    "launchers": "LAUNCHER cannot be called: 1",
+    "model_loaders": "LOADER cannot be called: 1",
+    "recorders": "RECORDER cannot be called: 1",
+    "reports": "REPORT cannot be called: 1",
+    "machine_checks": "CHECK .*no device, processes, run",
+    "sections": "SECTION .*title, order, span, render",
+    "formats": "FORMAT .*no files",
+    "adaptive_rules": "RULE .*no groups, is_conditional, decide",
+    "suite_tables": "TABLE .*no plan, check, settled, on_grid, selected",
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "exported", "said"),
-    [
-        ("models", "MODEL", "is no Model but 1"),
-        ("passes", "PASS", "is no Pass but 1"),
-        ("warnings", "WARNING", "no check, advice, label"),
-        ("probes", "PROBE", "no title, check, order, of"),
-        ("tasks", "TASK", "is no Task but 1"),
-        ("corpora", "CORPUS", "is no Corpus but 1"),
-        ("loggers", "LOGGER", "is no Logger but 1"),
-        ("routers", "ROUTER", "a method `score`"),
-        ("launchers", "LAUNCHER", "cannot be called: 1"),
-        ("model_loaders", "LOADER", "cannot be called: 1"),
-        ("recorders", "RECORDER", "cannot be called: 1"),
-        ("reports", "REPORT", "cannot be called: 1"),
-        ("machine_checks", "CHECK", "no device, processes, run"),
-        ("sections", "SECTION", "title, order, span, render"),
-        ("formats", "FORMAT", "no files"),
-        ("adaptive_rules", "RULE", "no groups, is_conditional, decide"),
-        ("suite_tables", "TABLE", "no plan, check, settled, on_grid, selected"),
-    ],
-)
-def test_what_is_of_another_type_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, exported: str, said: str
-) -> None:
-    assert set(plugin_manifests.KINDS) - {"suites", "metrics"} == {
-        *("models", "passes", "warnings", "probes", "tasks", "corpora", "loggers"),
-        *("routers", "launchers", "model_loaders", "recorders", "reports", "sections", "formats", "adaptive_rules"),
-        *("suite_tables", "machine_checks"),
-    }
-    use(monkeypatch, write(tmp_path, {f"{kind}/mine.py": f"{exported} = 1"}))
-    with pytest.raises(BrokenError, match=said):
+@pytest.mark.parametrize("kind", sorted({*plugin_manifests.KINDS} - {"suites", "metrics"}))
+def test_what_is_of_another_type_is_refused(kind: str, added: Any) -> None:
+    added(**{f"{kind}__mine": f"{WRONG_TYPES[kind].partition(' ')[0]} = 1"})
+    with pytest.raises(BrokenError, match=WRONG_TYPES[kind]):
         catalogue.load(kind, "mine")
     assert "mine" not in catalogue.usable(kind)
     (entry,) = catalogue.broken(kind)
-    assert f"{exported} " in str(entry.problem)
-    assert said in str(entry.problem)
-
-
-def test_every_shipped_entry_is_of_its_type() -> None:
-    """Else the check of types would refuse what a user copies from ours."""
-    from modbench.harness.registry import catalogue
-
-    for kind, (_, exported) in plugin_manifests.KINDS.items():
-        names = [each.name for each in discovery.every(kind)]
-        assert len(names) == len({*names}), f"two entries of {kind} have one name"
-        for name in catalogue.entries(kind) if exported else ():
-            assert catalogue.type_error(kind, catalogue.load(kind, name)) == "", (kind, name)
-        for entry in discovery.every(kind) if kind not in {*discovery.SEVERAL, "suites"} else ():
-            assert entry.about == discovery.read(entry.path, exported)[0], (kind, entry.name)
-        assert catalogue.broken(kind) == ()
-
-
-def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its `__init__` would end the process. Its files are found, read and shown."""
-    suite = 'about = "Tiny"\nmetrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n'
-    install(tmp_path, "pack", "2.1", {"routers/mine.py": ROUTER, "routers/bad.py": "X = 1", "suites/tiny.toml": suite})
-    monkeypatch.syspath_prepend(str(tmp_path))
-    forget()
-    mine = catalogue.find("routers", "mine")
-    assert (mine.about, mine.origin, mine.path) == ("Mine.", "pack 2.1", tmp_path / "pack" / "routers" / "mine.py")
-    problems = {entry.name: entry.problem for entry in discovery.every("routers") if entry.problem}
-    assert problems == {"bad": "it defines no ROUTER"}
-    assert catalogue.find("suites", "tiny").about == "Tiny"
-    assert "pack" not in sys.modules
-    install(tmp_path, "bare", "1.0", {})
-    (tmp_path / "bare" / "plugin.toml").unlink()
-    forget()
-    (bare,) = [each for each in plugin_manifests.every() if each.name == "bare"]
-    assert "'bare', which is no package" in bare.problem
-    with pytest.raises(BrokenError, match=r"'mine' \(pack 2\.1\): .*mine\.py .*SystemExit"):
-        catalogue.load("routers", "mine")
-
-
-@pytest.mark.plugin("tasks")
-def test_tasks_of_a_folder_are_metrics_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "task/mine" not in catalogue.metrics()
-    use(monkeypatch, write(tmp_path, {"tasks/mine.py": '"""Mine."""\nTASK = 1\n'}))
-    assert catalogue.metrics()["task/mine"].about == "Accuracy: Mine."
+    assert re.search(WRONG_TYPES[kind], str(entry.problem))
 
 
 def test_a_folder_must_exist_and_hold_a_manifest(tmp_path: Path) -> None:
@@ -250,53 +291,28 @@ def test_a_folder_must_exist_and_hold_a_manifest(tmp_path: Path) -> None:
             plugin_manifests.include([folder])
 
 
-@pytest.mark.slow
-def test_list_says_where_each_comes_from_and_loads_neither_torch_nor_the_package(tmp_path: Path) -> None:
-    """In a process of its own, whose path holds a package and whose folder holds a router that imports torch."""
-    install(tmp_path / "site", "pack", "1.0", {"sections/mine.py": '"""A section."""\nSECTION = 1\n'})
-    router = '"""Lean."""\nimport torch\nROUTER = 1\n'
-    bench = write(tmp_path / "bench", {"routers/lean.py": router, "warnings/bad.py": "WARNING = ("})
-    code = (
-        "import sys; from modbench.cli import main\ntry: main()\n"
-        "except SystemExit: print({'torch', 'pandas', 'pack'} & set(sys.modules), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "list", "--json", "--plugin", "bench"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])},
-    )
-    assert done.stderr.strip() == "set()"
-    told = json.loads(done.stdout)
-    assert told["routers"]["lean"] == {
-        "about": "Lean.",
-        "kind": "folder",
-        "from": str(bench),
-        "path": str(bench / "routers" / "lean.py"),
-    }
-    assert told["sections"]["mine"]["from"] == "pack 1.0"
-    assert [(each["name"], each["reason"]) for each in told["broken"]] == [("bad", "line 1: '(' was never closed")]
-
-
-def test_check_imports_what_was_added(tmp_path: Path, modbench: Any) -> None:
-    suite = 'metrics = ["no/such"]\n[[variants]]\nmodel = "dense"\n'
-    bench = write(tmp_path / "bench", {"routers/mine.py": ROUTER, "suites/wrong.toml": suite})
-    plain = modbench("list", "routers", "--plugin", bench)
-    assert plain.returncode == 0
-    assert f"mine        Mine. [{bench}]" in plain.stdout
-    checked = modbench("list", "routers", "--check", "--plugin", bench)
+@pytest.mark.parametrize(
+    ("listed", "name", "text", "said"),
+    [
+        ("routers", "routers/mine.py", ROUTER, r"\bmine .*line 2: ModuleNotFoundError: .*'torch_that_nobody_has'"),
+        (
+            "suites",
+            "suites/wrong.toml",
+            'metrics = ["no/such"]\nvariants = [{model = "dense"}]',
+            "wrong.*metric 'no/such'",
+        ),
+        ("plugins", "commands/late.py", "TOLD = 1\n" + ROUTER, r"'late' of \[commands\] cannot be used"),
+        ("plugins", "passes/mine.py", "X = 1", "pass 'mine'"),
+    ],
+)
+def test_check_imports_what_was_added(
+    listed: str, name: str, text: str, said: str, tmp_path: Path, modbench: Any
+) -> None:
+    bench = write(tmp_path / "bench", {name: text})
+    assert modbench("list", listed, "--plugin", bench).returncode == 0
+    checked = modbench("list", listed, "--check", "--plugin", bench)
     assert checked.returncode == 1
-    assert re.search(r"\bmine .*line 2: ModuleNotFoundError: .*'torch_that_nobody_has'", checked.stdout)
-    suites = modbench("list", "suites", "--check", "--plugin", bench)
-    assert suites.returncode == 1
-    assert "wrong" in suites.stdout
-    assert "unknown metric 'no/such'" in suites.stdout
-    late = write(tmp_path / "late", {"commands/late.py": "TOLD = 1\nimport torch_that_nobody_has\n"})
-    plugins = modbench("list", "plugins", "--check", "--plugin", late)
-    assert plugins.returncode == 1
-    assert "'late' of [commands] cannot be used" in plugins.stdout
+    assert re.search(said, checked.stdout, re.DOTALL)
 
 
 def test_the_options_of_a_model_are_those_that_its_file_has_now(
@@ -308,50 +324,3 @@ def test_the_options_of_a_model_are_those_that_its_file_has_now(
     for capacity in (0.5, 0.25):
         file.write_text(f"MODEL = Model(options={{'capacity': {capacity}}})\n")
         assert catalogue.model_options("mine") == {"capacity": capacity}
-
-
-def test_a_file_of_a_plugin_that_cannot_be_used_is_named_with_the_plugin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modbench: Any
-) -> None:
-    use(monkeypatch, write(tmp_path, {"passes/mine.py": "X = 1"}))
-    assert modbench("list", "plugins").returncode == 0
-    listed = modbench("list", "plugins", "--check")
-    assert listed.returncode == 1
-    assert "pass 'mine'" in listed.stdout
-
-
-DOUBTS = '''
-"""Doubts of mine."""
-from modbench.harness.domain.evidence import warning
-@warning("Count again.")
-def odd(evidence):
-    """Something is odd.
-
-    More of it.
-    """
-    return helper(evidence)
-@warning("Look.", "strange")
-def strange(evidence):
-    """Something is strange."""
-    return evidence
-def helper(evidence):
-    return f"odd {evidence}"
-'''
-
-
-def test_a_file_may_hold_several_doubts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, write(tmp_path, {"warnings/mine.py": DOUBTS}))
-    own = {name: entry.about for name, entry in catalogue.entries("warnings").items() if not entry.shipped}
-    assert own == {"odd": "Something is odd.", "strange": "Something is strange."}
-    found = {name: catalogue.load("warnings", name).check("seen") for name in own}
-    assert found == {"odd": "odd seen", "strange": "strange: seen"}
-    assert [catalogue.load("warnings", name).check("") for name in own] == ["odd ", None]
-
-
-def test_a_package_serves_what_it_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {"metrics/mine.py": METRIC.format(key="layers/x", measured_by="inspect")}
-    install(tmp_path, "packed", "1.0", files, init="")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    forget()
-    assert catalogue.find_metric("layers/x").about == "Layers"
-    assert catalogue.file_of_metric("layers/x").origin == "packed 1.0"

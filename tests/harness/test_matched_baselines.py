@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import example, given
@@ -17,9 +16,8 @@ from modbench import api, planted_runs
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.case import Case, MatchedBaseline
+from modbench.harness.domain.case import Case
 from modbench.harness.domain.user_model_cost import UserModelCost
-from modbench.harness.execution import user_model_costs
 from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.planning.flops.closed_form import case_cost, closed_form
 from modbench.harness.planning.load_suite import parse_suite
@@ -34,7 +32,7 @@ from modbench.reports.html_report import render
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import summary, user_models
 from modbench.reports.sections import numbers, tiles
-from modbench.reports.tables.load import load
+from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.terminal import printed_run
 
@@ -46,7 +44,7 @@ SUITE: dict[str, Any] = {
     "variants": [{"model": "dense"}],
     "match": "flops",
 }
-# A block that a learned router feeds with the best eighth of all tokens, on shapes alone and where the host reads scores.
+# A learned router gives a block the best eighth of all tokens, on shapes alone; half of them where the host reads scores.
 MODELS = """
 import os
 import torch
@@ -56,27 +54,25 @@ with open("imported.txt", "a") as file:
 class Net(nn.Module):
     def __init__(self, config, host, dies):
         super().__init__()
-        d = config.d_model
-        self.embedding, self.head = nn.Embedding(config.vocab_size, d), nn.Linear(d, config.vocab_size, bias=False)
-        self.router, self.mlp, self.host, self.dies = nn.Linear(d, 1), nn.Linear(d, d), host, dies
+        d, v = config.d_model, config.vocab_size
+        self.embedding, self.router, self.mlp, self.head = nn.Embedding(v, d), nn.Linear(d, 1), nn.Linear(d, d), nn.Linear(d, v)
+        self.host, self.dies = host, dies
     def forward(self, tokens_BT):
-        x_BTD = self.embedding(tokens_BT)
-        score_BT = self.router(x_BTD).squeeze(-1)
         if self.dies == "raises":
             raise RuntimeError("it cannot run")
         if self.dies == "exits":
             os._exit(7)
-        if self.host:
-            at_N = (score_BT[0] > score_BT[0].median()).nonzero().squeeze(-1)
-            return self.head(x_BTD.index_add(1, at_N, self.mlp(x_BTD[:, at_N])))
-        at_BKD = score_BT.topk(tokens_BT.shape[1] // 8, dim=1).indices[..., None].expand(-1, -1, x_BTD.shape[-1])
-        return self.head(x_BTD.scatter_add(1, at_BKD, self.mlp(x_BTD.gather(1, at_BKD))))
+        x_BTD = self.embedding(tokens_BT)
+        score_T = self.router(x_BTD)[0, :, 0]
+        best = score_T.topk(len(score_T) // (2 if self.host else 8)).indices
+        at_K = (torch.bincount(best) > 0).nonzero()[:, 0] if self.host else best
+        return self.head(x_BTD.index_add(1, at_K, self.mlp(x_BTD[:, at_K])))
 def build(config, host=False, dies="", width=1):
     return Net(config, host, dies)
 """
 BUILD = "mine.py:build"
 DENSE = closed_form("dense", ModelConfig.model_validate({"d_model": 64, "max_seq_len": 64}), 64, 1)
-UNCOUNTED = "cannot be counted: it needs a GPU"
+MATCH_OF_MOD = [{"model": "dense"}, {"model": "dense", "match": {"variant": "mod"}}, {"model": "mod"}]
 
 
 @pytest.fixture(autouse=True)
@@ -87,58 +83,89 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@dataclass
 class Planted:
     """Costs of users' models by the value of their option `width`: a share of dense's FLOPs at 64 tokens, or a reason."""
 
-    shares: Mapping[int, float | str] = field(
-        default_factory=lambda: {1: 0.6, 2: 0.4, 3: UNCOUNTED, 4: 1.0, 5: 0.603, 6: 0.1, 7: 0.1035}
-    )
-    unknown: tuple[str, ...] = ()
-    asked: list[Case] = field(default_factory=list)
-    memory: bool = False
+    SHARES: ClassVar[dict[Any, Any]] = {
+        1: 0.6,
+        2: 0.4,
+        3: "cannot be counted: it needs a GPU",
+        4: 1.0,
+        5: 0.603,
+        6: 0.1,
+        7: 0.1035,
+        8: 1,
+    }
+    memory = False
 
     def counted(self, cases: Sequence[Case], *, operators: bool = False) -> list[UserModelCost | str]:  # noqa: ARG002  # of `Costs`
-        self.asked += cases
         return [self._of(case) for case in cases]
 
     def _of(self, case: Case) -> UserModelCost | str:
-        share = self.shares[dict(case.options).get("width", 1)]  # type: ignore[index]  # a number
+        width = dict(case.options).get("width", 1)
+        share = self.SHARES[width]
         if isinstance(share, str):
             return share
         forward = share * DENSE.forward / 64 * case.grid_point.seq_len
-        return UserModelCost(params=int(0.7 * DENSE.params), forward=forward, unknown=self.unknown)
+        unknown = ("mylib.conv",) if width == 8 else ()  # a lower bound
+        return UserModelCost(params=int(0.7 * DENSE.params), forward=forward, unknown=unknown)
 
     def seconds(self, case: Case) -> float:
         found = case_cost(case)
         return 2e-6 * case.grid_point.seq_len if found is None else found.forward / 1e11
 
 
-def planned(
-    *models: str,
-    costs: Planted | None = None,
-    changes: Mapping[str, Any] | None = None,
-    select: str | None = None,
-    **flags: Any,
-) -> Plan:
+COSTS: Any = Planted()
+
+
+def planned(*models: str, changes: Mapping[str, Any] | None = None, select: str | None = None, **flags: Any) -> Plan:
     suite = parse_suite({**SUITE, **(changes or {})}, "s")
-    return make_plan(
-        override(suite, Overrides(model=models, **flags)), device="cpu", costs=costs or Planted(), select=select
-    )
+    return make_plan(override(suite, Overrides(model=models, **flags)), device="cpu", costs=COSTS, select=select)
 
 
 def variants(made: Plan) -> list[str]:
     return [case.variant for case in made.comparisons[0].variants]
 
 
-def of(made: Plan, target: str) -> tuple[Case, MatchedBaseline]:
-    """The dense variant that was matched to another, at 64 tokens, and how."""
-    (matched,) = (each for each in made.matched_baselines if each.target == target)
-    return at_64(made, matched.variant), matched
+def matches(made: Plan) -> dict[str, str]:
+    return {each.target: each.variant for each in made.matched_baselines}
 
 
-def at_64(made: Plan, variant: str) -> Case:
-    return next(case for case in made.cases if case.variant == variant and case.grid_point.seq_len == 64)
+# --- the solver
+
+
+@given(
+    layers=st.integers(2, 12),
+    d=st.sampled_from([64, 128, 256, 512]),
+    t=st.sampled_from([64, 256, 1024]),
+    share=st.sampled_from([3.0, 40.0]) | st.floats(0.4, 1),
+    quantity=st.sampled_from(["flops/forward", "flops/train_step", "params"]),
+)
+@example(4, 256, 512, 0.015, "flops/forward")
+@example(4, 256, 512, 0.2, "flops/forward")
+def test_a_solved_shape_costs_what_was_asked(layers: int, d: int, t: int, share: float, quantity: Any) -> None:
+    """By d_ff and depth, then narrower and wider models; `d_ff` keeps to what anybody would choose."""
+    base = ModelConfig.model_validate({"d_model": d, "n_layers": layers, "max_seq_len": t})
+    name = {"flops/forward": "forward", "flops/train_step": "train_step"}.get(quantity, "params")
+
+    def cost(config: ModelConfig) -> float:
+        found: float = getattr(closed_form("dense", config, t, 1), name)
+        return found
+
+    found = solve(base, cost, share * cost(base), quantity)
+    assert cost(found) == pytest.approx(share * cost(base), rel=QUANTITIES[quantity].tolerance)
+    assert ModelConfig.model_validate(found.model_dump()) == found
+    assert found.n_layers <= base.n_layers
+    if 0.5 <= share <= 1:
+        assert found.model_copy(update={"d_ff": base.d_ff, "n_layers": base.n_layers}) == base
+    if share > 1:
+        assert found.n_layers == base.n_layers
+        assert found.d_ff <= 6 * found.d_model
+    with pytest.raises(UsageError, match="no shape"):
+        solve(base, cost, 1.0, quantity)
+
+
+# --- what is planned
 
 
 @pytest.mark.parametrize(
@@ -153,10 +180,11 @@ def test_a_model_gets_a_dense_one_of_its_cost_at_the_longest_length(
     match: str, name: str, wanted: float, gaps: set[int]
 ) -> None:
     made = planned(BUILD, match=match)
-    case, matched = of(made, "mine:build")
-    assert variants(made) == ["dense", case.variant, "mine:build"]
-    assert case.variant.startswith(name)
-    assert (case.matched, matched.solved_at, set(matched.gaps)) == (True, 64, gaps)
+    (matched,) = made.matched_baselines
+    case = next(each for each in made.cases if each.matched and each.grid_point.seq_len == 64)
+    assert variants(made) == ["dense", matched.variant, "mine:build"]
+    assert matched.variant.startswith(name)
+    assert (case.variant, matched.solved_at, set(matched.gaps)) == (matched.variant, 64, gaps)
     cost = present(case_cost(case))
     assert (cost.params if match == "params" else cost.forward) == pytest.approx(wanted, rel=0.02)
     if match == "flops":
@@ -164,32 +192,15 @@ def test_a_model_gets_a_dense_one_of_its_cost_at_the_longest_length(
     assert Plan.model_validate_json(made.model_dump_json()) == made
 
 
-@pytest.mark.parametrize(
-    ("memory", "asked"), [(False, {(32, 1), (64, 1)}), (True, {(32, 1), (64, 1), (64, 2), (32, 3)})]
-)
-def test_a_forecast_counts_all_its_grid_points_at_once(memory: bool, asked: set[tuple[int, int]]) -> None:
-    """Each further call would start a process, which imports torch."""
-    costs, train = Planted(memory=memory), {"seq_len": 32, "batch_size": 3, "tokens": 1000}
-    grid = {"seq_len": [64], "batch_size": [1, 2]}
-    planned(BUILD, costs=costs, changes={"metrics": ["latency/forward", "loss/val"], "train": train, "grid": grid})
-    assert {(case.grid_point.seq_len, case.grid_point.batch_size) for case in costs.asked} == asked
-
-
-def test_variants_of_the_same_cost_share_a_matched_baseline() -> None:
+def test_variants_share_a_matched_baseline_where_they_cost_the_same() -> None:
     """Within the solver's tolerance; a dense variant of the suite's that costs as much is one too."""
     made = planned(f"{BUILD}(width=[1,5,2,4])")
-    shared, _ = of(made, "mine:build[width1]")
-    assert of(made, "mine:build[width5]")[0] == shared
-    assert of(made, "mine:build[width2]")[0].variant != shared.variant
-    same, matched = of(made, "mine:build[width4]")
-    assert (same.variant, same.matched) == ("dense", False)
-    assert abs(matched.gaps[64]) <= 0.01
+    own = {width: matches(made)[f"mine:build[width{width}]"] for width in (1, 5, 2, 4)}
+    assert own[1] == own[5] != own[2]
+    assert own[4] == "dense"
     assert sum(case.matched for case in made.comparisons[0].variants) == 2
     near = planned(f"{BUILD}(width=[6,7])")  # 10 % and 10.35 %: two costs have two names
-    assert len({case.variant for case in near.comparisons[0].variants if case.matched}) == 2
-
-
-MATCH_OF_MOD = [{"model": "dense"}, {"model": "dense", "match": {"variant": "mod"}}, {"model": "mod"}]
+    assert len({*matches(near).values()}) == 2
 
 
 @pytest.mark.parametrize(
@@ -234,126 +245,96 @@ def test_which_variants_are_compared(models: list[str], flags: dict[str, Any], w
     assert "T32" not in flags.get("select", "") or {each.grid_point.seq_len for each in made.cases} == {32}
 
 
-def test_a_matched_is_named_by_a_share_only_of_a_variant_in_the_run() -> None:
-    """`dense, 60 % of the FLOPs` says of which: of dense beside it. Elsewhere it is named by what it costs as much as."""
-    model = f"{BUILD}(width=[1,2])"
-    factor = [{"model": "mod"}, {"model": "dense", "match": {"variant": "mod", "factor": 2.0}}]
-    for made, names in (
-        (planned(model), ["dense, 60 % of the FLOPs", "dense, 40 % of the FLOPs"]),
-        (planned(model, only=True), [f"dense, FLOPs of mine:build width{n}" for n in (1, 2)]),
-        (planned(changes={"variants": factor}), ["dense, FLOPs of MoD 0.125 x2"]),
-    ):
-        assert [wording.name(case) for case in made.comparisons[0].variants if case.matched] == names
-    chosen = planned(model, only=True).cases
-    for words, variant in (  # what it is named by is no name of it
-        ("width2", "mine:build[width2]"),
-        ("dense for mine:build width2", "dense-f-mine:build-width2"),
-    ):
-        assert wording.variant_named(chosen, words, "variant").variant == variant
-
-
-def test_what_measures_a_model_again_leaves_its_matched_baseline_out_unless_that_is_wanted(tmp_path: Path) -> None:
-    several, alone = planned(f"{BUILD}(width=[1,2])"), planned(BUILD, only=True)
-    for made, names, left_out in (
-        (several, ("mine:build[width1]",), True),
-        (several, ("mine:build[width1]", "dense-f0.60"), False),
-        (several, ("dense-f0.60",), False),
-        (several, ("moe",), False),
-        (alone, ("mine:build",), False),  # here it is the baseline
-    ):
-        run = StoredRun(tmp_path, made, {}, ["modbench", "run", "s"], "", "local", [], [])
-        words = Again(run).command([case for case in made.cases if case.variant in names])
-        assert ("--match none" in words, "--match" in words) == (left_out, left_out), names
-
-
-def test_a_match_names_a_model_of_ones_own_with_its_options() -> None:
-    def matched(match: object, quantity: str = "none") -> list[str]:
-        given = [
-            {"model": "dense"},
-            {"model": "dense", "match": match},
-            {"model": BUILD, "options": {"width": [1, 2]}},
-        ]
-        made = planned(changes={"variants": given, "match": quantity})
-        return sorted(f"{each.variant} {each.target}" for each in made.matched_baselines)
-
-    of_two, of_one = "dense-f0.40 mine:build[width2]", "dense-f0.60 mine:build[width1]"
-    assert matched({"variant": BUILD, "options": {"width": 2}}) == [of_two]
-    assert matched({"variant": f"{BUILD}(width=2)"}) == [of_two]
-    assert matched({"variant": f"{BUILD}(width=2)"}, "flops") == [
-        of_two,
-        of_one,
-    ]  # what is matched is not matched again
-    for wrong, error in (("mine.py:bild", "bild"), (f"{BUILD}(width=[1,2])", "several values")):
-        with pytest.raises(UsageError, match=error):
-            matched({"variant": wrong})
+FACTOR = [{"model": "mod"}, {"model": "dense", "match": {"variant": "mod", "factor": 2.0}}]
 
 
 @pytest.mark.parametrize(
-    ("costs", "why"),
+    ("models", "flags", "names"),
     [
-        (Planted({1: UNCOUNTED}), "needs a GPU"),
-        (Planted(unknown=("mylib.conv",)), "mylib.conv"),  # a lower bound
+        ([f"{BUILD}(width=[1,2])"], {}, ["dense, 60 % of the FLOPs", "dense, 40 % of the FLOPs"]),
+        ([f"{BUILD}(width=[1,2])"], {"only": True}, [f"dense, FLOPs of mine:build width{n}" for n in (1, 2)]),
+        ([], {"changes": {"variants": FACTOR}}, ["dense, FLOPs of MoD 0.125 x2"]),
     ],
 )
-def test_what_cannot_be_counted_has_no_matched_baseline_and_says_why(costs: Planted, why: str, tmp_path: Path) -> None:
-    made = planned(BUILD, costs=costs)
-    assert variants(made) == ["dense", "mine:build"]
-    assert why in made.no_matches["mine:build"]
-    (said,) = user_models.left_out(load(planted_run(tmp_path, made)))
-    assert why in str(said.given["why"])
-    match = [{"model": "dense"}, {"model": "dense", "match": {"variant": BUILD}}]
-    with pytest.raises(UsageError, match=why):
-        planned(costs=costs, changes={"variants": match})
+def test_a_match_is_named_by_a_share_only_of_a_variant_in_the_run(
+    models: list[str], flags: dict[str, Any], names: list[str]
+) -> None:
+    """`dense, 60 % of the FLOPs` says of which: of dense beside it. Elsewhere it is named by what it costs as much as."""
+    made = planned(*models, **flags)
+    assert [wording.name(case) for case in made.comparisons[0].variants if case.matched] == names
+    if "only" in flags:  # what it is named by is no name of it
+        assert wording.variant_named(made.cases, "width2", "variant").variant == "mine:build[width2]"
 
 
-def test_a_flag_that_says_nothing_or_nothing_known_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"--match flops.*no model of yours"):
-        planned(match="flops")
-    with pytest.raises(UsageError, match="flops"):
-        Overrides(match="flop")
-    with pytest.raises(UsageError, match=r"--only .*--model"):
-        planned(only=True)
-
-
-@given(
-    layers=st.integers(2, 12),
-    d=st.sampled_from([64, 128, 256, 512]),
-    t=st.sampled_from([64, 256, 1024]),
-    share=st.sampled_from([3.0, 40.0]) | st.floats(0.4, 1),
-    quantity=st.sampled_from(["flops/forward", "flops/train_step", "params"]),
+@pytest.mark.parametrize(
+    ("models", "flags", "names", "left_out"),
+    [
+        (f"{BUILD}(width=[1,2])", {}, ("mine:build[width1]",), True),
+        (f"{BUILD}(width=[1,2])", {}, ("mine:build[width1]", "dense-f0.60"), False),
+        (f"{BUILD}(width=[1,2])", {}, ("moe",), False),
+        (BUILD, {"only": True}, ("mine:build",), False),  # here it is the baseline
+    ],
 )
-@example(4, 256, 512, 0.015, "flops/forward")
-@example(4, 256, 512, 0.2, "flops/forward")
-def test_a_solved_shape_costs_what_was_asked(layers: int, d: int, t: int, share: float, quantity: Any) -> None:
-    """By d_ff and depth, then narrower and wider models; `d_ff` keeps to what anybody would choose."""
-    base = ModelConfig.model_validate({"d_model": d, "n_layers": layers, "max_seq_len": t})
-    name = {"flops/forward": "forward", "flops/train_step": "train_step"}.get(quantity, "params")
-
-    def cost(config: ModelConfig) -> float:
-        found: float = getattr(closed_form("dense", config, t, 1), name)
-        return found
-
-    found = solve(base, cost, share * cost(base), quantity)
-    assert cost(found) == pytest.approx(share * cost(base), rel=QUANTITIES[quantity].tolerance)
-    assert ModelConfig.model_validate(found.model_dump()) == found
-    assert found.n_layers <= base.n_layers
-    if 0.5 <= share <= 1:
-        assert found.model_copy(update={"d_ff": base.d_ff, "n_layers": base.n_layers}) == base
-    if share > 1:
-        assert found.n_layers == base.n_layers
-        assert found.d_ff <= 6 * found.d_model
-    with pytest.raises(UsageError, match="no shape"):
-        solve(base, cost, 1.0, quantity)
+def test_what_measures_a_model_again_leaves_its_match_out_unless_that_is_wanted(
+    models: str, flags: dict[str, Any], names: tuple[str, ...], left_out: bool, tmp_path: Path
+) -> None:
+    made = planned(models, **flags)
+    run = StoredRun(tmp_path, made, {}, ["modbench", "run", "s"], "", "local", [], [])
+    words = Again(run).command([case for case in made.cases if case.variant in names])
+    assert ("--match none" in words, "--match" in words) == (left_out, left_out)
 
 
-# --- counted in a process
+def with_match(match: dict[str, Any]) -> dict[str, Any]:
+    """Changes to a suite: dense, its match of another variant, and a model of two widths."""
+    own = {"model": BUILD, "options": {"width": [1, 2]}}
+    return {"variants": [{"model": "dense"}, {"model": "dense", "match": match}, own], "match": "none"}
+
+
+def test_a_match_names_a_model_of_ones_own_with_its_options() -> None:
+    of_two = {"mine:build[width2]": "dense-f0.40"}
+    assert matches(planned(changes=with_match({"variant": BUILD, "options": {"width": 2}}))) == of_two
+    named = with_match({"variant": f"{BUILD}(width=2)"})
+    assert matches(planned(changes=named)) == of_two
+    both = planned(changes=named | {"match": "flops"})  # what is matched is not matched again
+    assert matches(both) == of_two | {"mine:build[width1]": "dense-f0.60"}
+    assert len(both.matched_baselines) == 2
+
+
+@pytest.mark.parametrize(
+    ("models", "asked", "said"),
+    [
+        ([], {"changes": with_match({"variant": "mine.py:bild"})}, "bild"),
+        ([], {"changes": with_match({"variant": f"{BUILD}(width=[1,2])"})}, "several values"),
+        ([], {"changes": with_match({"variant": f"{BUILD}(width=3)"})}, "needs a GPU"),
+        ([], {"changes": with_match({"variant": f"{BUILD}(width=8)"})}, "mylib.conv"),
+        ([], {"match": "flops"}, "--match flops.*no model of yours"),
+        ([], {"match": "flop"}, "flops"),
+        ([], {"only": True}, "--only .*--model"),
+    ],
+)
+def test_a_match_that_cannot_be_had_is_refused(models: list[str], asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        planned(*models, **asked)
+
+
+@pytest.mark.parametrize(("width", "why"), [(3, "needs a GPU"), (8, "mylib.conv")])
+def test_what_cannot_be_counted_has_no_match_unless_asked_for_and_says_why(width: int, why: str, here: Path) -> None:
+    made = planned(f"{BUILD}(width={width})")
+    assert variants(made) == ["dense", f"mine:build[width{width}]"]
+    assert why in made.no_matches[f"mine:build[width{width}]"]
+    (said,) = user_models.left_out(load(planted_run(here, made)))
+    assert why in str(said.given["why"])
+    (here / "s.toml").write_text('metrics = ["flops/forward"]\nvariants = [{ model = "dense" }]\n')
+    asked = Overrides(model=(f"{BUILD}(width={width})",), device="cpu", match="flops")
+    with pytest.raises(UsageError, match=f"--match flops: .*{why}"):
+        api.make_plan("s.toml", asked, costs=COSTS)
 
 
 @pytest.mark.slow
 def test_models_are_counted_in_one_process_of_their_own(here: Path) -> None:
     """On shapes alone, or where the host reads values on this CPU; one that fails or ends the process does not end the others."""
     made = planned(f"{BUILD}(host=[false,true],dies=['','raises','exits'])", match="none")
-    cases = [at_64(made, case.variant) for case in made.comparisons[0].variants if case.is_user_model]
+    cases = [case for case in made.cases if case.is_user_model and case.grid_point.seq_len == 64]
     assert len(cases) == 6
     costs = UserModelCosts()
     d, t, vocabulary = 64, 64, 256
@@ -365,7 +346,7 @@ def test_models_are_counted_in_one_process_of_their_own(here: Path) -> None:
         found = of_type(UserModelCost, cost)
         assert found.computed == host
         assert found.forward == 2 * t * d * (1 + vocabulary) + 2 * d * d * (t // 2 if host else t // 8)
-        assert found.params == 2 * d * vocabulary + (d + 1) + (d * d + d)
+        assert found.params == d * vocabulary + (d + 1) * vocabulary + (d + 1) + (d * d + d)
     ran = set((here / "imported.txt").read_text().split())
     assert str(os.getpid()) not in ran
     assert len(ran) == 2  # the second model that ends its process is the last
@@ -373,33 +354,26 @@ def test_models_are_counted_in_one_process_of_their_own(here: Path) -> None:
     assert set((here / "imported.txt").read_text().split()) == ran
 
 
-@pytest.mark.slow
-def test_an_explicit_match_that_cannot_be_had_is_refused_and_a_default_one_is_left_out(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That a model which raises is found to cannot run: the test above."""
-    monkeypatch.setattr(
-        user_model_costs, "_in_processes", lambda cases, **_: ["RuntimeError: it cannot run"] * len(cases)
-    )
-    (here / "s.toml").write_text(
-        'metrics = ["flops/forward"]\nmatch = "flops"\n[grid]\nseq_len = [16]\n[[variants]]\nmodel = "dense"\n'
-    )
-    made = api.make_plan("s.toml", Overrides(model=(BUILD,), device="cpu"))
-    assert "it cannot run" in made.no_matches["mine:build"]
-    with pytest.raises(UsageError, match=r"--match params: .*it cannot run"):
-        api.make_plan("s.toml", Overrides(model=(BUILD,), device="cpu", match="params"))
-
-
-# --- shown
+# --- what is shown
 
 SHORT = {"effort": "draft", "aa_control": False}
 
 
-def test_the_answer_begins_with_the_matched_baseline(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def measured(here: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Reads a planted run of a plan, whose variants take these shares of dense's time."""
+
+    def read(made: Plan, times: Mapping[str, float]) -> Loaded:
+        for variant, share in times.items():
+            monkeypatch.setitem(planted_runs.PLANTED, variant, share)
+        return load(planted_run(here, made))
+
+    return read
+
+
+def test_the_answer_begins_with_the_matched_baseline(measured: Any) -> None:
     made = planned(BUILD, changes={"variants": MATCH_OF_MOD, **SHORT})
-    monkeypatch.setitem(planted_runs.PLANTED, "dense-f0.60", 0.6)
-    monkeypatch.setitem(planted_runs.PLANTED, "mine:build", 0.5)
-    loaded = load(planted_run(here, made))
+    loaded = measured(made, {"dense-f0.60": 0.6, "mine:build": 0.5})
     own = next(case for case in loaded.variants if case.is_user_model)
     assert user_models.first_variant(loaded) == own  # what the page shows first is about it too
     first, shape = (of_type(Sentence, each) for each in summary.answer(loaded))
@@ -409,34 +383,26 @@ def test_the_answer_begins_with_the_matched_baseline(here: Path, monkeypatch: py
     assert not list(user_models.missed(loaded))  # its FLOPs were not measured here
 
 
-def test_settings_without_a_dense_variant_are_held_against_dense_of_the_cost_of_one(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = planned(f"{BUILD}(width=[1,2])", only=True, changes=SHORT)
-    for n, (own, match) in {1: (0.5, 0.6), 2: (0.5, 0.4)}.items():
-        monkeypatch.setitem(planted_runs.PLANTED, f"mine:build[width{n}]", own)
-        monkeypatch.setitem(planted_runs.PLANTED, f"dense-f-mine:build-width{n}", match)
-    said = of_type(Sentence, summary.answer(load(planted_run(here, made)))[0])
+def test_settings_without_a_dense_variant_are_held_against_dense_of_the_cost_of_one(measured: Any) -> None:
+    times = {f"mine:build[width{n}]": 0.5 for n in (1, 2)} | {"dense-f-mine:build-width1": 0.6}
+    loaded = measured(planned(f"{BUILD}(width=[1,2])", only=True, changes=SHORT), times)
+    said = of_type(Sentence, summary.answer(loaded)[0])
     # A matched baseline costs as much as one setting: it is no baseline of all.
     assert (plain(said.given["variant"]), said.given["won"]) == ("mine:build width1", 2)
 
 
 @pytest.mark.parametrize(("theirs", "off"), [(0.5, False), (0.6, True)])
-def test_a_predicted_time_is_held_against_the_measured_one(
-    theirs: float, off: bool, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_predicted_time_is_held_against_the_measured_one(theirs: float, off: bool, measured: Any) -> None:
     made = planned(BUILD, match="time", changes=SHORT)
-    monkeypatch.setitem(planted_runs.PLANTED, of(made, "mine:build")[0].variant, theirs)
-    monkeypatch.setitem(planted_runs.PLANTED, "mine:build", 0.5)
-    said = user_models.missed(load(planted_run(here, made)))
+    said = user_models.missed(measured(made, {matches(made)["mine:build"]: theirs, "mine:build": 0.5}))
     found = [of_type(Estimate, each.given["ratio"]).value for each in said]
     assert found == [pytest.approx(theirs / 0.5, rel=0.04)] * off
 
 
 def test_a_plan_says_what_matched_baselines_cost_in_time_and_counts_models_of_ones_own() -> None:
-    costs, models = Planted(), f"{BUILD}(width=[1,5,3])"
-    made = planned(models, costs=costs, changes={"effort": "draft"})
-    found = forecast(made, costs)
+    models = f"{BUILD}(width=[1,5,3])"
+    made = planned(models, changes={"effort": "draft"})
+    found = forecast(made, COSTS)
     (match,) = found["matches"]
     assert match["targets"] == ["mine:build[width1]", "mine:build[width5]"]
     assert found["no_matches"] == made.no_matches
@@ -446,11 +412,11 @@ def test_a_plan_says_what_matched_baselines_cost_in_time_and_counts_models_of_on
     assert known["flops_share"] == pytest.approx(0.6, rel=0.01)
     assert (known["forward_s"], unknown["flops_forward"]) == (None, None)
     assert known["reason"]
-    assert "needs a GPU" in unknown["reason"]
     lines = " ".join(as_text(found).split())
     assert match["variant"] in lines
+    assert "needs a GPU" in unknown["reason"]
     assert "needs a GPU" in lines
-    without = forecast(planned(models, changes={"effort": "draft"}, match="none"), costs)
+    without = forecast(planned(models, changes={"effort": "draft"}, match="none"), COSTS)
     assert match["predicted_s"] == pytest.approx(found["predicted_s"] - without["predicted_s"], rel=0.3)
 
 

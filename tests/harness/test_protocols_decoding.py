@@ -1,14 +1,19 @@
-"""Users' models that decode: what they get measured, and the guards of steps, caches and their bytes."""
+"""Users' models that decode: what they get measured, alone and in a run, and the guards of steps, caches and their bytes."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Container
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from cases import protocol_of
-from protocol_cases import decodes, example, subject
+from protocol_cases import EXAMPLES, decodes, example, subject
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,20 +21,32 @@ from modbench.harness.call.subject import check_decoding, check_timed_calls
 from modbench.harness.call.subject.generation import Generation
 from modbench.harness.call.subject.rewinding import held_bytes, rewinder
 from modbench.harness.call.subject.subject import Subject
+from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.labels import Label
 from modbench.harness.core.model_methods import parts_of
 from modbench.harness.domain.case import DecodePlan
+from modbench.harness.execution import worker
 from modbench.harness.measure.passes.memory import Weighed
+from modbench.harness.planning.load_suite import parse_suite
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import make_plan
 from modbench.harness.registry import catalogue
+from modbench.harness.results import run_folder
+from modbench.planted_runs import ENVIRONMENT
+from modbench.reports.tables import load
 
 METRICS = catalogue.metrics()
 GENERATION = ("latency/prefill", "ttft", "latency/decode", "latency/decode/p95", "tpot", "latency/request")
+CACHE_BYTES = 2 * 16 * 2 * 32 * 4  # of a layer: rows, tokens, keys and values, width, fp32
 
 
 @pytest.mark.parametrize("metric", GENERATION)
-def test_a_model_with_a_cache_generates(metric: str) -> None:
+def test_a_model_with_a_cache_generates_and_one_without_is_not_reported(metric: str) -> None:
     made = Subject(example("decoding"), 0, decode=DecodePlan(tokens=3))
     METRICS[metric].measure(made)(made.inputs(0, 1)[0])
+    with pytest.raises(Unmeasured, match=r"^not reported: .*routing\.py:build .*prefill"):
+        METRICS[metric].measure(Subject(example("routing"), 0))
 
 
 @pytest.mark.parametrize("metric", ["latency/decode", "latency/request"])
@@ -49,114 +66,96 @@ def test_a_part_of_what_was_timed_is_counted(metric: str, monkeypatch: pytest.Mo
     assert made.steps == 20
 
 
-@pytest.mark.parametrize("metric", GENERATION)
-def test_a_model_without_a_cache_is_not_reported(metric: str) -> None:
-    made = Subject(example("routing"), 0)
-    with pytest.raises(Unmeasured, match=r"^not reported: .*routing\.py:build .*prefill"):
-        METRICS[metric].measure(made)
-
-
 def test_bytes_of_a_cache_are_its_own_word_if_that_is_not_too_small() -> None:
     weighed = Weighed(example("decoding"), protocol_of(decode=DecodePlan(tokens=3)))
-    wanted = 2 * 2 * 16 * 2 * 32 * 4  # layers, rows, tokens, keys and values, width, fp32
-    assert METRICS["memory/kv_cache"].measure(weighed) == wanted
-    cache: Any = [torch.zeros(3000)]
+    assert METRICS["memory/kv_cache"].measure(weighed) == 2 * CACHE_BYTES  # it has two layers
+    made: Any = subject(decodes())
     with pytest.raises(Unmeasured, match=r"mine\.py:build .*no number nbytes"):
-        check_decoding.kept_bytes(subject(decodes()), cache)
-    held = SimpleNamespace(tensors={"k": torch.zeros(2, 1500)[:1]}, nbytes=6000)
+        check_decoding.kept_bytes(made, [torch.zeros(3000)])
+    held: Any = SimpleNamespace(tensors={"k": torch.zeros(2, 1500)[:1]}, nbytes=6000)
     with pytest.raises(ValueError, match=r"6000 B, .* 12000 B.*contiguous\(\)"):
-        check_decoding.kept_bytes(subject(decodes()), held)
+        check_decoding.kept_bytes(made, held)
     held.nbytes = 12_000
-    assert check_decoding.kept_bytes(subject(decodes()), held) == 12_000
+    assert check_decoding.kept_bytes(made, held) == 12_000
+    module = nn.Linear(4, 4)  # what belongs to the model is no part of its cache
+    assert held_bytes([module, module.weight, module.weight[:2], torch.zeros(5)], module) == 20
 
 
-def test_what_belongs_to_the_model_is_no_part_of_the_cache() -> None:
-    module = nn.Linear(4, 4)
-    cache = [module, module.weight, module.weight[:2], torch.zeros(5)]
-    assert held_bytes(cache, module) == 20
+def negating(wrong: Container[int]) -> Callable[..., Tensor]:
+    """A decode step of the example's with the logits of these steps negated."""
+    steps = itertools.count(1)
 
-
-def test_a_step_that_computes_something_else_is_refused() -> None:
-    def forgets(self: Any, tokens_B: Tensor, cache: Any) -> Tensor:
-        cache[:] = [kv[:, 1:] for kv in cache]
+    def decode(self: Any, tokens_B: Tensor, cache: Any) -> Tensor:
         logits: Tensor = self.run(tokens_B[:, None], cache)[:, -1]
-        return logits
+        return -logits if next(steps) in wrong else logits
 
-    with pytest.raises(ValueError, match=r"one forward pass .* nats"):
-        Generation(subject(decodes(decode=forgets))).decode()
-    with pytest.raises(ValueError, match=r"prefill must return logits \[2, 256\].*\[2, 8, 256\]"):
-        Generation(subject(decodes(prefill=lambda self, x_BT: (self(x_BT), [])))).prefill()
-    with pytest.raises(ValueError, match=r"\(logits, cache\).* returned Tensor"):
-        Generation(subject(decodes(prefill=lambda self, x_BT: self(x_BT)[:, -1]))).prefill()
-    with pytest.raises(ValueError, match=r"decode .*logits .*returned tuple"):
-        Generation(subject(decodes(decode=lambda _, tokens_B, cache: (tokens_B, cache)))).decode()
+    return decode
 
 
-def test_a_step_that_goes_wrong_later_is_refused() -> None:
-    steps = []
+def forgetting(after: int) -> Callable[..., Tensor]:
+    """A decode step that forgets its oldest token, after so many."""
+    steps = itertools.count()
 
-    def forgets_late(self: Any, tokens_B: Tensor, cache: Any) -> Tensor:
-        steps.append(tokens_B)
-        if len(steps) > check_decoding.LEAST_STEPS + 2:
+    def decode(self: Any, tokens_B: Tensor, cache: Any) -> Tensor:
+        if next(steps) >= after:
             cache[:] = [kv[:, 1:] for kv in cache]
         logits: Tensor = self.run(tokens_B[:, None], cache)[:, -1]
         return logits
 
-    with pytest.raises(ValueError, match=r"one forward pass .* nats"):
-        Generation(subject(decodes(decode=forgets_late))).decode()
+    return decode
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        ({"decode": forgetting(0)}, r"one forward pass .* nats"),
+        ({"decode": forgetting(check_decoding.LEAST_STEPS + 2)}, r"one forward pass .* nats"),
+        ({"decode": lambda _, tokens_B, cache: (tokens_B, cache)}, r"decode .*logits .*returned tuple"),
+        ({"prefill": lambda self, x_BT: (self(x_BT), [])}, r"must return logits \[2, 256\].*\[2, 8, 256\]"),
+        ({"prefill": lambda self, x_BT: self(x_BT)[:, -1]}, r"\(logits, cache\).* returned Tensor"),
+    ],
+)
+def test_a_step_that_computes_something_else_is_refused(methods: dict[str, Any], said: str) -> None:
+    made = Generation(subject(decodes(**methods)))
+    with pytest.raises(ValueError, match=said):
+        made.prefill() if "prefill" in methods else made.decode()
 
 
 def test_decode_steps_are_compared_with_causal_routing_if_there_is_any() -> None:
     """A model may route otherwise while it decodes, if its forward pass can do the same."""
 
-    class Routed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding = nn.Embedding(256, 256)
-
+    class Routed(nn.Embedding):
         def forward(self, tokens_BT: Tensor, *, causal: bool = False) -> Tensor:
-            x_BTV: Tensor = self.embedding(tokens_BT)
+            x_BTV = super().forward(tokens_BT)
             return x_BTV if causal else x_BTV + x_BTV.mean(1, keepdim=True)
 
         def prefill(self, tokens_BT: Tensor) -> tuple[Tensor, list[Tensor]]:
-            return self.embedding(tokens_BT[:, -1]), []
+            return super().forward(tokens_BT[:, -1]), []
 
         def decode(self, tokens_B: Tensor, cache: Any) -> Tensor:
-            found: Tensor = self.embedding(tokens_B)
-            return found if cache == [] else tokens_B
+            assert cache == []
+            return super().forward(tokens_B)
 
-    Generation(subject(Routed())).decode()
+    Generation(subject(Routed(256, 256))).decode()
 
 
-def test_in_half_precision_single_positions_may_differ() -> None:
-    made = subject(decodes().to(torch.bfloat16), dtype="bf16")
-    Generation(made).decode()
-    turns = 0
-
-    def flips(self: Any, tokens_B: Tensor, cache: Any) -> Tensor:
-        nonlocal turns
-        turns += 1
-        logits: Tensor = self.run(tokens_B[:, None], cache)[:, -1]
-        return -logits if turns in wrong else logits
-
-    wrong: Any = {2}
-    Generation(subject(decodes(decode=flips).to(torch.bfloat16), dtype="bf16")).ready()
-    wrong = range(100)
-    with pytest.raises(ValueError, match="typically"):
-        Generation(subject(decodes(decode=flips).to(torch.bfloat16), dtype="bf16")).ready()
+@pytest.mark.parametrize(("wrong", "refused"), [(set(), False), ({2}, False), (range(100), True)])
+def test_in_half_precision_single_positions_may_differ(wrong: Container[int], refused: bool) -> None:
+    made = Generation(subject(decodes(decode=negating(wrong)).to(torch.bfloat16), dtype="bf16"))
+    with pytest.raises(ValueError, match="typically") if refused else contextlib.nullcontext():
+        made.ready()
 
 
 class Slots:
-    __slots__ = ("at", "keys")
-
-    def __init__(self) -> None:
-        self.at, self.keys = 3, torch.zeros(4)
+    __slots__ = ("at",)
+    at: int
 
 
 def test_a_cache_without_marks_is_put_back() -> None:
     """Lists, dicts, attributes, slots and integer tensors, nested in each other; tensors that are replaced."""
-    old = torch.zeros(2)
-    cache = SimpleNamespace(at=5, layers=[{"k": old}], position_B=torch.tensor([5, 5]), slots=Slots(), sealed=([1],))
+    old, slots = torch.zeros(2), Slots()
+    slots.at = 3
+    cache = SimpleNamespace(at=5, layers=[{"k": old}], position_B=torch.tensor([5, 5]), slots=slots, sealed=([1],))
     cache.itself = cache
     rewind = rewinder(cache)
     for _ in range(2):
@@ -169,20 +168,16 @@ def test_a_cache_without_marks_is_put_back() -> None:
         cache.sealed[0].append(2)
         rewind()
         assert vars(cache).keys() == {"at", "layers", "position_B", "slots", "sealed", "itself"}
-        assert cache.layers == [{"k": old}]
+        assert len(cache.layers) == 1
         assert cache.layers[0]["k"] is old
         assert (cache.at, cache.slots.at, cache.sealed, cache.position_B.tolist()) == (5, 3, ([1],), [5, 5])
 
 
 def test_marks_of_its_own_are_preferred_and_a_cache_that_moves_on_is_not_reported() -> None:
     class Marked(list[Any]):
-        def mark(self) -> list[Any]:
-            return list(self)
+        mark = list.copy
+        rewind = functools.partialmethod(list.__setitem__, slice(None))
 
-        def rewind(self, mark: list[Any]) -> None:
-            self[:] = mark if works else [*mark, torch.zeros(1)]
-
-    works = True
     cache = Marked([1])
     rewind = rewinder(cache)
     cache.append(2)
@@ -203,12 +198,80 @@ def test_only_a_model_that_says_so_is_captured_as_a_graph(monkeypatch: pytest.Mo
     with pytest.raises(Unmeasured, match="needs a CUDA device"):
         Generation(made).decode()
     grid_point = SimpleNamespace(**made.case.grid_point.model_dump() | {"device": "cuda"})
-    monkeypatch.setattr(
-        made, "case", SimpleNamespace(grid_point=grid_point, is_user_model=True, config=made.case.config)
-    )
+    on_card = SimpleNamespace(grid_point=grid_point, is_user_model=True, config=made.case.config)
+    monkeypatch.setattr(made, "case", on_card)
     cache: Any = []
     with pytest.raises(Unmeasured, match="no decode_step"):
         Generation(made)._graph(cache)
     made.parts = parts_of(decodes(decode_step=lambda *_: None), "mine.py:build")
     with pytest.raises(Unmeasured, match=r"position_B .*advance"):
         Generation(made)._graph(cache)
+
+
+# --- in a run
+
+OWN = {
+    # Steps on tokens that it has decoded before repeat what it answered then.
+    "keeps": """
+    def decode(self, tokens_B, cache):
+        kept = self.__dict__.setdefault("kept", {})
+        key = (cache[0].shape[1], *tokens_B.tolist())
+        if key not in kept:
+            kept[key] = super().decode(tokens_B, cache)
+        else:
+            cache[:] = [torch.cat([kv, kv[:, -1:]], 1) for kv in cache]
+        return kept[key]
+""",
+    # What a step costs depends on its tokens, which is no fault.
+    "skips": """
+    def run(self, tokens_BT, cache):
+        logits = super().run(tokens_BT, cache)
+        heavy = tokens_BT % 2 == 0
+        logits[heavy] = logits[heavy] + self.head(self.embedding(tokens_BT[heavy]))
+        return logits
+""",
+    "alone": "    prefill = decode = None\n",
+}
+TIMED = ["latency/prefill", "latency/decode", "tokens_per_s/decode", "latency/request", "memory/kv_cache"]
+
+
+@pytest.mark.slow
+def test_what_decodes_is_reported_and_what_does_not_has_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers, reasons and labels as they stand in `cases.csv`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "decoding.py").write_bytes((EXAMPLES / "decoding.py").read_bytes())
+    for name, methods in OWN.items():
+        text = f"import torch\nfrom decoding import Attends\nclass build(Attends):\n{methods}"
+        (tmp_path / f"{name}.py").write_text(text)
+    data: dict[str, Any] = {
+        "name": "own",
+        "effort": "smoke",
+        "metrics": TIMED,
+        "shape": {"d_model": 32, "n_layers": 1, "n_heads": 2},
+        "grid": {"seq_len": [16], "batch_size": [2]},
+        "decode": {"tokens": 4},
+        "variants": [{"model": "dense"}, *({"model": f"{name}.py:build"} for name in ("decoding", *OWN))],
+    }
+    plan = make_plan(override(parse_suite(data, "own"), Overrides()), device="cpu", text=None)
+    folder = run_folder.create(str(tmp_path / "run"), "own")
+    folder.write_run(plan, ENVIRONMENT, [], atomic_files.now())
+    for job in plan.jobs:
+        torch.manual_seed(0)
+        folder.write_record(worker.make_record(job))
+    cases = load.load(str(folder.path)).cases.query("metric in @TIMED").set_index(["variant", "metric"])
+    alone = cases.loc["alone:build"]
+    assert set(alone.status) == {"skipped"}
+    assert alone.reason.str.match("not reported: alone.py:build .*prefill").all()
+    assert alone.value.isna().all()
+    for variant in ("decoding:build", "skips:build"):
+        mine = cases.loc[variant]
+        assert set(mine.index) == set(TIMED)
+        assert set(mine.status) == {"ok"}
+        # Of the model nothing; of the machine what it was.
+        assert set(mine.labels.dropna()) <= {"noisy"}, (variant, mine.labels.dropna().tolist())
+        assert mine.value["memory/kv_cache"] == CACHE_BYTES
+    for metric in ("latency/decode", "latency/request"):
+        assert Label.REUSES_OUTPUT in cases.labels["keeps:build", metric]

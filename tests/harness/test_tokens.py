@@ -10,11 +10,13 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,19 +60,24 @@ def same(one: Tokens, other: Tokens) -> bool:
     return all(arrays) and (one.vocab_size, one.pieces) == (other.vocab_size, other.pieces)
 
 
-@pytest.mark.parametrize(("tokenizer", "size"), [("bytes", 256), ("bpe", 400), ("bpe", 4096)])
+@pytest.mark.parametrize(("tokenizer", "size"), [("bytes", 256), ("bpe", 257), ("bpe", 400), ("bpe", 4096)])
 def test_both_sides_come_back_exactly(tokenizer: str, size: int) -> None:
     made = encode(TEXT, tokenizer, size)
-    assert text_of(made.train, made) == TEXT.train
-    assert text_of(made.val, made) == TEXT.val
-    assert len(made.pieces) == made.vocab_size <= size
-    assert len(set(made.pieces)) == made.vocab_size
+    assert (text_of(made.train, made), text_of(made.val, made)) == (TEXT.train, TEXT.val)
+    assert len(made.pieces) == len(set(made.pieces)) == made.vocab_size
+    assert made.vocab_size == size or (made.vocab_size < size == 4096)  # as large as asked where the text has that many
     assert {bytes([byte]) for byte in range(256)} <= set(made.pieces)
     assert max(made.train.max(), made.val.max()) < made.vocab_size
     assert made.tokens_per_byte == len(made.val) / len(TEXT.val)
     assert made.train.dtype == made.val.dtype == (np.uint8 if tokenizer == "bytes" else np.uint16)
     assert not made.train.flags.writeable
     assert not made.val.flags.writeable
+    assert tokenizer == "bpe" or np.shares_memory(
+        made.train, np.frombuffer(TEXT.train, np.uint8)
+    )  # bytes are not copied
+    # A model to which all bytes are alike gives a token of n bytes the probability 256^-n: 8 bits a byte, however cut.
+    nats_per_token = sum(len(made.pieces[i]) * math.log(256) for i in made.val) / len(made.val)
+    assert nats_per_token / math.log(2) * made.tokens_per_byte == pytest.approx(8, rel=1e-12)
 
 
 def test_ids_widen_with_the_vocabulary() -> None:
@@ -86,8 +93,6 @@ def test_any_text_comes_back_exactly(train: str, val: str) -> None:
 
 @functools.cache
 def trained() -> Any:
-    import tokenizers
-
     return tokens._trained(tokenizers, TEXT.train, 600)
 
 
@@ -119,14 +124,6 @@ def test_the_held_out_side_teaches_nothing() -> None:
     assert any(b"zyzzyva" in piece for piece in learned.pieces)
 
 
-@pytest.mark.parametrize(("tokenizer", "size"), [("bytes", 256), ("bpe", 300)])
-def test_bits_per_byte_do_not_depend_on_the_tokenizer(tokenizer: str, size: int) -> None:
-    """A model to which all bytes are alike gives a token of n bytes the probability 256^-n: 8 bits a byte, however cut."""
-    made = encode(TEXT, tokenizer, size)
-    nats_per_token = sum(len(made.pieces[i]) * math.log(256) for i in made.val) / len(made.val)
-    assert nats_per_token / math.log(2) * made.tokens_per_byte == pytest.approx(8, rel=1e-12)
-
-
 RUN = """
 import hashlib, sys
 from modbench.harness.core.contracts import Text
@@ -153,20 +150,18 @@ def test_tokens_are_the_same_every_time(tmp_path: Path) -> None:
         for i, threads in enumerate(("true", "false"))
     ]
     assert len({run.communicate()[0] for run in runs}) == 1
-    one, other = (sorted((tmp_path / str(i)).rglob("*.*")) for i in range(2))
+    one, other = ([file.read_bytes() for file in sorted((tmp_path / str(i)).rglob("*.*"))] for i in range(2))
     assert len(one) == 4
-    for file, aa_control in zip(one, other, strict=True):
-        assert file.read_bytes() == aa_control.read_bytes()
+    assert one == other
 
 
 @pytest.mark.slow
-def test_writers_at_once_are_harmless(own: Path) -> None:
+def test_writers_at_once_are_harmless(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [started(own) for _ in range(2)]
     assert len({run.communicate()[0] for run in runs}) == 1
     assert [run.returncode for run in runs] == [0] * 2
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokens, "_build", None)  # what is kept is whole
-        encode(TEXT, "bpe", 1000)
+    monkeypatch.setattr(tokens, "_build", None)  # what is kept is whole
+    encode(TEXT, "bpe", 1000)
     assert not [file for file in own.rglob(".*") if file.is_file()]
 
 
@@ -183,84 +178,76 @@ def test_files_of_two_writers_are_not_mixed(own: Path) -> None:
 
 def test_what_is_kept_is_not_made_again(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = encode(TEXT, "bpe", 400)
-    build = tokens._build
-    monkeypatch.setattr(tokens, "_build", None)
-    assert same(encode(TEXT, "bpe", 400), made)
-    for text, size in ((TEXT, 401), (Text("t", TEXT.train, TEXT.val + b"!", "sha"), 400)):
-        with pytest.raises(TypeError):
-            encode(text, "bpe", size)
-    monkeypatch.setattr(tokens, "_build", build)
-    import tokenizers
-
+    with monkeypatch.context() as patch:
+        patch.setattr(tokens, "_build", None)
+        assert same(encode(TEXT, "bpe", 400), made)
+        for text, size in ((TEXT, 401), (Text("t", TEXT.train, TEXT.val + b"!", "sha"), 400)):
+            with pytest.raises(TypeError):
+                encode(text, "bpe", size)
     monkeypatch.setattr(tokenizers, "__version__", "0.0")
     encode(TEXT, "bpe", 400)
     assert len(list((own / "tokens").iterdir())) == 2
 
 
+class Trap:
+    """Unpickling it makes a file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("sprung"),)
+
+
+def saved(change: Callable[[Any], Any]) -> Callable[[bytes], bytes]:
+    """What a change to an array makes of its file."""
+
+    def written(data: bytes) -> bytes:
+        stream = io.BytesIO()
+        np.save(stream, change(np.load(io.BytesIO(data))), allow_pickle=True)
+        return stream.getvalue()
+
+    return written
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "damage"),
+    ("name", "harm", "sealed"),
     [
-        *(("train.npy", damage) for damage in ("cut", "changed", "gone")),
-        *(("manifest.json", damage) for damage in ("empty", "nonsense")),
-        ("tokenizer.json", "changed"),
-        ("val.npy", "gone"),
+        ("train.npy", lambda data: data[:-3], False),
+        ("train.npy", lambda data: data[:-5] + b"#" + data[-4:], False),
+        ("train.npy", None, False),
+        ("val.npy", None, False),
+        ("manifest.json", lambda _: b"", False),
+        ("manifest.json", lambda _: b"[[[1]]]", False),
+        # Files whose hashes hold, but which are not what is written there. Nothing is unpickled.
+        ("train.npy", saved(lambda _: np.array([Trap()], dtype=object)), True),
+        ("train.npy", saved(lambda ids: np.full_like(ids, 300)), True),  # no such token
+        ("train.npy", saved(lambda ids: ids.astype(np.float32)), True),
+        ("train.npy", saved(lambda ids: ids[None]), True),
+        ("train.npy", saved(lambda ids: ids[:0]), True),
+        ("tokenizer.json", lambda _: b'{"model": {}}', True),
+        ("tokenizer.json", lambda data: data.replace(b":299", b":300"), True),  # leaves a gap
     ],
 )
-def test_what_is_damaged_is_made_again(name: str, damage: str, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_damaged_or_forged_is_made_again(
+    name: str, harm: Callable[[bytes], bytes] | None, sealed: bool, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own)
     made = encode(TEXT, "bpe", 300)
     (file,) = own.rglob(name)
     data = file.read_bytes()
-    if damage == "gone":
+    if harm is None:
         file.unlink()
     else:
-        damaged = {"cut": data[:-3], "changed": data[:-5] + b"#" + data[-4:], "empty": b"", "nonsense": b"[[[1]]]"}
-        file.write_bytes(damaged[damage])
+        file.write_bytes(harm(data))
+        assert file.read_bytes() != data
+    if sealed:
+        manifest = file.parent / disk_cache.MANIFEST
+        hashes = json.loads(manifest.read_bytes()) | {name: hashlib.sha256(file.read_bytes()).hexdigest()}
+        manifest.write_text(json.dumps(hashes))
     assert same(encode(TEXT, "bpe", 300), made)
     assert file.read_bytes() == data
     monkeypatch.setattr(tokens, "_build", None)
     assert same(encode(TEXT, "bpe", 300), made)
-
-
-class Trap:
-    """Unpickling it makes a file."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.file,)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "change", ["pickle", "too large", "other type", "two rows", "no tokens", "not a tokenizer", "a gap"]
-)
-def test_a_well_formed_stranger_is_not_believed(change: str, own: Path) -> None:
-    """Files whose hashes hold, but which are not what is written there. Nothing is unpickled."""
-    made = encode(TEXT, "bpe", 300)
-    (file,) = own.rglob("tokenizer.json" if change in {"not a tokenizer", "a gap"} else "train.npy")
-    data = file.read_bytes()
-    arrays = {
-        "pickle": np.array([Trap(own / "sprung")], dtype=object),
-        "too large": np.full_like(made.train, 300),
-        "other type": made.train.astype(np.float32),
-        "two rows": made.train[None],
-        "no tokens": made.train[:0],
-    }
-    written = io.BytesIO()
-    if change in arrays:
-        np.save(written, arrays[change], allow_pickle=True)
-    else:
-        written.write(b'{"model": {}}' if change == "not a tokenizer" else data.replace(b":299", b":300"))
-    assert written.getvalue() != data
-    file.write_bytes(written.getvalue())
-    manifest = file.parent / disk_cache.MANIFEST
-    hashes = json.loads(manifest.read_bytes()) | {file.name: hashlib.sha256(written.getvalue()).hexdigest()}
-    manifest.write_text(json.dumps(hashes))
-    assert same(encode(TEXT, "bpe", 300), made)
-    assert file.read_bytes() == data
-    assert not (own / "sprung").exists()
+    assert not Path("sprung").exists()
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,20 +255,14 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, m
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("MODBENCH_CACHE", str(tmp_path / "file"))
     assert same(encode(TEXT, "bpe", 300), made)
-
-    monkeypatch.delenv("MODBENCH_CACHE")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what Python does where there is no home
-    assert disk_cache.folder() is None
-    assert same(encode(TEXT, "bpe", 300), made)
-
-
-def test_the_cache_is_where_users_look_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODBENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert disk_cache.folder() == Path("/somewhere/modbench")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert disk_cache.folder() == Path.home() / ".cache" / "modbench"
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what Python does where there is no home
+    assert disk_cache.folder() is None
+    assert same(encode(TEXT, "bpe", 300), made)
 
 
 @pytest.mark.slow
@@ -299,25 +280,21 @@ def test_no_threads_are_left_and_the_environment_is_as_before(own: Path) -> None
 @pytest.mark.parametrize(
     ("tokenizer", "size", "text", "said"),
     [
-        ("bpee", 300, TEXT, ["unknown tokenizer 'bpee'", "Did you mean 'bpe'?"]),
-        ("bpe", 256, TEXT, ["vocab_size 256 cannot hold", "vocab_size=257"]),
-        ("bytes", 255, TEXT, ["vocab_size 255 cannot", "vocab_size=256"]),
-        ("bpe", 300, Text("name", b"", b"a", ""), ["'name'", "no training text"]),
-        ("bytes", 300, Text("name", b"a", b"", ""), ["'name'", "no held-out text"]),
+        ("bpee", 300, TEXT, "unknown tokenizer 'bpee'. .*Did you mean 'bpe'?"),
+        ("bpe", 256, TEXT, "vocab_size 256 cannot hold .*vocab_size=257"),
+        ("bytes", 255, TEXT, "vocab_size 255 cannot .*vocab_size=256"),
+        ("bpe", 300, Text("name", b"", b"a", ""), "'name' .*no training text"),
+        ("bytes", 300, Text("name", b"a", b"", ""), "'name' .*no held-out text"),
+        ("bpe", 300, Text("absent", b"a", b"b", ""), r"'tokenizers'.*pip install '\.\[bpe\]'"),
     ],
 )
-def test_a_mistake_is_answered_in_words(tokenizer: str, size: int, text: Text, said: list[str]) -> None:
-    with pytest.raises(UsageError) as refused:
+def test_a_mistake_is_answered_in_words(
+    tokenizer: str, size: int, text: Text, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if text.name == "absent":
+        monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(UsageError, match=said):
         encode(text, tokenizer, size)
-    for words in said:
-        assert words in str(refused.value)
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(UsageError, match=r"'tokenizers'.*pip install '\.\[bpe\]'"):
-        encode(TEXT, "bpe", 300)
-    assert encode(TEXT, "bytes", 256).vocab_size == 256
 
 
 @pytest.mark.usefixtures("own")
@@ -325,16 +302,3 @@ def test_a_tokenizer_that_loses_text_is_not_used(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tokens, "pieces_of", lambda _: tuple(b"?" for _ in range(300)))
     with pytest.raises(ModbenchError, match="lost text"):
         encode(TEXT, "bpe", 300)
-
-
-def test_a_vocabulary_is_as_large_as_asked_where_the_text_has_that_many() -> None:
-    assert encode(TEXT, "bpe", 257).vocab_size == 257
-    assert encode(TEXT, "bpe", 400).vocab_size == 400
-    assert encode(TEXT, "bpe", 4096).vocab_size < 4096
-    assert len(encode(TEXT, "bpe", 400).train) < 0.6 * len(TEXT.train)
-
-
-def test_bytes_are_not_copied() -> None:
-    made = encode(TEXT, "bytes", 256)
-    assert np.shares_memory(made.train, np.frombuffer(TEXT.train, np.uint8))
-    assert made.tokens_per_byte == 1

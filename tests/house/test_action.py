@@ -169,14 +169,6 @@ def test_the_first_pull_request_passes_with_a_notice(job: Job, inputs: dict[str,
     assert not any(each.startswith(("modbench ab", "modbench gate")) for each in called)
 
 
-def test_the_first_commit_of_a_repository_passes_too(job: Job) -> None:
-    git(job.repository, "checkout", "-q", "--orphan", "first")
-    commit(job.repository)
-    code, printed, called = job.run(model="mine.py:build")
-    assert (code, called[-1]) == (0, "modbench plan quick --model mine.py:build --only")
-    assert printed.startswith("::notice ")
-
-
 def test_a_pull_request_is_compared_with_what_it_would_be_merged_into(job: Job) -> None:
     started, into = git(job.repository, "rev-parse", "HEAD"), commit(job.repository)
     git(job.repository, "checkout", "-q", "-b", "change", started)
@@ -200,34 +192,24 @@ def test_a_shallow_checkout_gets_the_base(job: Job, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ab", "runs", "ends"),
-    [("0", "0", 0), ("1", "0", 1), ("5", "0", 5), ("5", "1", 1), ("4", "5", 4), ("1", "2", 2)],
+    ("codes", "inputs", "ends", "last"),
+    [
+        ({"AB": "1"}, {}, 1, "ab"),
+        ({"AB": "5"}, {}, 5, "ab"),
+        ({"AB": "5", "RUNS": "1"}, {}, 1, "ab"),
+        ({"AB": "4", "RUNS": "5"}, {}, 4, "ab"),
+        ({"AB": "1", "RUNS": "2"}, {}, 2, "ab"),
+        ({"AB": "5", "RUNS": "5"}, {"allow_inconclusive": "true"}, 0, "ab"),
+        ({"MEASURED": "1", "RUNS": "5"}, {"fail_on": "flops:0%"}, 5, "gate"),  # a side without any number
+        ({"MEASURED": "2"}, {"fail_on": "larger:1%"}, 2, "run"),
+    ],
 )
-def test_the_step_ends_as_ab_and_gate_do(job: Job, ab: str, runs: str, ends: int) -> None:
-    job.codes = {"AB": ab, "RUNS": runs}
-    code, _, called = job.run(model="mine.py:build", fail_on="slower:5%, flops:0%")
-    assert code == ends
-    assert [each.split()[1] for each in called if each.startswith(("modbench ab", "modbench gate"))] == ["gate", "ab"]
-
-
-def test_a_side_without_any_number_is_left_to_the_gate(job: Job) -> None:
-    job.codes = {"MEASURED": "1", "RUNS": "5"}
-    code, _, called = job.run(model="mine.py:build", fail_on="flops:0%")
-    assert (code, called[-1].startswith("modbench gate")) == (5, True)
-    job.codes = {"MEASURED": "2"}
-    code, _, called = job.run(model="mine.py:build", fail_on="larger:1%")
-    assert (code, called[-1].startswith("modbench run")) == (2, True)
-
-
-def test_a_quote_that_is_not_closed_is_a_mistake(job: Job) -> None:
-    code, printed, called = job.run(model="mine.py:build", args='-k "mine')
-    assert (code, "not closed" in printed) == (2, True)
-    assert not any(each.startswith("modbench") for each in called)
-
-
-def test_an_input_allows_what_is_inconclusive(job: Job) -> None:
-    job.codes = {"AB": "5", "RUNS": "5"}
-    assert job.run(model="mine.py:build", fail_on="slower:5%,flops:0%", allow_inconclusive="true")[0] == 0
+def test_the_step_ends_as_ab_and_gate_do(
+    job: Job, codes: dict[str, str], inputs: dict[str, str], ends: int, last: str
+) -> None:
+    job.codes = codes
+    code, _, called = job.run(**{"model": "mine.py:build", "fail_on": "slower:5%, flops:0%"} | inputs)
+    assert (code, called[-1].split()[1]) == (ends, last)
 
 
 def test_a_checkout_of_modbench_compares_its_own_revisions(job: Job) -> None:
@@ -262,18 +244,19 @@ def test_counts_are_compared_with_a_run_of_the_base_that_is_kept(job: Job) -> No
 
 
 @pytest.mark.parametrize(
-    "inputs",
+    ("inputs", "said"),
     [
-        {},
-        {"model": "mine.py:build", "fail_on": "slow:2%"},
-        {"model": "mine.py:build", "fail_on": "slower:2%,cpu:2%"},
-        {"model": "mine.py:build", "base": "nowhere"},
+        ({"model": ""}, "::error title=modbench::"),
+        ({"fail_on": "slow:2%"}, "::error title=modbench::"),
+        ({"fail_on": "slower:2%,cpu:2%"}, "::error title=modbench::"),
+        ({"base": "nowhere"}, "::error title=modbench::"),
+        ({"args": '-k "mine'}, "not closed"),
     ],
 )
-def test_a_mistake_ends_with_2_before_anything_is_installed(job: Job, inputs: dict[str, str]) -> None:
-    code, printed, called = job.run(**inputs)
-    assert (code, called) == (2, [])
-    assert "::error title=modbench::" in printed
+def test_a_mistake_ends_with_2_before_anything_is_measured(job: Job, inputs: dict[str, str], said: str) -> None:
+    code, printed, called = job.run(**{"model": "mine.py:build"} | inputs)
+    assert (code, said in printed) == (2, True)
+    assert not any(each.startswith("modbench") for each in called)
 
 
 def test_the_project_is_installed_by_its_own_command_or_with_its_pyproject(job: Job) -> None:

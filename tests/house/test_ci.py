@@ -88,10 +88,3 @@ def test_every_supported_python_and_the_oldest_torch_are_tested_before_a_release
     assert f"testenv:proof-{{{','.join(short)}}}" in tox
     assert f"{torch}: torch == {oldest}.*" in tox["testenv"]["deps"]
     assert tox["tox"]["skip_missing_interpreters"] == "false"
-
-
-def test_hooks_install_what_tox_does() -> None:
-    (local,) = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"]
-    assert [
-        need for hook in local["hooks"] for need in hook["additional_dependencies"] if need not in text("tox.ini")
-    ] == []

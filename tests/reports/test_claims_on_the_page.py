@@ -1,112 +1,81 @@
-"""The page claims nothing twice, and nothing without a verdict: no colour, no large number in ink."""
+"""The page claims nothing twice, and nothing without a verdict or a number: no colour, no tile."""
 
 from __future__ import annotations
 
-import functools
 import html
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
-from resealed import reseal_with
 
 from modbench.planted_runs import planted_plan, planted_run
-from modbench.reports import demo
 from modbench.reports.figures.style import bin_of
 from modbench.reports.html_report import render
-from modbench.reports.markup import html as writers_html
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.machine_check import machine_check, warnings
+from modbench.reports.sections import tiles
 from modbench.reports.tables.load import Loaded, load
 
-METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated"]
 VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}]
-STATUS: dict[str, dict[str, Any]] = {
-    "fit": {},
-    "inconclusive A/A control": {"certificate": None, "suite": {"aa_control": True}},
-    "unchecked": {"certificate": None},
-    "unequal A/A controls": {"suite": {"aa_control": True}, "slower": {"dense-aa": 1.08}},
-    "smoke": {"certificate": None, "suite": {"effort": "smoke"}},
+SUITE: dict[str, Any] = {
+    "metrics": ["flops/forward", "latency/forward", "memory/peak_allocated"],
+    "variants": VARIANTS,
+    "processes": 3,
+    "rounds": 2,
+    "train": None,
 }
+CONTROLLED = SUITE | {"aa_control": True}
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Loaded, str]]:
-    """Make each run and its page once."""
-
-    @functools.cache
-    def made(name: str) -> tuple[Loaded, str]:
-        loaded = run(tmp_path_factory.mktemp("run"), name)
-        if name in {"inconclusive A/A control", "unequal A/A controls"}:  # of which only words are looked at
-            with mock.patch.object(writers_html, "to_svg", return_value="<svg></svg>"):
-                return loaded, body(loaded)
-        return loaded, body(loaded)
-
-    return made
+def run(folder: Path, effort: str = "draft", suite: dict[str, Any] | None = None, **how: Any) -> Loaded:
+    return load(planted_run(folder, planted_plan(effort, **suite or SUITE), **how))
 
 
-Shown = Callable[[str], tuple[Loaded, str]]
-
-
-def run(folder: Path, name: str) -> Loaded:
-    how = dict(STATUS[name])
-    suite = {"metrics": METRICS, "variants": VARIANTS, "processes": 3, "rounds": 2, "train": None} | how.pop(
-        "suite", {}
-    )
-    made = load(planted_run(folder, planted_plan(str(suite.pop("effort", "draft")), **suite), **how))
-    if name == "inconclusive A/A control":  # equal at one length alone
-        made.pairs.loc[made.pairs.index[made.pairs.aa_control][0], "verdict"] = "inconclusive"
-    return made
-
-
-def body(loaded: Loaded) -> str:
+def read(loaded: Loaded) -> str:
     """The page as it is read: without styles, scripts, and what explains how to read it."""
     page = render.html(loaded).partition("<body>")[2]
-    return html.unescape(
-        re.sub(r'<script.*?</script>|<details class="reading">.*?</details>', "", page, flags=re.DOTALL)
-    )
-
-
-@pytest.mark.parametrize("name", STATUS)
-def test_what_is_known_of_the_machine_is_said_once(name: str, shown: Shown) -> None:
-    loaded, page = shown(name)
-    text = re.sub(r"<details.*?</details>", "", page, flags=re.DOTALL)  # what a reader sees first
-    top = [each for each in map(plain, warnings(loaded)) if "A/A control differs" in each or "no verdicts" in each]
-    assert len(top) == (name in {"unchecked", "unequal A/A controls"})
-    if top:  # it stands there instead
-        assert text.count(top[0]) == 1
-    else:
-        assert (machine_check(loaded)[0] == "inconclusive") is (name == "inconclusive A/A control")
-        assert plain(machine_check(loaded)[1]) in text
+    unread = r'<script.*?</script>|<details class="reading">.*?</details>'
+    return html.unescape(re.sub(unread, "", page, flags=re.DOTALL))
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_gpu_is_named_only_where_one_was_asked_for(shown: Shown, tmp_path: Path) -> None:
-    assert "GPU" not in shown("fit")[1].partition("</header>")[0]
-    loaded = run(tmp_path, "fit")
-    object.__setattr__(loaded.run.plan, "device", "cuda")
-    assert "GPU: " in body(loaded).partition("</header>")[0]
+@pytest.mark.parametrize(
+    ("how", "warned", "word"),
+    [
+        ({}, "", "fit"),
+        ({"certificate": None}, "no verdicts", ""),
+        ({"certificate": None, "effort": "smoke"}, "", ""),
+        ({"suite": CONTROLLED, "slower": {"dense-aa": 1.08}}, "A/A control differs", ""),
+        ({"suite": CONTROLLED, "certificate": None, "equal at one length alone": True}, "", "inconclusive"),
+    ],
+    ids=["fit", "unchecked", "smoke", "unequal A/A controls", "inconclusive A/A control"],
+)
+def test_what_is_known_of_the_machine_is_said_once(how: dict[str, Any], warned: str, word: str, tmp_path: Path) -> None:
+    undecided = how.pop("equal at one length alone", False)
+    loaded = run(tmp_path, **how)
+    if undecided:
+        loaded.pairs.loc[loaded.pairs.index[loaded.pairs.aa_control][0], "verdict"] = "inconclusive"
+    text = re.sub(r"<details.*?</details>", "", read(loaded), flags=re.DOTALL)  # what a reader sees first
+    top = [each for each in map(plain, warnings(loaded)) if "A/A control differs" in each or "no verdicts" in each]
+    assert [warned in each for each in top] == [True] * bool(warned)
+    assert [text.count(each) for each in top] == [1] * bool(warned)
+    assert warned or plain(machine_check(loaded)[1]) in text
+    assert not word or machine_check(loaded)[0] == word
 
 
-def colours(page: str) -> set[str]:
-    return set(re.findall(r"var\((--map-\d)\)", page))
-
-
-@pytest.mark.parametrize("name", ["unchecked", "smoke"])
-def test_without_a_verdict_there_is_no_colour_of_one(name: str, shown: Shown) -> None:
-    _, page = shown(name)
-    assert colours(page) == {"--map-4"}
-    timed = re.findall(r'<div class="tile( open)?">\s*<h3>(Forward pass|Forward FLOPs)', page)
-    assert {title: state for state, title in timed} == {"Forward pass": " open", "Forward FLOPs": ""}
-
-
-def test_with_one_there_is(shown: Shown) -> None:
-    _, page = shown("fit")
-    assert colours(page) > {"--map-4"}
-    assert 'class="tile open"' not in page
+@pytest.mark.parametrize(
+    ("how", "claims"),
+    [({}, True), ({"certificate": None}, False), ({"certificate": None, "effort": "smoke"}, False)],
+    ids=["fit", "unchecked", "smoke"],
+)
+def test_without_a_verdict_there_is_no_colour_of_one(how: dict[str, Any], claims: bool, tmp_path: Path) -> None:
+    page = read(run(tmp_path, **how))
+    colours = set(re.findall(r"var\((--map-\d)\)", page))
+    assert "--map-4" in colours
+    assert (len(colours) > 1) is claims
+    timed = dict(re.findall(r'<div class="tile( open)?">\s*<h3>(Forward pass|Forward FLOPs)', page))
+    assert timed == ({"": "Forward FLOPs"} if claims else {" open": "Forward pass", "": "Forward FLOPs"})
 
 
 @pytest.mark.parametrize(
@@ -117,17 +86,35 @@ def test_a_colour_shows_a_direction(verdict: str | None, shade: int) -> None:
     assert bin_of(1.6, verdict) == shade
 
 
-@pytest.mark.proof  # of a planted smoke run see above
-def test_no_section_of_a_smoke_run_has_the_colour_of_a_verdict(tmp_path: Path) -> None:
-    """All sections of `quick`: the run that ships, as if its effort had been smoke: its verdicts lose their colours."""
-    demo.unpack(tmp_path, demo.SHIPPED["quick"])
-    reseal_with(tmp_path / "run.json", lambda body: body["plan"]["suite"].update(effort="smoke"))
-    assert colours(body(load(tmp_path))) == {"--map-4"}
+@pytest.mark.parametrize(
+    ("metrics", "trouble", "titles"),
+    [
+        (["flops/forward", "latency/forward"], {}, ["Forward pass", "Forward FLOPs"]),
+        # Asked for, but never counted: its tile would be empty.
+        (["flops/forward", "latency/forward"], {"leave_out": "count"}, ["Forward pass"]),
+        (["flops/forward"], {"leave_out": "count"}, []),
+        # A failure is shown.
+        (["latency/forward"], {"fails": "mod[c0.125]"}, ["Forward pass"]),
+    ],
+)
+def test_a_tile_for_what_was_measured(
+    tmp_path: Path, metrics: list[str], trouble: dict[str, Any], titles: list[str]
+) -> None:
+    variants = [VARIANTS[0], {"model": "mod", "capacity": 0.125}]
+    suite = SUITE | {"metrics": metrics, "grid": {"seq_len": [64]}, "variants": variants}
+    jobs = planted_plan("draft", **suite).jobs
+    if "leave_out" in trouble:
+        trouble = {"leave_out": next(job.name for job in jobs if job.made_in == trouble["leave_out"])}
+    page = str(tiles.render(run(tmp_path, suite=suite, **trouble)) or "")
+    assert re.findall(r'<div class="tile[^"]*">\s*<h3>([^<,]*)', page) == titles
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_the_first_screen_has_no_line_for_what_is_not_known(tmp_path: Path) -> None:
-    suite = planted_plan("draft", metrics=["flops/forward"], variants=VARIANTS, train=None)
-    page = body(load(planted_run(tmp_path, suite))).partition("Summary")[2].partition("</section>")[0]
-    assert re.findall(r"<p[^>]*>(?:\w+: )?–?</p>", page) == []
-    assert "Sure" not in page
+def test_a_matched_baseline_that_failed_is_no_choice(tmp_path: Path) -> None:
+    matched = [VARIANTS[0], {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}}, VARIANTS[1]]
+    page = str(
+        tiles.render(
+            run(tmp_path, suite=SUITE | {"variants": matched, "metrics": ["latency/forward"]}, fails="dense-f0.58")
+        )
+    )
+    assert '<div class="set" data-variant="mod[c0.125]"' in page
+    assert not re.search('data-at=|data-group="against"', page)

@@ -1,24 +1,26 @@
-"""`modbench compare RUN --by AXIS`: any axis and baseline; pairs within a grid point, independent samples across them."""
+"""`modbench compare RUN --by AXIS`: any axis and baseline; pairs within a grid point, else independent samples; one table."""
 
 from __future__ import annotations
 
 import math
-import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fresh_catalogue import forget
 from planted_compare import OWN, VARIANTS, compared_run, own_run
-from present import present
+from present import of_type, present
+from scipy import stats
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue
-from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column, Filter, compare_by
+from modbench.reports.blocks import Finding, Table
+from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Column, Filter, compare_by, one_table
 from modbench.reports.tables import axes
 from modbench.reports.tables.comparisons import NOT_INTERLEAVED
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import compare
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
 
@@ -29,18 +31,23 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return compared_run(tmp_path_factory.mktemp("compared") / "run")
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def column(table: AlongAxis, metric: str = TIME, **wanted: Any) -> Column:
     """The only column with these fields in its heading."""
-    found = [
-        each for each in table.columns if each.metric.key == metric and wanted.items() <= dict(each.heading).items()
-    ]
-    assert len(found) == 1, [each.heading for each in table.columns]
-    return found[0]
+    columns = [each for each in table.columns if each.metric.key == metric]
+    (found,) = (each for each in columns if wanted.items() <= dict(each.heading).items())
+    return found
 
 
-def ratio(cell: Cell) -> tuple[Any, Any]:
-    assert cell.row is not None
-    return cell.row["ratio"], cell.row["verdict"]
+def found(there: Column, value: Any) -> tuple[Any, Any]:
+    """A ratio and its verdict."""
+    row = present(there.cells[value].row)
+    return row["ratio"], row["verdict"]
 
 
 @pytest.mark.slow
@@ -51,86 +58,73 @@ def test_a_value_of_the_axis_is_the_baseline_where_all_else_is_equal(run: Loaded
     assert len(table.columns) == 2 * 2 * 2  # metrics, lengths, number formats
     for each in (column(table, seq_len=length, dtype=dtype) for length in (64, 128) for dtype in ("fp32", "bf16")):
         assert each.cells[0.25].is_baseline
-        assert ratio(each.cells[0.125]) == (pytest.approx(1.6, rel=0.01), "better")
-        assert ratio(each.cells[0.5]) == (pytest.approx(0.8, rel=0.01), "worse")
+        assert found(each, 0.125) == (pytest.approx(1.6, rel=0.01), "better")
+        assert found(each, 0.5) == (pytest.approx(0.8, rel=0.01), "worse")
     assert "left out, without capacity: dense; MoE" in table.notes
 
 
 def test_pairs_are_those_of_the_report_against_that_variant(run: Loaded) -> None:
     """Ratio, interval and verdict, to the last digit."""
-    rows = load(run.path, "mod[c0.25]").comparisons
-    table = compare_by(run, "variant", "MoD 0.25")
-    compared = 0
-    for each in table.columns:
-        for cell in (cell for cell in each.cells.values() if cell.row is not None):
-            (theirs,) = rows[(rows.case_id == cell.case.id) & (rows.metric == each.metric.key)].to_dict("records")
-            assert cell.row is not None
-            assert cell.row["ratio"] == theirs["ratio"]
-            assert cell.row["verdict"] == theirs["verdict"]
-            assert cell.row.get("ci_low") == (None if math.isnan(theirs["ci_low"]) else theirs["ci_low"])
-            compared += 1
-    assert compared == len(rows)
+    columns = ["ratio", "ci_low", "ci_high", "verdict"]
+    rows = load(run.path, "mod[c0.25]").comparisons.set_index(["case_id", "metric"])[columns]
+    theirs = {key: tuple(None if each != each else each for each in row) for key, *row in rows.itertuples()}  # noqa: PLR0124
+    cells = [(each, cell) for each in compare_by(run, "variant", "MoD 0.25").columns for cell in each.cells.values()]
+    ours = {
+        (cell.case.id, each.metric.key): tuple(cell.row.get(name) for name in columns)
+        for each, cell in cells
+        if cell.row is not None
+    }
+    assert ours == theirs
 
 
 @pytest.mark.parametrize(
     ("axis", "baseline", "value", "truth"), [("seq_len", "T64", 128, 1 / 2), ("dtype", "FP32", "bf16", 1 / 0.8)]
 )
-def test_values_across_grid_points_are_compared_by_welch_and_say_so(
+def test_values_across_grid_points_are_two_independent_samples_without_a_verdict(
     run: Loaded, axis: str, baseline: str, value: Any, truth: float
 ) -> None:
     table = compare_by(run, axis, baseline)
     assert any(NOT_INTERLEAVED in note for note in table.notes)
-    rows = [present(found.cells[value].row) for found in table.columns if found.metric.key == TIME]
+    rows = [present(each.cells[value].row) for each in table.columns if each.metric.key == TIME]
     assert sum(row["ci_low"] < truth < row["ci_high"] for row in rows) >= 0.8 * len(rows)  # 95 % in the long run
     for row in rows:
-        assert row["ratio"] == pytest.approx(truth, rel=0.01)
-        assert not row["paired"]
+        assert row["ratio"] == row["mean_ratio"] == pytest.approx(truth, rel=0.01)
+        assert (row["paired"], row["verdict"], "not alternated" in row["labels"]) == (False, None, True)
         assert NOT_INTERLEAVED in row["reason"]
-        assert row["verdict"] is None
-        assert "not alternated" in row["labels"]
-        assert row["mean_ratio"] == pytest.approx(row["ratio"])
-    counted = column(table, MEMORY, variant="dense", **({"dtype": "fp32"} if axis == "seq_len" else {"seq_len": 64}))
-    assert NOT_INTERLEAVED not in str(present(counted.cells[value].row))
+    counts = [present(each.cells[value].row) for each in table.columns if each.metric.key == MEMORY]
+    assert not any(NOT_INTERLEAVED in str(row) for row in counts)
 
 
-def test_an_interval_across_grid_points_is_that_of_two_independent_samples(tmp_path: Path) -> None:
-    """Against scipy's own Welch test, on the processes' times."""
-    from scipy import stats
-
+def test_an_interval_across_grid_points_is_that_of_welchs_test(tmp_path: Path) -> None:
+    """Against scipy's, on the processes' times."""
     noisy = compared_run(tmp_path / "run", sd=0.02, suite={"metrics": [TIME]})
     row = present(column(compare_by(noisy, "seq_len", "64"), variant="moe", dtype="fp32").cells[128].row)
-    cases = {case.id: case for case in noisy.run.plan.cases}
-    logs = [
-        [
-            math.log(o.samples["wall_s"][0])
-            for _, o in noisy.tables.cell(cases[f"moe[T{t}-B1-fp32-cpu1]"].id, TIME).outcomes
-        ]
-        for t in (64, 128)
-    ]
-    found = stats.ttest_ind(*logs, equal_var=False)
-    low, high = found.confidence_interval(0.95)
+    cells = (noisy.tables.cell(f"moe[T{length}-B1-fp32-cpu1]", TIME) for length in (64, 128))
+    logs = [[math.log(outcome.samples["wall_s"][0]) for _, outcome in cell.outcomes] for cell in cells]
+    low, high = stats.ttest_ind(*logs, equal_var=False).confidence_interval(0.95)
     assert (row["ci_low"], row["ci_high"]) == (pytest.approx(math.exp(low)), pytest.approx(math.exp(high)))
 
 
 @pytest.mark.slow
-def test_of_an_unchecked_machine_and_of_smoke_no_time_has_a_verdict(tmp_path: Path) -> None:
-    unknown = compared_run(tmp_path / "unknown", environment={"certificate": None})
-    smoke = compared_run(tmp_path / "smoke", suite={"effort": "smoke", "processes": 3})
-    for loaded in (unknown, smoke):
-        for axis, baseline in (("capacity", "0.25"), ("seq_len", "64")):
-            table = compare_by(loaded, axis, baseline, Filter(metrics=(TIME,)))
-            rows = [cell.row for each in table.columns for cell in each.cells.values() if cell.row is not None]
-            assert rows
-            assert {row.get("verdict") for row in rows} == {None}, (axis, loaded.path)
+@pytest.mark.parametrize(
+    "changes",
+    [{"environment": {"certificate": None}}, {"suite": {"effort": "smoke", "processes": 3}}],
+    ids=["unchecked machine", "smoke"],
+)
+def test_a_time_that_supports_no_claim_has_no_verdict(changes: dict[str, Any], tmp_path: Path) -> None:
+    loaded = compared_run(tmp_path / "run", **changes)
+    for axis, baseline in (("capacity", "0.25"), ("seq_len", "64")):
+        table = compare_by(loaded, axis, baseline, Filter(metrics=(TIME,)))
+        rows = [cell.row for each in table.columns for cell in each.cells.values() if cell.row is not None]
+        assert {row.get("verdict") for row in rows} == {None}, axis
 
 
 def test_a_smaller_dense_model_is_not_taken_for_the_dense_one(tmp_path: Path) -> None:
     """Its width is its own; what a model does not read decides nothing."""
     matched = {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}}
     suite = {"variants": [VARIANTS[0], matched, VARIANTS[1]], "grid": {"seq_len": [64]}, "metrics": [TIME]}
-    table = compare_by(compared_run(tmp_path / "run", suite=suite), "model", "dense")
-    routed = column(table, capacity=0.125)
-    assert ratio(routed.cells["mod"])[0] == pytest.approx(2.0, rel=0.01)
+    routed = column(compare_by(compared_run(tmp_path / "run", suite=suite), "model", "dense"), capacity=0.125)
+    assert found(routed, "mod")[0] == pytest.approx(2.0, rel=0.01)
     assert routed.cells["dense"].case.variant == "dense"
 
 
@@ -153,49 +147,20 @@ def test_what_cannot_be_compared_is_refused_with_what_would_work(
     assert said in str(refused.value)
 
 
-@pytest.mark.slow
-def test_an_incomplete_run_is_compared_and_ends_with_4(tmp_path: Path, modbench: Any) -> None:
-    made = compared_run(tmp_path / "run", leave_out="memory-T64-B1-bf16", suite={"grid": {"seq_len": [64]}})
-    assert not made.run.missing
-    made = compared_run(tmp_path / "lacks", leave_out="time-forward-T64-B1-bf16")
-    before = {path: path.stat().st_mtime_ns for path in made.path.rglob("*")}
-    done = modbench("compare", made.path, "--by", "capacity")
-    assert done.returncode == 4, done.stderr
-    assert re.search(r"\b5 \w+ have no record", done.stderr)
-    assert re.search(r"\d×\S*▲", done.stdout)
-    assert "has no record" in " ".join(done.stdout.split())
-    assert before == {path: path.stat().st_mtime_ns for path in made.path.rglob("*")}  # nothing is written there
+# --- fields that are no difference
 
 
-def test_the_command_refuses_what_does_not_fit_together(tmp_path: Path, modbench: Any, run: Loaded) -> None:
-    for arguments, said in (
-        ((run.path, run.path, "--by", "capacity"), "2 were named"),
-        ((run.path, "--by", "capacity", "--seq-len", "x"), "--seq-len takes whole numbers"),
-        ((tmp_path, "--by", "capacity"), "is not a run folder"),
-    ):
-        done = modbench("compare", *arguments)
-        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
-
-
-def test_fields_that_follow_from_others_are_no_difference(run: Loaded) -> None:
-    case = run.run.plan.cases[0]
-    assert dict(axes.rest(case, axes.fields(case), ["d_ff", "n_heads", "n_layers"])) == {
-        "d_ff": axes.FOLLOWS,
-        "n_heads": axes.FOLLOWS,
-        "n_layers": 4,
-    }
-    assert axes.fields(case)["capacity"] is None
-
-
-def test_a_field_that_another_one_switches_off_is_not_read(run: Loaded) -> None:
+def test_fields_that_follow_from_others_or_are_switched_off_are_not_compared(run: Loaded) -> None:
     """So that attention and a window can be compared, and dense with a model that chooses rows at decode."""
     dense, routed = run.run.plan.cases[:2]
-    assert axes.fields(dense)["decode_policy"] is None
-    assert axes.fields(routed)["decode_policy"] == "host"
-    assert axes.fields(routed)["window"] is None
+    follows = dict.fromkeys(("d_ff", "n_heads"), axes.FOLLOWS)
+    assert dict(axes.rest(dense, axes.fields(dense), ["d_ff", "n_heads", "n_layers"])) == follows | {"n_layers": 4}
     windowed = routed.model_copy(update={"config": routed.config.model_copy(update={"mixer": "window"})})
-    window = windowed.with_facts(routed.facts)
-    assert axes.fields(window)["window"] == routed.config.window
+    read = [
+        [axes.fields(case)[name] for name in ("capacity", "decode_policy", "window")]
+        for case in (dense, routed, windowed.with_facts(routed.facts))
+    ]
+    assert read == [[None, None, None], [0.125, "host", None], [0.125, "host", routed.config.window]]
 
 
 def test_a_models_file_is_parsed_for_no_stored_case(run: Loaded) -> None:
@@ -205,31 +170,25 @@ def test_a_models_file_is_parsed_for_no_stored_case(run: Loaded) -> None:
     assert catalogue._options_in.cache_info().misses == 0
 
 
-def test_an_option_of_ones_own_is_an_axis_also_where_it_is_named_like_a_routing_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    own = own_run(tmp_path)
+# --- options of a user's model
+
+
+def test_an_option_is_an_axis_also_where_it_is_named_like_a_routing_key(here: Path) -> None:
+    own = own_run(here)
     table = compare_by(own, "capacity")
     assert (table.rows, compare_by(own, "options.capacity").rows) == ([0.125, 0.25, 0.5], table.rows)
     for each in table.columns:
         assert each.cells[0.5].is_baseline
-        assert ratio(each.cells[0.125])[1] == "better"
-    head = " ".join(compare.along_axis(own, table, 80).partition("\n\n")[0].split())
-    assert head == f"{own.path} by capacity: speed-up over mine:build capacity0.5"
-    assert compare.axis_as_dict(own, table)["baseline_by_default"]
+        assert found(each, 0.125)[1] == "better"
+    assert (table.baseline, table.by_default) == ("mine:build capacity0.5", True)
     named = compare_by(own, "capacity", "0.25")
     assert (named.baseline, named.by_default) == ("capacity=0.25", False)
 
 
 @pytest.mark.slow
-def test_an_option_stands_beside_the_key_of_that_name_of_other_models(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_an_option_stands_beside_the_key_of_that_name_of_other_models(here: Path) -> None:
     variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25]}, *OWN["variants"]]
-    loaded = own_run(tmp_path, {"variants": variants}, slower={})
-    table = compare_by(loaded, "capacity")
+    table = compare_by(own_run(here, {"variants": variants}, slower={}), "capacity")
     assert not table.by_default
     assert {model: {*column(table, seq_len=64, model=model).cells} for model in ("mod", "mine.py:build")} == {
         "mod": {BASELINE, 0.125, 0.25},
@@ -237,14 +196,78 @@ def test_an_option_stands_beside_the_key_of_that_name_of_other_models(
     }
 
 
-def test_an_option_named_like_a_field_that_every_case_has_is_told_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_an_option_named_like_a_field_that_every_case_has_is_told_apart(here: Path) -> None:
     variants = [{"model": "mine.py:build", "options": {"router": ["a", "b"]}}]
-    loaded = own_run(tmp_path, {"variants": variants, "aa_control": True}, slower={})
+    loaded = own_run(here, {"variants": variants, "aa_control": True}, slower={})
     known = [*axes.of(loaded.run.plan.cases).values()]
     assert {axes.checked_axis(name, known) for name in ("router", "options.router")} == {"options.router"}
-    assert axes.checked_axis("seq_len", known) == "seq_len"
     with pytest.raises(UsageError, match=r"options\.router"):
         axes.checked_axis("ruoter", known)
+
+
+# --- one table of all: `--format md`
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """MoD at three capacities and dense, at two lengths, with losses at a third."""
+    suite = {
+        "metrics": ["flops/forward", TIME, "latency/train_step", MEMORY, "loss/val", "loss/val_causal"],
+        "grid": {"seq_len": [64, 128], "dtype": ["fp32"]},
+        "variants": VARIANTS[:2],
+        "train": {"seq_len": 256, "tokens": 4096},
+        "shape": {"d_model": 64, "n_layers": 2},
+    }
+    return compared_run(tmp_path_factory.mktemp("one") / "run", suite=suite)
+
+
+def one(loaded: Loaded, axis: str = "capacity", keep: Filter | None = None) -> Table:
+    kept = keep or Filter()
+    return one_table(loaded, compare_by(loaded, axis, None, Filter(kept.metrics)), kept)
+
+
+def test_one_table_has_the_numbers_of_each_metric_at_its_longest_length(trained: Loaded) -> None:
+    table, along = one(trained), compare_by(trained, "capacity")
+    assert table.head == ("capacity", "forward", "train step", "FLOPs", "memory", "bits/byte, T = 256")
+    assert (table.at, [row[0] for row in table.rows]) == ("T = 128", ["dense", "MoD 0.125", "MoD 0.25", "MoD 0.5"])
+    metrics = [TIME, "latency/train_step", "flops/forward", MEMORY, "loss/val"]
+    assert [of_type(Finding, cell).against for cell in table.rows[0][1:]] == [None] * len(metrics)  # the baseline
+    for row in table.rows[1:]:
+        for cell, metric in zip((of_type(Finding, each) for each in row[1:]), metrics, strict=True):
+            length = 256 if metric == "loss/val" else 128
+            there = column(along, metric, seq_len=length).cells[present(cell.case).config.capacity]
+            # A loss is stored in nats per byte, and shown in bits.
+            wanted = present(there.row)["difference"] / math.log(2) if length == 256 else present(there.row)["ratio"]
+            assert (cell.metric, cell.grid_point.seq_len) == (metric, length)
+            assert cell.typical.value == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("keep", "head", "at"),
+    [
+        (Filter(seq_lens=(64,)), ("forward", "train step", "FLOPs", "memory", "bits/byte, T = 256"), "T = 64"),
+        (Filter((TIME,), (64, 128)), ("forward, T = 64", "forward, T = 128"), ""),
+        (Filter(("loss/val", TIME)), ("bits/byte, T = 256", "forward"), "T = 128"),
+    ],
+)
+def test_one_table_of_what_was_named(trained: Loaded, keep: Filter, head: tuple[str, ...], at: str) -> None:
+    table = one(trained, keep=keep)
+    assert (table.head[1:], table.at) == (head, at)
+    assert all(cell is not None for row in table.rows for cell in row[1:])
+    with pytest.raises(UsageError, match="--seq-len 300"):
+        one(trained, keep=Filter(seq_lens=(300,)))
+
+
+def test_one_table_names_its_rows_by_title_and_place(trained: Loaded) -> None:
+    rows = [row[0] for row in one(load(trained.path, title={"c0.25": "a quarter"}), "seq_len").rows]
+    assert [row for row in rows if "a quarter" in str(row)] == [f"a quarter, T = {t}" for t in (64, 128, 256)]
+
+
+@pytest.mark.slow
+def test_the_newest_run_is_named_beside_a_table_not_in_it(
+    trained: Loaded, modbench: Callable[..., Any], tmp_path: Path
+) -> None:
+    shutil.copytree(trained.path, tmp_path / "runs" / "one")
+    done = modbench("compare", "--by", "capacity", "--format", "md", cwd=tmp_path)
+    assert done.stdout.splitlines()[0].startswith("<!-- runs/one")
+    assert "runs/one" in done.stderr.splitlines()[0]

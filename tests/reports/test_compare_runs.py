@@ -1,9 +1,14 @@
-"""`modbench compare A B`: what differs, what changed, and what cannot be compared."""
+"""`modbench compare A B`: what differs, what changed, what cannot be compared, and its page.
+
+What is compared with what, and why not, `test_gate.py` holds; words and layout, `tests/goldens/gate`.
+"""
 
 from __future__ import annotations
 
+import html
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +16,37 @@ import pytest
 from planted_compare import VARIANTS, compared_run
 
 from modbench.harness.core.errors import UsageError
-from modbench.reports.questions.compare_runs import Against, compare_runs
+from modbench.planted_runs import UNFIT
+from modbench.reports.html_report import comparison, layout
+from modbench.reports.markup.number_format import plain
+from modbench.reports.questions.compare_axis import compare_by
+from modbench.reports.questions.compare_runs import VERDICTS, Against, compare_runs
 from modbench.reports.questions.gate import gate
+from modbench.reports.questions.machine_check import machine_check
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import NOT_ALTERNATED, Pair
 from modbench.reports.terminal import compare
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
-SMALL: dict[str, Any] = {"grid": {"seq_len": [64]}}
 MIRRORED = {"better": "worse", "worse": "better", "new": "missing", "missing": "new"}
+EVIL = "<script>alert(1)</script>\x1b[2J\n"
+DOC = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+Modbench = Callable[..., Any]
 
 
 def small(folder: Path, **changes: Any) -> Loaded:
     """A run at one length in one number format."""
-    suite = SMALL | dict(changes.pop("suite", {}))
-    return compared_run(folder, suite=suite, **changes)
+    return compared_run(folder, suite={"grid": {"seq_len": [64]}} | dict(changes.pop("suite", {})), **changes)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
-    """A run, and one after a change: MoD 0.125 takes 20 % more, MoD 0.5 20 % less, MoE fails."""
+    """A run, and one in which MoD 0.125 takes 20 % more, MoD 0.5 20 % less, MoE fails, MoD 0.75 is new, and a package."""
     here = tmp_path_factory.mktemp("runs")
-    slower = {"mod[c0.125]": 1.2, "mod[c0.5]": 0.8}
-    return [small(here / "before", seed=1), small(here / "after", seed=2, slower=slower, fails="moe")]
+    after: dict[str, Any] = {"suite": {"variants": [*VARIANTS, {"model": "mod", "capacity": 0.75}]}}
+    after |= {"slower": {"mod[c0.125]": 1.2, "mod[c0.5]": 0.8}, "fails": "moe"}
+    packages = {"packages": {"modbench": "0", EVIL: "1"}}
+    return [small(here / "before", seed=1), small(here / "after", seed=2, environment=packages, **after)]
 
 
 def rows(found: Against, metric: str = TIME) -> dict[str, Pair]:
@@ -41,8 +54,8 @@ def rows(found: Against, metric: str = TIME) -> dict[str, Pair]:
 
 
 def test_a_gate_fails_on_what_is_worse(runs: list[Loaded]) -> None:
-    ours = {(r.case.id, r.metric.key) for r in compare_runs(runs).against[0].rows if r.verdict == "worse"}
-    theirs = {(f.what, f.metric) for f in gate.gate(runs[0], runs[1], 0.02).findings if f.verdict == "fail"}
+    ours = {(row.case.id, row.metric.key) for row in compare_runs(runs).against[0].rows if row.verdict == "worse"}
+    theirs = {(each.what, each.metric) for each in gate.gate(runs[0], runs[1]).findings if each.verdict == "fail"}
     assert ours == theirs != set()
 
 
@@ -61,111 +74,197 @@ def test_swapping_two_runs_mirrors_ratios_and_verdicts(runs: list[Loaded]) -> No
             assert turned.high == pytest.approx(1 / change.low)
 
 
+def test_times_have_no_verdict_and_all_else_has(runs: list[Loaded]) -> None:
+    found = rows(compare_runs(runs).against[0])
+    words = dict.fromkeys(found, NOT_ALTERNATED) | {"moe": "worse", "mod[c0.75]": "new"}
+    assert {variant: row.verdict for variant, row in found.items()} == words
+    assert found["mod[c0.125]"].change().value == pytest.approx(1 / 1.2, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"environment": {"certificate": None}}, {"suite": {"effort": "smoke", "processes": 5}}],
+    ids=["unchecked machine", "smoke"],
+)
+def test_counts_are_compared_whatever_times_are_worth(
+    changes: dict[str, Any], runs: list[Loaded], tmp_path: Path
+) -> None:
+    other = small(tmp_path / "other", slower={"moe": 2.0}, **changes)
+    for order in ((runs[0], other), (other, runs[0])):
+        told = compare_runs(order).against[0]
+        assert {row.verdict for row in rows(told).values()} <= {NOT_ALTERNATED, "not compared"}
+        assert {row.verdict for row in rows(told, MEMORY).values()} == {"equivalent"}
+
+
 @pytest.mark.slow
-def test_unlike_machines_are_refused_unless_named_and_then_ratios_to_the_anchor_are_compared(
-    runs: list[Loaded], tmp_path: Path, modbench: Any
+def test_unlike_machines_are_compared_by_ratios_to_their_own_baselines_if_asked(
+    runs: list[Loaded], tmp_path: Path, modbench: Modbench
 ) -> None:
     elsewhere = small(tmp_path / "elsewhere", seed=4, speed=3.0, environment={"cpu": "another", "machine": "n"})
     with pytest.raises(UsageError, match=r"unlike machines \(processor: a fake and another\)"):
         compare_runs([runs[0], elsewhere])
-    done = modbench("compare", runs[0].path, elsewhere.path)
-    assert (done.returncode, done.stdout) == (2, "")
     (against,) = compare_runs([runs[0], elsewhere], across_machines=True).against
-    found = rows(against)
-    assert {found[variant].verdict for variant in ("mod[c0.125]", "mod[c0.25]", "moe")} == {NOT_ALTERNATED}
-    assert found["dense"].verdict == "not compared"
-    assert against.values(found["dense"])[1].value == pytest.approx(0.06, rel=0.01)
+    dense = rows(against)["dense"]
+    assert (rows(against)["moe"].verdict, dense.verdict) == (NOT_ALTERNATED, "not compared")
+    assert against.values(dense)[1].value == pytest.approx(0.06, rel=0.01)
     done = modbench("compare", runs[0].path, elsewhere.path, "--across-machines")
     assert (done.returncode, "each run's own baseline" in " ".join(done.stdout.split())) == (0, True), done.stderr
 
 
-def test_no_time_of_two_runs_has_a_verdict_and_every_one_is_shown(runs: list[Loaded], tmp_path: Path) -> None:
-    """Nor has one of a smoke run or of a machine that was not checked, whose counts are compared all the same."""
-    found = rows(compare_runs(runs).against[0])
-    assert {variant: row.verdict for variant, row in found.items()} == dict.fromkeys(found, NOT_ALTERNATED) | {
-        "moe": "worse"
-    }
-    assert found["mod[c0.125]"].change().value == pytest.approx(1 / 1.2, rel=0.01)
-    text = compare.side_by_side(compare_runs(runs), 80)
-    assert "· not alternated" in text
-    assert "did not alternate" in " ".join(text.split())
-    unknown = small(tmp_path / "unknown", environment={"certificate": None}, slower={"moe": 2.0})
-    smoke = small(tmp_path / "smoke", suite={"effort": "smoke", "processes": 5}, slower={"moe": 2.0})
-    for other in (unknown, smoke):
-        for order in ((runs[0], other), (other, runs[0])):
-            told = compare_runs(order).against[0]
-            assert {row.verdict for row in rows(told).values()} <= {NOT_ALTERNATED, "not compared"}
-            assert {row.verdict for row in rows(told, MEMORY).values()} == {"equivalent"}
-
-
-def test_new_and_missing_cases_of_other_suites_are_named(tmp_path: Path) -> None:
-    more = [*VARIANTS, {"model": "mod", "capacity": 0.75}]
-    first, second = small(tmp_path / "a"), small(tmp_path / "b", suite={"variants": more, "metrics": [TIME]})
-    found = compare_runs([first, second])
-    assert rows(found.against[0])["mod[c0.75]"].verdict == "new"
+def test_what_differs_is_named_and_runs_without_a_case_in_common_say_so(runs: list[Loaded], tmp_path: Path) -> None:
+    found = compare_runs([runs[0], small(tmp_path / "a", suite={"metrics": [TIME], "margin": 0.5})])
     assert {row.verdict for row in rows(found.against[0], MEMORY).values()} == {"missing"}
-    assert [each.what for each in found.differences] == ["variants", "metrics"]
-    assert "mod[c0.75-T64-B1-fp32-cpu1]" in compare.side_by_side(found, 80, verbose=True)
-    other = small(tmp_path / "c", suite={"shape": {"d_model": 128, "n_layers": 2}})
-    apart = compare_runs([first, other]).against[0]
-    assert len(apart.said) == 1
+    assert [each.what for each in found.differences] == ["margin", "metrics"]
+    assert found.margin == 0.02  # the smaller one
+    other = small(tmp_path / "b", suite={"shape": {"d_model": 128, "n_layers": 2}})
+    apart = compare_runs([runs[0], other]).against[0]
+    assert apart.said == ["the runs have no case in common"]
     assert {row.verdict for row in apart.rows} == {"not compared"}
 
 
-def test_a_damaged_unit_is_named_and_ends_with_4(runs: list[Loaded], tmp_path: Path, modbench: Any) -> None:
-    broken = small(tmp_path / "broken", seed=5)
-    next((broken.path / "jobs").glob("time-forward*")).write_text("{")
+@pytest.mark.parametrize("along", [False, True], ids=["two runs", "along an axis"])
+def test_an_incomplete_run_is_compared_ends_with_4_and_stays_as_it_is(
+    along: bool, runs: list[Loaded], tmp_path: Path, modbench: Modbench
+) -> None:
+    """One file is damaged, the record of another job is missing."""
+    broken = compared_run(tmp_path / "run", leave_out="time-forward-T64-B1-bf16", seed=5)
+    next((broken.path / "jobs").glob("time-forward-T64-B1-fp32*")).write_text("{")
     before = {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
-    done = modbench("compare", runs[0].path, broken.path)
-    assert done.returncode == 4
-    assert "not JSON" in done.stderr
-    said = " ".join(done.stdout.split())
-    assert re.search(r"not compared: [^:]*: .*: dense\[T64-B1-fp32-cpu1\]", said)
-    assert re.search(r"^B over A: .*equivalent", done.stdout)  # memory is compared all the same
-    told = json.loads(modbench("compare", runs[0].path, broken.path, "--json").stdout)
-    assert [len(each["damaged"]) for each in told["runs"]] == [0, 1]
-    assert told["runs"][1]["incomplete"]
+    asked = (broken.path, "--by", "capacity") if along else (runs[0].path, broken.path)
+    done = modbench("compare", *asked)
+    assert (done.returncode, "not JSON" in done.stderr) == (4, True), done.stderr
+    assert re.search(r"\d×\S*▲|equivalent", done.stdout)  # all else is compared
+    assert "not JSON" in " ".join(done.stdout.split())
+    if not along:
+        told = json.loads(modbench("compare", *asked, "--json").stdout)["runs"]
+        assert [(len(each["damaged"]), bool(each["incomplete"])) for each in told] == [(0, False), (1, True)]
     assert before == {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
 
 
 def test_losses_are_compared_seed_by_seed_as_differences(tmp_path: Path) -> None:
     suite = {"metrics": ["loss/val"], "seeds": [0, 1, 2]}
-    found = compare_runs([small(tmp_path / name, suite=suite) for name in "ab"])
-    (row, *_) = found.against[0].rows
+    (row, *_) = compare_runs([small(tmp_path / name, suite=suite) for name in "ab"]).against[0].rows
     assert (row.verdict, row.change().value, row.change().kind) == ("equivalent", 0.0, "difference")
-    assert "forward" not in compare.side_by_side(found, 80)
 
 
 def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_path: Path) -> None:
     found = compare_runs([*runs, small(tmp_path / "third", seed=6)])
     assert [each.name for each in found.against] == ["B", "C"]
-    assert rows(found.against[1])["mod[c0.125]"].verdict == NOT_ALTERNATED
-    text = compare.side_by_side(found, 80)
-    assert "C over A: " in text
-    assert max(len(line) for line in text.splitlines() if not line.startswith(("A  ", "B  ", "C  "))) <= 80
+    lines = compare.side_by_side(found, 80).splitlines()
+    assert any(line.startswith("C over A: ") for line in lines)
+    assert max(len(line) for line in lines if not line.startswith(("A  ", "B  ", "C  "))) <= 80
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("words", "said"),
     [
-        ((), "one run was named"),
-        (("SELF",), "named twice"),
-        (("OTHER", "--baseline", "dense"), "--baseline needs --by AXIS"),
-        (("OTHER",) * 8, "9 runs: name two to 8"),
+        ("A", "one run was named"),
+        ("A A", "named twice"),
+        ("A B --baseline dense", "--baseline needs --by AXIS"),
+        ("A B --format md", "--format needs --by AXIS"),
+        ("A" + " B" * 8, "9 runs: name two to 8"),
+        ("A B --by capacity", "2 were named"),
+        ("A --by capacity --seq-len x", "--seq-len takes whole numbers"),
+        ("A --by capacity --format txt", "unknown --format 'txt'"),
+        ("A --by capacity --format md --json", "both print"),
+        ("ELSEWHERE --by capacity", "is not a run folder"),
+        ("A B --html ELSEWHERE", "is a folder"),
+        ("A B --html ELSEWHERE/no/such.html", "no/such.html"),
+        ("A --by capacity --html A/new.html --force", "in a run folder"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(
-    more: tuple[str, ...], said: str, runs: list[Loaded], modbench: Any
+def test_what_does_not_fit_together_is_refused_in_a_line(
+    words: str, said: str, runs: list[Loaded], tmp_path: Path, modbench: Modbench
 ) -> None:
-    paths = {"SELF": runs[0].path, "OTHER": runs[1].path}
-    done = modbench("compare", runs[0].path, *(paths.get(each, each) for each in more))
-    assert done.returncode == 2
-    assert said in done.stderr
+    paths = {"A": runs[0].path, "B": runs[1].path, "ELSEWHERE": tmp_path}
+    named = [word.partition("/") for word in words.split()]
+    done = modbench("compare", *(f"{paths.get(first, first)}{slash}{rest}" for first, slash, rest in named))
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert said in line
+    assert not (runs[0].path / "new.html").exists()
 
 
-def test_a_strangers_names_cannot_steer_the_terminal(tmp_path: Path, runs: list[Loaded]) -> None:
-    loud = small(tmp_path / "loud", environment={"packages": {"modbench": "0", "evil\x1b[2J\nname": "1\x1b[31m"}})
-    text = compare.side_by_side(compare_runs([runs[0], loud]), 80)
-    assert "\x1b" not in text
-    assert "evil\\x1b[2J" in text
+# --- the documentation
+
+
+def test_the_example_of_the_documentation_has_the_form_of_what_is_printed(tmp_path: Path, modbench: Modbench) -> None:
+    """Sections, cases and verdicts; digits are another machine's."""
+    (tmp_path / "runs").mkdir()
+    for name, commit, slower in (("old", "1111111aaaaa", {}), ("new", "2222222bbbbb", {"mod[c0.125]": 1.1})):
+        git = {"git": {"commit": commit, "dirty": False}}
+        small(tmp_path / "runs" / name, suite={"metrics": [TIME]}, slower=slower, environment=git, seed=len(slower))
+    printed = modbench("compare", "runs/old", "runs/new", "--margin", 0.06, cwd=tmp_path).stdout
+    shown = DOC.partition("```text\nB over A: ")[2].partition("```")[0]
+
+    def form(text: str) -> str:
+        return re.sub(r"[\d.]+", "0", re.sub(r"\d{4}-\d\d-\d\d", "DATE", " ".join(text.split())))
+
+    assert form(f"B over A: {shown}") == form(printed)
+
+
+def test_every_verdict_is_explained() -> None:
+    table = DOC.partition("| verdict |")[2].partition("\n\n")[0]
+    named = re.findall(r"^\| ([a-z ]+?)(?: \(|\s*\|)", table, flags=re.MULTILINE)
+    assert {*named} == {*VERDICTS} - {"new", "missing"}
+
+
+# --- pages
+
+
+@pytest.fixture(scope="module")
+def pages(runs: list[Loaded], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The page of the two runs, and that of one along an axis."""
+    here, command = tmp_path_factory.mktemp("pages"), ["modbench", "compare", "--token=secret", "<b>"]
+    along = comparison.of_axis(runs[1], compare_by(runs[1], "model"), command)
+    made = {"runs.html": comparison.of_runs(compare_runs(runs), command), "along.html": along}
+    for name, page in made.items():
+        layout.write(page, str(here / name), force=False, compared=runs)
+    return [here / name for name in made]
+
+
+@pytest.mark.slow
+def test_names_of_strangers_are_escaped_and_nothing_is_fetched(pages: list[Path], runs: list[Loaded]) -> None:
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not any(said in text for said in ("<script>alert", "secret", "planted <b>failure"))
+        assert "planted &lt;b&gt;failure&lt;/b&gt;" in text
+        assert not re.search(r'(?:src|href)="(?!#|data:,")', text)
+        assert "http" not in text.replace("http://www.w3.org/2000/svg", "")  # the namespace of drawings, no address
+    assert "&lt;script&gt;alert(1)" in pages[0].read_text(encoding="utf-8")
+    printed = compare.side_by_side(compare_runs(runs), 80)
+    assert ("\x1b" in printed, "\\x1b[2J" in compare.side_by_side(compare_runs(runs), 200)) == (False, True)
+
+
+@pytest.mark.slow
+def test_an_unfit_machine_is_named(tmp_path: Path) -> None:
+    bad = small(tmp_path / "unfit", environment={"certificate": UNFIT})
+    made = html.unescape(layout.html(comparison.of_axis(bad, compare_by(bad, "capacity"), [])))
+    assert plain(machine_check(bad)[1]) in " ".join(re.sub(r"<[^>]+>", "", made).split())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_a_page_replaces_a_file_only_if_told_to(runs: list[Loaded], tmp_path: Path, modbench: Modbench) -> None:
+    asked, file = ("compare", *(run.path for run in runs), "--html", tmp_path / "new.html"), tmp_path / "new.html"
+    assert modbench(*asked).returncode == 0
+    first = file.read_bytes()
+    file.write_text("mine")
+    refused = modbench(*asked)
+    assert (refused.returncode, "--force" in refused.stderr, file.read_text()) == (2, True, "mine")
+    assert modbench(*asked, "--force").returncode == 0
+    assert len(file.read_bytes()) > len(first) // 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_page_fits_its_window_and_says_nothing_to_the_console(
+    which: int, opened: Callable[[Path], Any], pages: list[Path]
+) -> None:
+    with opened(pages[which]) as page:
+        for width in (375, 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("h1").count() == 1
+        assert page.locator("[role=region]:not([tabindex])").count() == 0  # every table can be reached by keyboard

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -23,9 +24,13 @@ def modbench_clock():
 def takes(modbench_clock):
     return lambda seconds, noise=0.002, seed=0: modbench_clock.takes(seconds, noise, seed)
 """
-SLOWER = """
-def test_speed(modbench_compare, takes):
-    modbench_compare(takes(0.01), takes({}, seed=1))
+SPEED = """
+import pytest
+import modbench as mb
+{mark}
+def test_speed(modbench_compare, modbench_clock, takes, monkeypatch):
+    baseline = takes(0.01)
+{body}
 """
 
 
@@ -38,16 +43,21 @@ class Suite:
     def write(self, tests: str, name: str = "test_speed") -> None:
         self.pytester.makepyfile(**{name: tests})
 
+    def compare(self, body: str, mark: str = "", name: str = "test_speed") -> None:
+        """Write a test with this body, which has the fixtures, and a baseline of 0.01 s."""
+        self.write(SPEED.format(mark=mark, body=textwrap.indent(textwrap.dedent(body), "    ")), name)
+
     def run(self, *arguments: str, rounds: int | None = 20, benchmark: bool = False) -> pytest.RunResult:
         plugins = ["-p", "modbench.plugins.pytest.fixtures", *(("-p", "pytest_benchmark.plugin") if benchmark else ())]
         few = () if rounds is None else (f"--modbench-rounds={rounds}",)
         return self.pytester.runpytest_inprocess(*plugins, "-W", "error", "-p", "no:cacheprovider", *few, *arguments)
 
-    def shows(self, *lines: str, failed: int = 0, **more: Any) -> None:
-        """Run it: its test passes, or so many fail, and the output has lines of these patterns, in this order."""
-        result = self.run(**more)
-        result.assert_outcomes(passed=not failed, failed=failed)
+    def shows(self, *lines: str, failed: int = 0, passed: int = 1, arguments: Sequence[str] = (), **more: Any) -> str:
+        """Run it: so many tests pass, or fail, and the output, which is returned, has lines of these patterns in this order."""
+        result = self.run(*arguments, **more)
+        result.assert_outcomes(passed=0 if failed else passed, failed=failed)
         result.stdout.fnmatch_lines([*lines])
+        return result.stdout.str()
 
 
 @pytest.fixture
@@ -58,9 +68,3 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
         monkeypatch.delenv(name, raising=False)
     pytester.makeconftest(CLOCK)
     return Suite(pytester)
-
-
-@pytest.fixture
-def slower() -> Callable[[float], str]:
-    """A test file whose candidate takes so many seconds, where the baseline takes 0.01."""
-    return SLOWER.format

@@ -25,11 +25,8 @@ def test_speed(benchmark_interleaved, takes):
 
 def test_interleaved_samples_stand_in_the_table_and_the_file(suite: Any) -> None:
     suite.write(INTERLEAVED.format(0.001))
-    result = suite.run("--benchmark-json=out.json", "--benchmark-only", benchmark=True)
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(
-        ["test_speed.py::test_speed *equivalent", "*benchmark 'mine': 1 tests*", "test_speed *"]
-    )
+    lines = ["test_speed.py::test_speed *equivalent", "*benchmark 'mine': 1 tests*", "test_speed *"]
+    suite.shows(*lines, arguments=["--benchmark-json=out.json", "--benchmark-only"], benchmark=True)
     (one,) = json.loads((suite.pytester.path / "out.json").read_text(encoding="utf-8"))["benchmarks"]
     assert (one["group"], one["options"]["timer"]) == ("mine", "modbench_interleaved")
     assert one["stats"]["median"] == pytest.approx(0.001, rel=0.01)
@@ -42,31 +39,31 @@ def test_a_shown_regression_fails_and_stays_in_the_table(suite: Any) -> None:
     suite.shows("*candidate is slower*", "*benchmark 'mine': 1 tests*", "test_speed *", benchmark=True, failed=1)
 
 
+BEFORE = """
+def test_speed(benchmark, benchmark_interleaved, takes):
+    benchmark_interleaved(takes(0.01), takes(0.01))
+"""
+CALLED = """
+def test_speed(benchmark_interleaved):
+    called = []
+    benchmark_interleaved(lambda: called.append(1), lambda: called.append(2))
+    assert called == [1, 2]
+"""
+
+
 @pytest.mark.parametrize(
-    ("flag", "why"),
-    [("--benchmark-disable", "pytest-benchmark is disabled"), ("--modbench-disable", "--modbench-disable")],
+    ("tests", "flag", "failed", "said"),
+    [
+        (CALLED, "--benchmark-disable", 0, "inconclusive: *pytest-benchmark is disabled"),
+        (CALLED, "--modbench-disable", 0, "inconclusive: *--modbench-disable"),
+        (BEFORE, "", 1, "*UsageError: `benchmark` *`benchmark_interleaved`*"),
+    ],
+    ids=["benchmark is disabled", "modbench is disabled", "benchmark was made before"],
 )
-def test_disabled_everything_is_called_once(flag: str, why: str, suite: Any) -> None:
-    suite.write(
-        "def test_speed(benchmark_interleaved):\n"
-        "    called = []\n"
-        "    benchmark_interleaved(lambda: called.append(1), lambda: called.append(2))\n"
-        "    assert called == [1, 2]\n"
-    )
-    result = suite.run(flag, benchmark=True)
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"inconclusive: *{why}"])
-    assert "Name (time in" not in result.stdout.str()
-
-
-def test_benchmark_made_before_it_is_refused_and_shows_nothing(suite: Any) -> None:
-    suite.write(
-        "def test_speed(benchmark, benchmark_interleaved, takes):\n    benchmark_interleaved(takes(0.01), takes(0.01))\n"
-    )
-    result = suite.run(benchmark=True)
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*UsageError: `benchmark` *`benchmark_interleaved`*"])
-    assert "Name (time in" not in result.stdout.str()
+def test_where_nothing_is_timed_no_table_is_shown(tests: str, flag: str, failed: int, said: str, suite: Any) -> None:
+    suite.write(tests)
+    shown = suite.shows(said, arguments=[flag] if flag else [], failed=failed, benchmark=True)
+    assert "Name (time in" not in shown
 
 
 def test_without_pytest_benchmark_it_says_what_is_missing(suite: Any) -> None:
@@ -79,12 +76,8 @@ def test_without_pytest_benchmark_it_says_what_is_missing(suite: Any) -> None:
 
 def test_its_timer_may_be_our_clock(suite: Any) -> None:
     suite.write("def test_speed(benchmark):\n    benchmark(sum, range(100))\n")
-    arguments = (
-        "--benchmark-timer=modbench.plugins.pytest.timer.wall_s",
-        "--benchmark-max-time=0.01",
-        "--benchmark-json=out.json",
-    )
-    suite.run(*arguments, benchmark=True).assert_outcomes(passed=1)
+    flags = ["--benchmark-timer=modbench.plugins.pytest.timer.wall_s", "--benchmark-max-time=0.01"]
+    suite.shows(arguments=[*flags, "--benchmark-json=out.json"], benchmark=True)
     (one,) = json.loads((suite.pytester.path / "out.json").read_text(encoding="utf-8"))["benchmarks"]
     assert one["options"]["timer"] == "wall_s"
 

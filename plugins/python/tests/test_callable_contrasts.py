@@ -1,51 +1,132 @@
-"""Contrasts of callables: which clock decides, where CPU time stands for the work; and what helps where noise left it open."""
+"""Contrasts of callables with planted times: what is told apart and what is not claimed, which clock decides, and what helps."""
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from test_against_baseline import MARGIN, columns
+from planted_processes import process, scatter
+from present import present
 
 from modbench.harness.stats import noise, paired
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import NOT_RECORDED, Contrast, Estimates, Rule, Seen
-from modbench.plugins.python.callable_contrasts import CORES, CPU_MARGIN, Beside, beside_baseline, remedy
-from modbench.plugins.python.callables import TimingProcess, time_callables
-from modbench.plugins.python.threads import at_threads, crowded
+from modbench.plugins.python.callable_contrasts import (
+    CORES,
+    CPU_MARGIN,
+    DIFFERS,
+    ONE_PROCESS,
+    UNSTEADY,
+    Beside,
+    beside_baseline,
+    own_time,
+    remedy,
+)
+from modbench.plugins.python.callables import time_callables
+from modbench.plugins.python.threads import at_threads
+
+SIZE_OPEN = "significantly different, but not shown to be by more than the margin, {margin}"
 
 
 @pytest.mark.parametrize(
-    ("slower", "word"), [(1.0, "inconclusive"), (1.03, "inconclusive"), (1.1, "worse"), (0.9, "better")]
+    ("new_s", "asked", "verdict", "why"),
+    [
+        (0.010, {}, "better", None),
+        (0.0143, {}, "worse", None),
+        (0.01251, {}, "equivalent", None),
+        (0.01225, {}, "better_open", Reason(SIZE_OPEN, margin=0.02)),
+        (0.0127, {"noise": 0.1}, "inconclusive", Reason("more_rounds")),
+        (0.025, {"rounds": 4}, "inconclusive", Reason("few_rounds", n=4, needed=6)),
+    ],
 )
-def test_one_process_is_judged_by_cpu_time_beyond_five_percent(slower: float, word: str) -> None:
-    """Wall time scatters too much to tell anything; CPU time does not."""
-    base, variant = columns(10), columns(10)
-    for samples, factor, turn in ((base, 1.0, 0), (variant, slower, 5)):
-        samples["cpu_s"] = [factor * each for each in samples["cpu_s"]]
-        spoilt = [each * (1 + (i * 7919 % 13)) for i, each in enumerate(samples["cpu_s"])]
-        samples["wait_s"] = [0.9 * wall for wall in spoilt]
-        samples["wall_s"] = spoilt[turn:] + spoilt[:turn]
-    process = TimingProcess("base", {"base": base, "variant": variant})
-    found = beside_baseline([process], MARGIN)["variant"]
-    assert found.verdict == word
-    assert "by CPU time" in found.labels
-    if word == "worse":
+def test_a_planted_difference_is_judged_and_labelled_as_of_one_process(
+    new_s: float, asked: dict[str, Any], verdict: str, why: Reason | None
+) -> None:
+    found = beside_baseline([process({"old": 0.0125, "new": new_s}, **{"noise": 0.002, "rounds": 30, **asked})])["new"]
+    assert (found.verdict, found.reason, found.labels) == (verdict, why, (ONE_PROCESS,))
+    if not asked:
+        ratio, low, high = found.contrast.ratio
+        assert present(low) <= ratio <= present(high)
+        assert ratio == pytest.approx(0.0125 / new_s, rel=0.005)
+        assert found.contrast.effect.reason == Reason("within_process")
+
+
+def test_processes_are_the_unit_where_there_are_several() -> None:
+    """Each process is sure of its own time, and the processes disagree: rounds alone would claim a difference."""
+    apart = [1.10, 0.95, 1.08, 0.97]
+    processes = [process({"old": 0.01, "new": 0.01 / each}, 0.002, i) for i, each in enumerate(apart)]
+    assert beside_baseline(processes[:1])["new"].verdict == "better"
+    found = beside_baseline(processes)["new"]
+    assert (found.verdict, present(found.reason).code, found.labels) == ("inconclusive", "decides", ())
+    same = beside_baseline([process({"old": 0.01, "new": 0.008}, 0.002, i) for i in range(4)])["new"]
+    assert (same.verdict, same.contrast.effect.n) == ("better", 4)
+
+
+def test_nothing_is_decided_where_the_baseline_differs_from_itself() -> None:
+    made = process({"old": 0.01, "new": 0.008}, aa_control=True)
+    for column in ("wall_s", "cpu_s"):
+        made.samples["old (again)"][column][:] = [1.1 * each for each in made.samples["old (again)"][column]]
+    found = beside_baseline([made])
+    assert found["old (again)"].verdict == "worse"
+    assert found["new"].verdict == "inconclusive"
+    assert DIFFERS in found["new"].labels
+    assert found["new"].reason == Reason("baseline_differs", ratio=found["old (again)"].contrast.ratio)
+
+
+def test_the_others_are_one_family_without_the_control() -> None:
+    found = beside_baseline([process({"old": 0.01, "a": 0.01, "b": 0.012}, aa_control=True)])
+    assert {name: each.contrast.family for name, each in found.items()} == {"a": 2, "b": 2, "old (again)": 1}
+
+
+def test_what_drifts_is_labelled() -> None:
+    made = replace(process({"old": 0.01, "new": 0.01}), unsteady={"old": "it drifts"})
+    assert UNSTEADY in beside_baseline([made])["new"].labels
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_callables_have_times_whose_quotient_is_their_ratio(processes: int) -> None:
+    """The baseline's calls lie in every block, the others' in one of each round; blocks differ by 30 %."""
+    measured = [process({"a": 0.01, "b": 0.012, "c": 0.008}, seed=seed, rounds=12) for seed in range(processes)]
+    for seed, made in enumerate(measured):
+        speed = np.random.default_rng(seed).lognormal(0, 0.3, 1000)
+        for samples in made.samples.values():
+            samples["wall_s"][:] = np.multiply(samples["wall_s"], speed[np.array(samples["block"], int)]).tolist()
+    found, base_s = beside_baseline(measured), own_time(measured, "a").median_s
+    for name in ("b", "c"):
+        assert base_s / own_time(measured, name).median_s == pytest.approx(found[name].contrast.ratio[0], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("slower", "one", "three"),
+    [
+        (1.0, "inconclusive", "equivalent"),
+        (1.03, "inconclusive", "worse"),
+        (1.1, "worse", "worse"),
+        (0.9, "better", "better"),
+    ],
+)
+def test_cpu_time_decides_on_a_busy_machine_of_one_process_beyond_five_percent(
+    slower: float, one: str, three: str
+) -> None:
+    made = process({"old": 0.01, "new": 0.01})
+    scatter(made.samples["old"], 1.0, shift=0)
+    scatter(made.samples["new"], slower, shift=5)
+    found = beside_baseline([made])["new"]
+    assert (found.verdict, "by CPU time" in found.labels) == (one, True)
+    if one == "worse":
         assert found.contrast.ratio[0] == pytest.approx(1 / slower)
-        assert found.reason is not None
-        assert found.reason.given["other"] == Reason("one process: judged beyond {least}", least=CPU_MARGIN)
-    escaped = beside_baseline([process], MARGIN, escaped={"variant": "does not compute every call"})["variant"]
-    assert escaped.verdict == "inconclusive"
-    # Of three processes the margin is the user's own.
-    three = beside_baseline([process] * 3, MARGIN)["variant"]
-    assert three.verdict == ("equivalent" if slower == 1.0 else "worse" if slower > 1 else "better")
+        assert present(found.reason).given["other"] == Reason("one process: judged beyond {least}", least=CPU_MARGIN)
+    assert beside_baseline([made] * 3)["new"].verdict == three
+    escaped = beside_baseline([made], escaped={"new": "does not compute every call"})["new"]
+    assert escaped.verdict == "inconclusive", "CPU time does not see all of its work"
 
 
 def _computes() -> None:
@@ -63,57 +144,42 @@ def _uses_a_thread() -> None:
     thread.join()
 
 
-def _waits_for_a_file() -> None:
-    _computes()
-    read, write = os.pipe()
-    timer = threading.Timer(0.005, os.write, (write, b"x"))
-    timer.start()
-    os.read(read, 1)
-    timer.join()
-    os.close(read)
-    os.close(write)
-
-
 @pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="what Linux exposes")
-@pytest.mark.parametrize("variant", [_sleeps, _uses_a_thread, _waits_for_a_file])
-def test_variants_whose_work_or_waiting_cpu_time_does_not_see(variant: Callable[[], None]) -> None:
-    """They are seen in this process, whatever else runs: CPU time decides nothing, whatever wall time says."""
+@pytest.mark.parametrize("variant", [_sleeps, _uses_a_thread])
+def test_cpu_time_decides_nothing_of_what_waits_or_works_where_it_does_not_see_it(variant: Callable[[], None]) -> None:
+    """On the real clock, whatever else runs, and as if every sample had waited for a processor as well."""
     with at_threads(1):
-        process = time_callables({"base": _computes, "variant": variant}, rounds=6)
-    assert paired.unfit([[process.samples["variant"]]]) not in {None, NOT_RECORDED}
-    # As if every sample had waited for a processor as well.
-    samples = {
-        name: {**each, "wait_s": [wall * calls for wall, calls in zip(each["wall_s"], each["calls"], strict=True)]}
-        for name, each in process.samples.items()
-    }
-    busy = replace(process, samples=samples)
-    assert noise.share_of_blocks(samples["variant"]) == 1
-    for processes in ([busy], [busy] * 3):
-        found = beside_baseline(processes, MARGIN)["variant"]
-        assert "by CPU time" not in found.labels
-    assert math.isfinite(found.contrast.effect.value)
+        made = time_callables({"base": _computes, "variant": variant}, rounds=6)
+    samples = made.samples["variant"]
+    assert paired.unfit([[samples]]) not in {None, NOT_RECORDED}
+    for each in made.samples.values():
+        each["wait_s"][:] = [wall * calls for wall, calls in zip(each["wall_s"], each["calls"], strict=True)]
+    assert noise.share_of_blocks(samples) == 1
+    for processes in ([made], [made] * 3):
+        assert "by CPU time" not in beside_baseline(processes)["variant"].labels
 
 
 def test_the_remedy_is_named_where_threads_wait_for_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1}, raising=False)
     causes = ("torch compiled again", CORES)
     with at_threads(2):
-        assert crowded() == "2 threads on 2 cores, busy"
-        assert remedy(causes, "cpu", "start it") == f"{crowded()}: start it with OMP_NUM_THREADS=1"
+        assert remedy(causes, "cpu", "start") == "2 threads on 2 cores, busy: start with OMP_NUM_THREADS=1"
         assert remedy(causes, "cuda:0") is None
         assert remedy(causes[:1], "cpu") is None
     with at_threads(1):
         assert remedy(causes, "cpu") is None
 
 
-def test_what_noise_alone_left_open_needs_no_remedy() -> None:
-    asked = {
-        ("better_open", 0.9): True,
-        ("worse_open", 0.9): True,
-        ("inconclusive", 0.9): True,
-        ("inconclusive", 0.1): False,
-        ("worse", 0.9): False,
-    }
-    for (verdict, share), doubtful in asked.items():
-        found = Contrast("within", Rule(), Seen(noisy=share), Estimates(Effect(0.0)))
-        assert Beside(found, verdict, None, ()).doubtful is doubtful
+@pytest.mark.parametrize(
+    ("verdict", "noisy", "doubtful"),
+    [
+        ("better_open", 0.9, True),
+        ("worse_open", 0.9, True),
+        ("inconclusive", 0.9, True),
+        ("inconclusive", 0.1, False),
+        ("worse", 0.9, False),
+    ],
+)
+def test_a_remedy_is_for_what_noise_left_open(verdict: str, noisy: float, doubtful: bool) -> None:
+    found = Contrast("within", Rule(), Seen(noisy=noisy), Estimates(Effect(0.0)))
+    assert Beside(found, verdict, None, ()).doubtful is doubtful

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import traceback
@@ -25,8 +26,6 @@ from modbench.plugins.python.comparison import Row
 
 # Without those of plug-ins that are absent.
 NAMES = [name for name in mb.__all__ if hasattr(mb, name)]
-ROWS = (Row("a", 0.1), Row("b", 0.1))
-FLAGS = {"device": "cpu", "effort": "smoke", "d_model": 32, "n_layers": 2, "metrics": "flops/forward,latency/forward"}
 SCRIPT = """
 import pathlib
 import modbench as mb
@@ -71,53 +70,44 @@ def test_every_name_is_there_and_no_other(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.slow
 def test_type_checkers_see_the_types() -> None:
     """mypy reads this file: what is not as it is written here, and what is ignored without need, is an error there."""
-    made = mb.measure(abs, -1, rounds=6)
-    assert_type(made, mb.Measurement)
-    assert_type(made.median_s, float)
-    compared = mb.compare({"a": abs, "b": abs}, (1,), rounds=6)
-    assert_type(compared, mb.Comparison)
-    assert_type(compared.ratio("b"), float)
+    assert_type(mb.measure(abs, -1, rounds=6).median_s, float)
+    assert_type(mb.compare({"a": abs, "b": abs}, (1,), rounds=6).ratio("b"), float)
     assert_type(mb.cost("mod", d_model=64), mb.Costs)
     with pytest.raises(UsageError, match="unknown workload 'backward'"):
         mb.compare({"a": abs, "b": abs}, workload="backward")  # type: ignore[arg-type]
 
 
-def test_values_become_the_flags_of_the_command_line() -> None:
-    given = keywords.overrides(
-        {"model": "mod", "capacity": [0.25, 0.5], "seq_len": 64, "compile": True, "device": None},
-        {"d_model": 32, "metrics": ["flops/forward", "loss/val"], "tied": True, "train.steps": 3, "every": 2},
-    )
-    assert (given.capacity, given.seq_len, given.settings["metrics"]) == (
-        (0.25, 0.5),
-        (64,),
-        ["flops/forward", "loss/val"],
-    )
-    assert keywords.words(given) == [
-        *("--model", "mod", "--capacity", "0.25,0.5", "--seq-len", "64", "--compile", "--set", "d_model=32"),
-        *("--set", 'metrics=["flops/forward", "loss/val"]', "--set", "tied=true", "--set", "train.steps=3"),
-        *("--set", "every=2"),
-    ]
-    assert keywords.overrides({"capacity": "0.25, 0.5"}, {"seeds": (0, 1), "mixer": "window"}).seeds == (0, 1)
-    several = {"model": ["a.py:build(x=1,y=2)", "b.py:build"], "router": ["norm", "learned"], "only": True}
-    assert keywords.words(keywords.overrides(several, {})) == [
-        *("--model", "a.py:build(x=1,y=2)", "--model", "b.py:build", "--only", "--router", "norm,learned"),
-    ]
-    tried = {"threshold": [0.5, 0.7], "layers": (0, 2), "mode": "it's"}
-    for option in (tried, ["threshold=0.5,0.7", "layers=(0,2)", "mode=it's"]):
-        assert keywords.words(keywords.overrides({"option": option}, {})) == [
-            *("--option", "threshold=0.5,0.7", "--option", "layers=(0, 2)", "--option", 'mode="it\'s"'),
-        ]
+TRIED = """--option threshold=0.5,0.7 --option 'layers=(0, 2)' --option 'mode="it'"'"'s"'"""
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "words"),
+    [
+        ({"model": "mod", "compile": True, "device": None}, {}, "--model mod --compile"),
+        ({"model": ["a.py:build(x=1,y=2)", "b.py:b"]}, {}, "--model 'a.py:build(x=1,y=2)' --model b.py:b"),
+        ({"capacity": [0.25, 0.5]}, {"seq_len": 64}, "--capacity 0.25,0.5 --seq-len 64"),
+        ({"capacity": "0.25, 0.5"}, {"seeds": (0, 1)}, "--capacity 0.25,0.5 --seeds 0,1"),
+        ({}, {"tied": True, "train.steps": 3, "every": 2}, "--set tied=true --set train.steps=3 --set every=2"),
+        ({}, {"metrics": ["flops/forward", "loss/val"]}, """--set 'metrics=["flops/forward", "loss/val"]'"""),
+        ({"option": {"threshold": [0.5, 0.7], "layers": (0, 2), "mode": "it's"}}, {}, TRIED),
+        ({"option": ["threshold=0.5,0.7", "layers=(0,2)", "mode=it's"]}, {}, TRIED),
+    ],
+)
+def test_values_become_the_words_of_the_command_line(values: Any, settings: Any, words: str) -> None:
+    assert keywords.words(keywords.overrides(values, settings)) == shlex.split(words)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: mb.run(capcity=0.5), "Did you mean 'capacity'"),
+        (lambda: mb.cost("mod", dmodel=3), "'dmodel'.* 'd_model'"),
+        (lambda: mb.run("quick", dmodel=3), "'dmodel'.* 'd_model'"),
+        (lambda: mb.plan("quick", dmodel=3), "'dmodel'.* 'd_model'"),
         (lambda: mb.run(effort="brief"), "unknown effort 'brief'"),
         (lambda: mb.run(seq_len={"a": 1}), "seq_len takes"),  # type: ignore[arg-type]
         (lambda: mb.run(seq_len=12.5), "--seq-len takes whole numbers .*'12.5'"),  # type: ignore[arg-type]
         (lambda: mb.run(capacity="half"), "--capacity takes shares.*'half'"),  # type: ignore[arg-type]
-        (lambda: mb.run(seq_len=[]), "seq_len needs at least one value"),
         (lambda: mb.cost("mod", capacity=()), "capacity needs at least one value"),
         (lambda: mb.run(option=3), "option takes a dict"),  # type: ignore[arg-type]
         (lambda: mb.run(option={"a b": 3}), "'a b' is no name"),
@@ -127,20 +117,15 @@ def test_values_become_the_flags_of_the_command_line() -> None:
         (lambda: mb.run(d_model=object()), "d_model.*object"),
         (lambda: mb.run(timeout="soon"), "timeout"),
         (lambda: mb.plan("quik"), "unknown suite 'quik'"),
-        (lambda: mb.cost("mod", d_modl=3), "--set .*'d_modl'"),
-        (lambda: mb.cost("mod", dmodel=3), "'dmodel'.* 'd_model'"),
-        (lambda: mb.run("quick", dmodel=3), "'dmodel'.* 'd_model'"),
-        (lambda: mb.plan("quick", dmodel=3), "'dmodel'.* 'd_model'"),
         (lambda: mb.cost(3), "model takes .*got int"),  # type: ignore[arg-type]
         (lambda: mb.run(3), "suite takes text; got 3"),  # type: ignore[arg-type]
-        (lambda: mb.run(timeout=3), "timeout takes text; got 3"),  # type: ignore[arg-type]
-        (lambda: mb.run(launcher=3), "launcher takes text; got 3"),  # type: ignore[arg-type]
         (lambda: mb.run(settings=["a"]), "settings must be"),  # type: ignore[arg-type]
         (lambda: mb.run(plugin=3), "plugin takes a folder"),  # type: ignore[arg-type]
         (lambda: mb.plan(select=3), "select takes text; got 3"),  # type: ignore[arg-type]
         (lambda: mb.resume(3), "run_folder takes text; got 3"),  # type: ignore[arg-type]
         (lambda: mb.run(plugin="nowhere"), "nowhere"),
-        (lambda: mb.load("nowhere"), "nowhere"),
+        (lambda: mb.load("nowhere"), "not a run folder"),
+        (lambda: mb.load("nowhere", title="x"), "takes a dict"),  # type: ignore[arg-type]
         (lambda: mb.resume("nowhere"), "nowhere"),
     ],
 )
@@ -153,20 +138,9 @@ def test_mistakes_are_said_in_a_line(call: Any, message: str, tmp_path: Path, mo
 
 
 FUNCTIONS = {name: getattr(mb, name) for name in NAMES if inspect.isfunction(getattr(mb, name))}
-METHODS = {
-    f"Comparison.{name}": getattr(mb.Comparison(ROWS, "a", "forward", "cpu", 1, 1, 0.02), name)
-    for name in ("verdict", "ratio", "save")
-}
+FOUND = mb.Comparison((Row("a", 0.1), Row("b", 0.1)), "a", "forward", "cpu", 1, 1, 0.02)
+METHODS = {f"found.{name}": getattr(FOUND, name) for name in ("verdict", "ratio", "save")}
 OPEN = {"measure", "run", "plan", "cost", "audit"}  # which take further keywords, checked by what takes them
-SHORT = {"audit": 2, "cost": 2, "measure": None, "compare": 3, "load": 3, "plan": 2, "resume": 2, "run": 2}
-NEEDS = {
-    "audit": "model",
-    "compare": "models",
-    "cost": "model",
-    "load": "run_folder",
-    "measure": "f",
-    "resume": "run_folder",
-}
 
 
 def refused(call: Any, *args: Any, **kwargs: Any) -> str:
@@ -181,35 +155,27 @@ def refused(call: Any, *args: Any, **kwargs: Any) -> str:
     return said
 
 
-def test_every_function_has_an_expectation() -> None:
-    assert {name for name in SHORT if name in NAMES} == {*FUNCTIONS}
-
-
 @pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS])
 def test_arguments_that_do_not_fit_are_one_line_that_says_what_would_work(name: str) -> None:
     call = {**FUNCTIONS, **METHODS}[name]
-    most = SHORT.get(name, 2)
-    if most is not None:
-        said = refused(call, *["x"] * most)
-        assert f"; got {most}. Write " in said
-    if name in NEEDS:
-        assert f"needs {NEEDS[name]}. Write " in refused(call)
+    parameters = [*inspect.signature(call).parameters.values()]
+    kinds = {each.kind for each in parameters}
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        assert re.search(rf"; got 20\. Write \S*{name}\(", refused(call, *["x"] * 20))
+    needed = [
+        each.name for each in parameters if each.default is each.empty and each.kind == each.POSITIONAL_OR_KEYWORD
+    ]
+    if needed:
+        assert f"needs {needed[0]}. Write " in refused(call)
     if name not in OPEN:
-        keyword = next(each for each in reversed(inspect.signature(call).parameters) if len(each) > 3)
+        keyword = next(each.name for each in reversed(parameters) if len(each.name) > 3)
         wrong = keyword[:-2] + keyword[-1]
         assert f"{wrong!r}. Did you mean {keyword!r}?" in refused(call, **{wrong: 1})
 
 
 def test_the_arguments_of_what_is_measured_are_told_from_those_of_measure() -> None:
     assert "Did you mean 'rounds'?" in refused(mb.measure, abs, -1, round=3)
-    assert "Did you mean" not in refused(mb.measure, ROWS.index, "x", 1, 2, 3)
-
-
-def test_signatures_and_docstrings_are_seen() -> None:
-    assert list(inspect.signature(mb.compare).parameters)[:3] == ["models", "inputs", "workload"]
-    assert inspect.signature(mb.cost).return_annotation == "Costs"
-    assert (mb.compare.__name__, mb.load.__module__) == ("compare", "modbench.plugins.python.frames")
-    assert (mb.measure.__doc__ or "").startswith("Time a callable")
+    assert "Did you mean" not in refused(mb.measure, FOUND.rows.index, "x", 1, 2, 3)
 
 
 def test_what_a_model_raises_keeps_its_frames() -> None:
@@ -223,11 +189,11 @@ def test_what_a_model_raises_keeps_its_frames() -> None:
 
 @pytest.mark.slow
 def test_costs_are_those_of_the_command(modbench: Any) -> None:
-    said = json.loads(modbench("cost", "mod", "--set", "d_model=64", "--seq-len", "128,256", "--json").stdout)
-    found = mb.cost("mod", d_model=64, seq_len=[128, 256])
+    words = ("cost", "mod", "--set", "d_model=64", "--seq-len", "128,256")
+    said, found = json.loads(modbench(*words, "--json").stdout), mb.cost("mod", d_model=64, seq_len=[128, 256])
     assert list(found.rows) == said
     assert found.table["flops/forward"].tolist() == [row["flops"]["forward"] for row in said]
-    assert str(found) == modbench("cost", "mod", "--set", "d_model=64", "--seq-len", "128,256").stdout.rstrip("\n")
+    assert str(found) == modbench(*words).stdout.rstrip("\n")
     assert re.search(r"\bmod: 43\.4 MFLOP\b.*\b2 rows>", repr(found))
     assert found._repr_html_().count("<tr>") == 3
 
@@ -240,9 +206,7 @@ def test_a_plan_is_that_of_the_command() -> None:
     assert found._repr_html_().count("<tr>") == 5
 
 
-def test_resuming_and_running_return_tables_and_record_the_command(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_run_is_that_of_the_command_which_it_records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The run itself is the command line's; here only what is passed to it."""
     monkeypatch.chdir(tmp_path)
     seen: dict[str, Any] = {}
@@ -253,14 +217,11 @@ def test_resuming_and_running_return_tables_and_record_the_command(
 
     monkeypatch.setattr(api, "run", noted)
     monkeypatch.setattr(runs, "Results", lambda *given: given)
-    given = {**FLAGS, "model": "mod", "select": "mod", "out": "here", "quiet": True, "timeout": "2min"}
-    assert mb.run("quick", **given)[1] == 2.0  # type: ignore[index, arg-type]
-    assert seen["folder"].path == Path("here")
-    assert seen["timeout_s"] == 120
-    assert seen["command"] == [
-        *("modbench", "run", "quick", "--model", "mod", "--device", "cpu", "--effort", "smoke", "--set", "d_model=32"),
-        *("--set", "n_layers=2", "--set", "metrics=flops/forward,latency/forward", "-k", "mod", "--out", "here"),
-    ]
+    given: dict[str, Any] = {"effort": "smoke", "d_model": 32, "select": "mod", "out": "here", "timeout": "2min"}
+    assert mb.run("quick", model="mod", device="cpu", quiet=True, **given)[1] == 2.0  # type: ignore[index]
+    assert (seen["folder"].path, seen["timeout_s"]) == (Path("here"), 120)
+    words = "quick --model mod --device cpu --effort smoke --set d_model=32 -k mod --out here"
+    assert seen["command"] == ["modbench", "run", *words.split()]
 
 
 def test_below_a_notebooks_cell_stands_a_line_now_and_then_and_the_last(

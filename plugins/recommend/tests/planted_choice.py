@@ -20,8 +20,10 @@ VARIANTS = [
     {"model": "mod", "capacity": [0.125, 0.5]},
     {"model": "moe"},
 ]
-# Of dense, 20 ms: what each takes. Bytes are 1, 2, 3 … MB in the order of the variants; MoD's loss is 2.47 % above that of dense.
-TAKES = {"mod[c0.125]": 0.6, "mod[c0.5]": 0.8, "dense-f0.58": 0.7, "moe": 1.25}
+# Bytes are 1, 2, 3, 4, 5 MB in this order.
+DENSE, MATCHED, LOW, HIGH, MOE = "dense", "dense-f0.58", "mod[c0.125]", "mod[c0.5]", "moe"
+# Of dense, 20 ms: what each takes. The loss of MoD 0.125 is 2.47 % above that of dense.
+TAKES = {LOW: 0.6, HIGH: 0.8, MATCHED: 0.7, MOE: 1.25}
 
 
 def run(folder: Path, *, causal: bool = True, **more: Any) -> Loaded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import weakref
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cases import case_of
 from planted_routing import (
     BYTES,
     TEXT,
@@ -31,8 +33,10 @@ from planted_routing import (
 from present import present
 from torch import Tensor, nn
 
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.language_model import Observation
 from modbench.harness.registry import catalogue
+from modbench.plugins.routing import collect
 from modbench.plugins.routing.describe import NO_EXPERTS, NO_GATE, NO_ROUTER, NOT_ASKED, describe
 from modbench.plugins.routing.drift import Drift
 from modbench.plugins.routing.interventions import flip_effects
@@ -40,53 +44,53 @@ from modbench.plugins.routing.ngram import surprisal
 from modbench.plugins.routing.overlap import jaccard
 from modbench.plugins.routing.strata import KINDS, kinds_of
 
+TEXT_NT = INPUTS_NT, TARGETS_NT = windows()
+DIGITS, FOURTH = int(digits(INPUTS_NT).sum()), int(every_fourth(INPUTS_NT).sum())
+
+
+def told(module: nn.Module | Rule, text_NT: tuple[Tensor, Tensor] = TEXT_NT, **how: Any) -> Any:
+    """The description of a model, or of one with a single planted rule."""
+    made = Planted([module]) if isinstance(module, Rule) else module
+    return describe(made, *text_NT, tokens_of(), seed=0, **how)
+
+
 # --- planted rules
 
 
 def test_digits_that_always_pass_are_found() -> None:
-    inputs_NT, targets_NT = windows()
-    found = describe(Planted([Rule(digits), Rule(every_fourth)]), inputs_NT, targets_NT, tokens_of(), seed=0)
+    found = told(Planted([Rule(digits), Rule(every_fourth)]))
     assert found["layers"] == [1, 3]
-    by_kind = {row["label"]: row for row in found["strata"]["kind"]["bins"]}
-    assert by_kind["digit"]["passes_by_layer"][0] == by_kind["digit"]["n"] == int(digits(inputs_NT).sum())
-    for kind in set(KINDS) - {"digit"}:
-        assert by_kind[kind]["passes_by_layer"][0] == 0
+    by_kind = {row["label"]: (row["n"], row["passes_by_layer"][0]) for row in found["strata"]["kind"]["bins"]}
+    assert by_kind.pop("digit") == (DIGITS, DIGITS)
+    assert {passes for _, passes in by_kind.values()} == {0}
     # By position the other layer takes one in four, everywhere alike.
     for row in found["strata"]["position"]["bins"]:
         assert row["passes_by_layer"][1] / row["n"] == pytest.approx(row["passes_by_layer"][1] / 36)
-    assert found["participation"][1]["top_k"] == 0.25
-    assert found["participation"][1]["top_k_se"] == 0
+    assert (found["participation"][1]["top_k"], found["participation"][1]["top_k_se"]) == (0.25, 0)
     shown = found["matrix"]
-    kind_T = [KINDS[kind] for kind in shown["kinds"]]
-    assert shown["rows"][0] == "".join("01"[kind == "digit"] for kind in kind_T)
-    assert shown["rows"][1] == "0001" * 12
+    passed = ["01"[KINDS[kind] == "digit"] for kind in shown["kinds"]]
+    assert shown["rows"] == ["".join(passed), "0001" * 12]
     assert shown["used"] == [int(a) + int(b) for a, b in zip(*shown["rows"], strict=True)]
-    assert "".join(shown["pieces"]) == bytes(inputs_NT[shown["window"]].tolist()).decode("utf-8", "backslashreplace")
+    assert "".join(shown["pieces"]) == bytes(INPUTS_NT[shown["window"]].tolist()).decode("utf-8", "backslashreplace")
 
 
 def test_sums_agree_with_totals_in_every_stratum() -> None:
-    inputs_NT, targets_NT = windows()
-    model = Planted([Rule(digits), Rule(every_fourth)], truth_of(inputs_NT, targets_NT))
-    found = describe(model, inputs_NT, targets_NT, tokens_of(), seed=0)
-    passes = int(digits(inputs_NT).sum() + every_fourth(inputs_NT).sum())
+    found = told(Planted([Rule(digits), Rule(every_fourth)], truth_of(*TEXT_NT)))
+    n, whole = INPUTS_NT.numel(), found["summary"]
+    assert whole["participation"] == pytest.approx((DIGITS + FOURTH) / (2 * n), rel=1e-4)
     for name, stratum in found["strata"].items():
         bins = stratum["bins"]
-        assert sum(row["n"] for row in bins) == inputs_NT.numel(), name
-        assert sum(row["passes"] for row in bins) == passes, name
-        assert sum(row["loss_sum"] for row in bins) == pytest.approx(
-            found["summary"]["loss"] * inputs_NT.numel(), rel=1e-4
-        )
+        assert [sum(row[key] for row in bins) for key in ("n", "passes")] == [n, DIGITS + FOURTH], name
+        assert sum(row["loss_sum"] for row in bins) == pytest.approx(whole["loss"] * n, rel=1e-4)
         for row in bins:
-            if row["windows"] == 1:
-                assert row["share_se"] is None
+            assert row["windows"] > 1 or row["share_se"] is None
             if row["n"]:
                 assert row["share"] == pytest.approx(row["passes"] / (2 * row["n"]), rel=1e-4)
                 assert row["loss"] == pytest.approx(row["loss_sum"] / row["n"], rel=1e-4)
                 assert row["loss_squares"] >= row["loss_sum"] ** 2 / row["n"] * (1 - 1e-4)
-    assert found["summary"]["participation"] == pytest.approx(passes / (2 * inputs_NT.numel()), rel=1e-4)
     # The error of a stratum's share, by hand: windows are the unit, each with as many such tokens as it has.
-    space_NT = kinds_of(inputs_NT.numpy(), BYTES) == KINDS.index("whitespace")
-    passed_NT = (digits(inputs_NT).int() + every_fourth(inputs_NT).int()).numpy()
+    space_NT = kinds_of(INPUTS_NT.numpy(), BYTES) == KINDS.index("whitespace")
+    passed_NT = (digits(INPUTS_NT).int() + every_fourth(INPUTS_NT).int()).numpy()
     n_N, y_N = 2 * space_NT.sum(1), (passed_NT * space_NT).sum(1)
     rest_N = y_N - y_N.sum() / n_N.sum() * n_N
     error = math.sqrt(6 / 5 * (rest_N**2).sum()) / n_N.sum()
@@ -94,34 +98,26 @@ def test_sums_agree_with_totals_in_every_stratum() -> None:
 
 
 def test_a_predictor_is_scored_and_a_missing_one_has_a_reason() -> None:
-    inputs_NT, targets_NT = windows()
     knows = Rule(every_fourth, predicted=lambda x_BT: every_fourth(x_BT) & (x_BT != ord(" ")))
-    model = Planted([knows], truth_of(inputs_NT, targets_NT))
-    found = describe(model, inputs_NT, targets_NT, tokens_of(), seed=0)
-    missed = int((every_fourth(inputs_NT) & (inputs_NT == ord(" "))).sum())
+    found, n = told(Planted([knows], truth_of(*TEXT_NT))), INPUTS_NT.numel()
+    missed = int((every_fourth(INPUTS_NT) & (ord(" ") == INPUTS_NT)).sum())
     assert found["predictor"][0]["fn"] == missed > 0
     assert found["predictor"][-1] == {**found["predictor"][0], "layer": None}
-    assert found["summary"]["predictor_base_rate"] == 0.75
-    assert found["summary"]["predictor_precision"] == 1
     whole = found["summary"]
-    assert whole["participation_causal"] == pytest.approx(0.25 - missed / inputs_NT.numel(), rel=1e-4)
+    assert (whole["predictor_base_rate"], whole["predictor_precision"]) == (0.75, 1)
+    assert whole["participation_causal"] == pytest.approx(0.25 - missed / n, rel=1e-4)
     assert whole["gap"] == pytest.approx(whole["loss_causal"] - whole["loss"], abs=1e-5)
     assert abs(whole["gap"]) > 10 * 1e-5
     for stratum in found["strata"].values():
         causal = sum(row["loss_causal_sum"] for row in stratum["bins"])
-        assert causal == pytest.approx(whole["loss_causal"] * inputs_NT.numel(), rel=1e-4)
-    silent = describe(Planted([Rule(digits)], causal=False), inputs_NT, targets_NT, tokens_of(), seed=0)
-    assert silent["predictor"] is None
+        assert causal == pytest.approx(whole["loss_causal"] * n, rel=1e-4)
+    silent = told(Planted([Rule(digits)], causal=False))
+    assert silent["predictor"] is silent["summary"]["gap"] is None
     assert silent["reasons"]["causal"] == "planted: no causal router"
-    assert silent["summary"]["gap"] is None
-    unasked = describe(Planted([Rule(digits)]), inputs_NT, targets_NT, tokens_of(), seed=0, causal_too=False)
-    assert unasked["reasons"]["causal"] == NOT_ASKED
+    assert told(Rule(digits), causal_too=False)["reasons"]["causal"] == NOT_ASKED
 
 
 def test_words_that_go_deep_are_named() -> None:
-    inputs_NT, targets_NT = windows(20, 90)
-    text = [bytes(row.tolist()) for row in inputs_NT]
-
     def the(x_BT: Tensor) -> Tensor:
         mask_BT = torch.zeros_like(x_BT, dtype=torch.bool)
         for row, x_T in enumerate(x_BT):
@@ -129,26 +125,22 @@ def test_words_that_go_deep_are_named() -> None:
                 mask_BT[row, found.start() + 1 : found.end() - 1] = True
         return mask_BT
 
-    assert sum(b" the " in row for row in text) >= 8
-    found = describe(Planted([Rule(the)]), inputs_NT, targets_NT, tokens_of(), seed=0)["words"]
-    assert found["deep"][0]["word"] == "the"
-    assert found["deep"][0]["share"] == 1
+    found = told(Rule(the), windows(20, 90))["words"]
+    assert (found["deep"][0]["word"], found["deep"][0]["share"]) == ("the", 1)
     assert "striking" in {row["word"] for row in found["shallow"]}
 
 
 def test_blocks_used_follow_what_they_are_planted_on() -> None:
-    """Hard tokens pass: the correlation with difficulty says so, and that with a coin does not."""
+    """Hard tokens pass: the hardest quarter does, and the correlation with difficulty says so."""
     inputs_NT, targets_NT = windows(8, 64)
     hard_NT = surprisal(tokens_of().train, inputs_NT.numpy(), targets_NT.numpy(), VOCAB)
     line = float(np.quantile(hard_NT, 0.75))
     masks = {x.numpy().tobytes(): torch.from_numpy(h > line) for x, h in zip(inputs_NT, hard_NT, strict=True)}
     rule = Rule(lambda x_BT: torch.stack([masks[x_T.numpy().tobytes()] for x_T in x_BT]))
-    found = describe(Planted([rule]), inputs_NT, targets_NT, tokens_of(), seed=0)
-    hardest = found["strata"]["difficulty"]["bins"][-1]
-    assert hardest["share"] == 1
-    correlation = found["correlations"]["difficulty"]
-    assert correlation["low"] > 0.5
-    assert found["summary"]["difficulty_correlation"] == correlation["rho"]
+    found = told(rule, (inputs_NT, targets_NT))
+    assert found["strata"]["difficulty"]["bins"][-1]["share"] == 1
+    assert found["correlations"]["difficulty"]["low"] > 0.5
+    assert found["summary"]["difficulty_correlation"] == found["correlations"]["difficulty"]["rho"]
 
 
 # --- flips
@@ -156,22 +148,18 @@ def test_blocks_used_follow_what_they_are_planted_on() -> None:
 
 @pytest.mark.slow
 def test_a_gate_that_knows_is_told_from_one_that_does_not() -> None:
-    inputs_NT, targets_NT = windows(16, 48)
-    truth = truth_of(inputs_NT, targets_NT)
+    text_NT, sides = windows(16, 48), ("all", "passed", "skipped")
 
-    def best(x_BT: Tensor) -> Tensor:
-        return worth_of(x_BT) > 0.6
+    def flipped(score: Any) -> dict[str, Any]:
+        best = Rule(lambda x_BT: worth_of(x_BT) > 0.6, score)
+        return flip_effects(Planted([best, best], truth_of(*text_NT)), *text_NT, 160, 0)
 
     def blind(x_BT: Tensor, number: int) -> Tensor:
         return torch.frac(torch.sin(x_BT * 3.17 + torch.arange(x_BT.shape[1]) * 41.3 + number) * 1e4)
 
-    def flipped(score: Any) -> dict[str, Any]:
-        return flip_effects(Planted([Rule(best, score), Rule(best, score)], truth), inputs_NT, targets_NT, 160, 0)
-
-    knows, sides = flipped(worth_of), ("all", "passed", "skipped")
+    knows = flipped(worth_of)
     assert all(knows["correlation"][side]["rho"] > 0.98 for side in sides)
-    assert knows["number"] == 160
-    assert knows["windows"] == 16
+    assert (knows["number"], knows["windows"]) == (160, 16)
     assert [row["layer"] for row in knows["by_layer"]] == [1, 3]
     assert knows["worth"]["passed"]["effect"] > 0 > knows["worth"]["skipped"]["effect"]
     coins = [flipped(partial(blind, number=number))["correlation"] for number in range(6)]
@@ -182,19 +170,31 @@ def test_a_gate_that_knows_is_told_from_one_that_does_not() -> None:
 @pytest.mark.parametrize("rule", [every_fourth, by_row])
 def test_an_effect_is_the_loss_without_the_pass_less_the_loss_with_it(rule: Any) -> None:
     """Each planted pass adds its worth to one logit: the change of that position's loss is known."""
-    inputs_NT, targets_NT = windows(4, 32)
-    model = Planted([Rule(rule)], truth_of(inputs_NT, targets_NT))
-    flips = flip_effects(model, inputs_NT, targets_NT, 40, 3)["flips"]
+    text_NT = windows(4, 32)
+    flips = flip_effects(Planted([Rule(rule)], truth_of(*text_NT)), *text_NT, 40, 3)["flips"]
     assert sum(flips["passed"]) == 20
     assert len({*zip(flips["window"], flips["position"], strict=True)}) == 40  # no decision twice
-    for window, position, passed, effect, later in zip(
-        *(flips[name] for name in ("window", "position", "passed", "effect", "later")), strict=True
-    ):
+    columns = [flips[name] for name in ("window", "position", "passed", "effect", "later")]
+    for window, position, passed, effect, later in zip(*columns, strict=True):
         assert rule is by_row or passed == (position % 4 == 3)
-        gain = float(worth_of(inputs_NT[window : window + 1])[0, position])
+        gain = float(worth_of(text_NT[0][window : window + 1])[0, position])
         known = math.log(255 + 1) - (math.log(255 + math.exp(gain)) - gain)
-        assert effect == pytest.approx(known / 32, rel=1e-3)
-        assert later == pytest.approx(known / (32 - position), rel=1e-3)
+        assert [effect, later] == pytest.approx([known / 32, known / (32 - position)], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("router", ["learned", "every_n"])
+def test_flips_of_every_router(router: str) -> None:
+    module = built("mod", router=router, capacity=0.25)
+    found = json.loads(json.dumps(flip_effects(module, *windows(8, 32), 64, 0), allow_nan=False))
+    assert found["reason"] is None
+    assert (sum(found["flips"]["passed"]), {*found["flips"]["layer"]}) == (32, {1, 3})
+    assert any(effect != 0 for effect in found["flips"]["effect"])
+    assert {side: found["correlation"][side]["n"] for side in ("all", "passed", "skipped")} == {
+        "all": 64,
+        "passed": 32,
+        "skipped": 32,
+    }
 
 
 @pytest.mark.parametrize("model", ["dense", "moe"])
@@ -204,16 +204,17 @@ def test_no_token_router_no_flips(model: str) -> None:
     assert found["correlation"] is None
 
 
-def test_no_flips_are_refused() -> None:
+def test_what_cannot_be_looked_at_is_refused() -> None:
+    nothing_NT = torch.zeros(0, 4).long()
     with pytest.raises(ValueError, match="at least one"):
-        flip_effects(Planted([Rule(digits)]), *windows(), 0, 0)
+        flip_effects(Planted([Rule(digits)]), *TEXT_NT, 0, 0)
     with pytest.raises(ValueError, match="must be a token"):
-        describe(Planted([Rule(digits)]), windows()[0], windows()[1] - 200, tokens_of(), seed=0)
+        told(Rule(digits), (INPUTS_NT, TARGETS_NT - 200))
     with pytest.raises(ValueError, match="windows"):
-        describe(Planted([Rule(digits)]), torch.zeros(0, 4).long(), torch.zeros(0, 4).long(), tokens_of(), seed=0)
+        told(Rule(digits), (nothing_NT, nothing_NT))
 
 
-# --- drift
+# --- while a model trains
 
 
 def test_drift_sees_a_router_that_turns_from_places_to_digits() -> None:
@@ -224,35 +225,45 @@ def test_drift_sees_a_router_that_turns_from_places_to_digits() -> None:
         drift.look(Planted([Rule(rule)]), step)
     found = drift.as_dict()
     assert found["steps"] == [0, 10, 20]
-    assert found["by_kind"]["digit"][1:] == [1, 1]
     assert found["by_kind"]["digit"][0] < 1
-    assert found["by_kind"]["whitespace"][1:] == [0, 0]
-    assert found["overlap_with_last"][1:] == [1, 1]
+    assert (found["by_kind"]["digit"][1:], found["by_kind"]["whitespace"][1:]) == ([1, 1], [0, 0])
     expected = present(jaccard(every_fourth(inputs_NT).numpy(), digits(inputs_NT).numpy()))
-    assert found["overlap_with_last"][0] == pytest.approx(expected[0], rel=1e-4)
-    assert found["loss"] == [pytest.approx(math.log(VOCAB), rel=1e-4)] * 3
+    assert found["overlap_with_last"] == pytest.approx([expected[0], 1, 1], rel=1e-4)
+    assert found["loss"] == pytest.approx([math.log(VOCAB)] * 3, rel=1e-4)
     assert sum(found["n"].values()) == inputs_NT.numel()
 
 
 def test_looking_disturbs_no_training() -> None:
     """Modes and random numbers are as before, for a router that draws noise in training too."""
-    module = built("mod", router="stochastic", capacity=0.25).train()
+    text_NT, module = windows(2, 24), built("mod", router="stochastic", capacity=0.25).train()
     module.blocks[0].eval()
     state = torch.get_rng_state()
-    Drift(*windows(2, 24), tokens_of()).look(module, 0)
-    describe(module, *windows(2, 24), tokens_of(), seed=0)
-    flip_effects(module, *windows(2, 24), 4, 0)
+    Drift(*text_NT, tokens_of()).look(module, 0)
+    Drift(*text_NT, tokens_of()).look(Noisy([Rule(digits)]), 0)
+    flip_effects(module, *text_NT, 4, 0)
+    found = told(module, text_NT)
     assert torch.equal(state, torch.get_rng_state())
-    seen = [
-        describe(each, *windows(2, 24), tokens_of(), seed=0)
-        for each in (module, built("mod", router="stochastic", capacity=0.25))
-    ]
-    assert seen[0] == seen[1]  # looked at in evaluation mode, where the noise is always the same
-    Drift(*windows(2, 24), tokens_of()).look(Noisy([Rule(digits)]), 0)
-    assert torch.equal(state, torch.get_rng_state())
-    assert module.training
-    assert not module.blocks[0].training
-    assert module.blocks[1].training
+    assert [module.training, *(block.training for block in module.blocks[:2])] == [True, False, True]
+    # Looked at in evaluation mode, where the noise is always the same.
+    assert found == told(built("mod", router="stochastic", capacity=0.25), text_NT)
+
+
+def test_watching_keeps_no_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large vocabulary they would fill the memory that the training beside them needs."""
+    alive, seen, real = list[int](), list[weakref.ref[Tensor]](), collect.observe
+
+    def observe(*arguments: Any, **named: Any) -> Observation:
+        alive.append(sum(each() is not None for each in seen))
+        found = real(*arguments, **named)
+        seen.append(weakref.ref(found.logits))
+        return found
+
+    monkeypatch.setattr(collect, "observe", observe)
+    shape = {"d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, "capacity": 0.5}
+    module = Subject(case_of("mod", shape, batch_size=4), 0).module
+    tokens_NT = torch.randint(256, (5 * collect.ROWS, 16), generator=torch.Generator().manual_seed(1))
+    assert collect.watch(module, tokens_NT, tokens_NT).loss_NT.shape == (5 * collect.ROWS, 16)
+    assert max(alive) <= 1  # the batch before, which its variable still names
 
 
 # --- the catalogue
@@ -271,18 +282,15 @@ def test_looking_disturbs_no_training() -> None:
     ],
 )
 def test_every_model_is_described(model: str, changes: dict[str, Any]) -> None:
-    inputs_NT, targets_NT = windows()
-    module = built(model, **changes)
-    found = json.loads(json.dumps(describe(module, inputs_NT, targets_NT, tokens_of(), seed=0), allow_nan=False))
-    assert found["summary"]["loss"] == pytest.approx(
-        float(nn.functional.cross_entropy(module(inputs_NT).flatten(0, 1), targets_NT.flatten()).detach()), rel=1e-4
-    )
+    module, n = built(model, **changes), INPUTS_NT.numel()
+    found = json.loads(json.dumps(told(module), allow_nan=False))
+    loss = nn.functional.cross_entropy(module(INPUTS_NT).flatten(0, 1), TARGETS_NT.flatten())
+    assert found["summary"]["loss"] == pytest.approx(float(loss.detach()), rel=1e-4)
     for key in ("matrix", "words", "weights", "overlap", "participation", "predictor", "experts", "depth"):
         assert (found[key] is None) == (key in found["reasons"]), key
     routed = model.startswith("mo")
     assert found["layers"] == ([1, 3] if routed else [])
-    if not routed:
-        assert found["reasons"]["matrix"] == NO_ROUTER
+    assert (found["reasons"].get("matrix") == NO_ROUTER) == (not routed)
     assert (found["experts"] is not None) == (model in {"moe", "mode_integrated", "mode_staged"})
     gate = model.startswith("depth") or (model == "early_exit" and not changes)
     assert (found["reasons"].get("depth") == NO_GATE) == (not gate)
@@ -291,79 +299,56 @@ def test_every_model_is_described(model: str, changes: dict[str, Any]) -> None:
         assert found["reasons"]["experts"] == NO_EXPERTS
         assert [row["what"] for row in found["weights"]] == ["score" if "router" in changes else "weight"] * 2
         assert (found["summary"]["gap"] is None) == (changes.get("causal") == "none")
-        assert sum(found["weights"][0]["all"]) == inputs_NT.numel()
-        assert sum(found["weights"][0]["passed"]) == inputs_NT.numel() // 8
-    if found["experts"]:
-        for row in found["experts"]:
-            assert sum(row["load"]) == pytest.approx(1, abs=1e-4)
-        assert found["experts"][0]["tokens"] == inputs_NT.numel() // (8 if model == "mode_staged" else 1)
+        assert [sum(found["weights"][0][which]) for which in ("all", "passed")] == [n, n // 8]
+    for row in found["experts"] or ():
+        assert sum(row["load"]) == pytest.approx(1, abs=1e-4)
+        assert row["tokens"] == n // (8 if model == "mode_staged" else 1)
 
 
 def test_what_blocks_computed_is_not_taken_for_the_depth_of_rows() -> None:
     """Exits by token say how many tokens each of 4 blocks computed; there are 4 windows too."""
-    found = describe(built("early_exit", exit_by="token"), *windows(4), tokens_of(), seed=0)
-    assert found["depth"] is None
+    assert told(built("early_exit", exit_by="token"), windows(4))["depth"] is None
 
 
 def test_experts_that_leave_tokens_alone_say_how_many() -> None:
     """Integrated, one in two assignments is real: as many tokens get no expert as are in no expert's top-k."""
-    inputs_NT, targets_NT = windows()
     module = built("mode_integrated", capacity=0.5)
-    found = describe(module, inputs_NT, targets_NT, tokens_of(), seed=0)
-    taken = [decision.taken_BET.any(1) for decision in module.observe(inputs_NT).decisions]
-    assert [row["none"] for row in found["experts"]] == [
-        pytest.approx(float(1 - t.float().mean()), rel=1e-4) for t in taken
-    ]
+    found = told(module)
+    none = [float(1 - each.taken_BET.any(1).float().mean()) for each in module.observe(INPUTS_NT).decisions]
+    assert [row["none"] for row in found["experts"]] == pytest.approx(none, rel=1e-4)
     assert found["summary"]["no_expert"] >= 0.5
     assert found["summary"]["participation"] == pytest.approx(1 - found["summary"]["no_expert"], rel=1e-4)
+    assert found["summary"]["real_share"] is None  # tokens do not choose
     assert [row["load"] for row in found["experts"]] == [[0.25] * 4] * 2  # experts choose: all take as many
 
 
 def test_tokens_that_choose_say_which_share_of_their_choices_is_real() -> None:
     """A token may take two experts, so this is not the share of tokens that some expert took."""
-    inputs_NT, targets_NT = windows()
     module = built("mode_integrated", capacity=0.5, choice="token", experts_top_k=2)
-    found = describe(module, inputs_NT, targets_NT, tokens_of(), seed=0)["summary"]
-    module(inputs_NT)
-    assert found["real_share"] == pytest.approx(sum(module.pairs) / (2 * 2 * inputs_NT.numel()), abs=1e-6)
+    found = told(module)["summary"]
+    module(INPUTS_NT)
+    assert found["real_share"] == pytest.approx(sum(module.pairs) / (2 * 2 * INPUTS_NT.numel()), abs=1e-6)
     assert found["real_share"] != pytest.approx(found["participation"], abs=0.02)
-    of_experts = describe(built("mode_integrated"), inputs_NT, targets_NT, tokens_of(), seed=0)["summary"]
-    assert of_experts["real_share"] is None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("router", ["learned", "every_n"])
-def test_flips_of_every_router(router: str) -> None:
-    module = built("mod", router=router, capacity=0.25)
-    found = json.loads(json.dumps(flip_effects(module, *windows(8, 32), 64, 0), allow_nan=False))
-    assert found["reason"] is None
-    assert sum(found["flips"]["passed"]) == 32
-    assert set(found["flips"]["layer"]) == {1, 3}
-    assert any(effect != 0 for effect in found["flips"]["effect"])
-    assert all(found["correlation"][side]["n"] == 64 // (1 + (side != "all")) for side in ("all", "passed", "skipped"))
 
 
 def test_a_gates_depth_by_length_and_difficulty() -> None:
-    """A gate planted to go deep on prompts whose first token is hard."""
+    """A gate planted to go deep on prompts that hold a tilde, which are hard."""
 
     class Gate(nn.Module):
         config = SimpleNamespace(n_layers=4)
 
-        def observe(self, x_BT: Tensor, *, causal: bool = False, prompt_B: Tensor | None = None) -> Observation:
-            assert not causal
-            del prompt_B
+        def observe(self, x_BT: Tensor, *, causal: bool = False, prompt_B: Tensor | None = None) -> Observation:  # noqa: ARG002  # as a model's
             return Observation(torch.zeros(*x_BT.shape, VOCAB), [], (1 + 3 * (x_BT == ord("~")).any(1)).tolist())
 
     noise = bytes(np.random.default_rng(0).integers(33, 126, 24).tolist()) + b"~" * 24
     inputs_NT, targets_NT = windows(5, 48, TEXT[:400])
     inputs_NT[2] = inputs_NT[4] = torch.tensor(list(noise))
-    found = describe(Gate(), inputs_NT, targets_NT, tokens_of(), seed=0)["depth"]
+    found = told(Gate(), (inputs_NT, targets_NT))["depth"]
     assert found["windows"] == [{"depth": 1, "n": 3}, {"depth": 4, "n": 2}]
     assert found["depth"] == pytest.approx(1 + 3 * 2 / 5)
     by_length = {row["length"]: row for row in found["by_length"]}
-    assert sorted(by_length) == [8, 16, 32]
-    assert by_length[8]["n"] == 30
-    assert by_length[8]["depth"] == pytest.approx(1 + 3 * 6 / 30)
-    assert sum(row["n"] for row in by_length[8]["by_difficulty"]) == 30
+    assert [*by_length] == [8, 16, 32]
+    assert (by_length[8]["n"], by_length[8]["depth"]) == (30, pytest.approx(1 + 3 * 6 / 30))
     hardest = by_length[8]["by_difficulty"]
+    assert sum(row["n"] for row in hardest) == 30
     assert hardest[-1]["depth"] > hardest[0]["depth"] == 1

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from test_confirm import planted as planted_confirmation
-from test_trend import followed, planted_losses
+from planted_sweeps import confirmed, followed, losses_along
 
 from modbench.extend import planted_run
 
 
 def isoflop(folder: Path) -> None:
     """Plant a sweep at equal training FLOPs that confirms its best on new seeds: MoD is better, routing by noise is between."""
-    planted_confirmation(folder, mod=-0.05, noise=0.02)
+    confirmed(folder, mod=-0.05, noise=0.02)
 
 
 def trend(folder: Path) -> None:
     """Plant a difference of losses that grows with the budget and crosses zero between the smallest and the largest."""
     made = followed()
-    planted_run(folder, made, losses=planted_losses(made, 0.05), run_noise=0.002, text_noise=0.001)
+    planted_run(folder, made, losses=losses_along(made, 0.05), run_noise=0.002, text_noise=0.001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,29 +11,27 @@ from typing import Any
 import pytest
 from fake_launcher import FakeLauncher
 from present import present
-from sections_of import drawn
 
 from modbench.extend import planted_run
 from modbench.harness.core import atomic_files
 from modbench.harness.core.contracts import Text
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import NumericsError, Unmeasured, UsageError
+from modbench.harness.core.labels import Label
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, width_rule
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.domain.suite import Suite
 from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.planning import plan
-from modbench.harness.planning.comparisons import keys_of
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.plugins.sweeps import section as sweeps
 from modbench.plugins.sweeps.isoflop import question as isoflop
-from modbench.plugins.sweeps.isoflop.plan import IsoflopPlan, budget_of, spent
-from modbench.plugins.sweeps.rates.measurement import RatesNotes
+from modbench.plugins.sweeps.isoflop.plan import budget_of, spent
+from modbench.plugins.sweeps.rates.measurement import RatesNotes, search
 from modbench.reports.blocks import Estimate
 from modbench.reports.markup.number_format import plain
 from modbench.reports.tables.load import Loaded, load
@@ -55,8 +54,9 @@ def suite(**changes: Any) -> Suite:
     return parse_suite(data, "test")
 
 
-def planned(**changes: Any) -> Plan:
-    return plan.make_plan(suite(**changes), device="cpu", text=TEXT)
+def planned(select: str | None = None, settings: dict[str, Any] | None = None, **changes: Any) -> Plan:
+    asked = override(suite(**changes), Overrides(settings=settings or {}))
+    return plan.make_plan(asked, device="cpu", text=TEXT, select=select)
 
 
 def test_every_run_of_a_budget_costs_the_same_within_one_per_cent() -> None:
@@ -77,18 +77,44 @@ def test_every_run_of_a_budget_costs_the_same_within_one_per_cent() -> None:
 
 @pytest.mark.parametrize("budgets", [[1e10, 3e10], [3e10, 1e10]])
 def test_rates_are_tried_once_for_each_variant_and_come_first(budgets: list[float]) -> None:
+    """At the middle size and the smallest budget; without a check of rates the rule decides."""
     made = planned(isoflop={"train_flops": budgets, "sizes": SIZES})
     rates = {job.name: job for job in made.jobs if job.made_in == "rates"}
     assert len(rates) == 3
     for job in rates.values():
         (case,) = job.comparison.variants
-        assert case.config.d_model == 48  # the middle size
-        assert budget_of(case) == 1e10  # the smallest budget
-        assert job.protocol.rates == (0.5, 1.0, 2.0)
-    for job in made.jobs:
-        if job.made_in == "train":
-            source = rates[str(present(job.protocol.train).rate_from)]
-            assert source.comparison.variants[0].family == job.comparison.variants[0].family
+        assert (case.config.d_model, budget_of(case), job.protocol.rates) == (48, 1e10, (0.5, 1.0, 2.0))
+    for job in (job for job in made.jobs if job.made_in == "train"):
+        source = rates[str(present(job.protocol.train).rate_from)]
+        assert source.comparison.variants[0].family == job.comparison.variants[0].family
+    ruled = planned(metrics=["loss/val"]).jobs
+    assert "rates" not in {job.made_in for job in ruled}
+    assert {job.protocol.train.rate_from for job in ruled if job.protocol.train} == {None}
+
+
+@pytest.mark.parametrize(
+    ("losses", "tried", "best"),
+    [
+        ({0.5: 2.0, 1.0: 1.0, 2.0: 3.0}, 3, 1.0),  # in the middle: three are enough
+        ({0.5: 3.0, 1.0: 2.0, 2.0: 1.0, 4.0: 1.5}, 4, 2.0),  # at the edge: one more
+        ({0.125: 2.0, 0.25: 1.0, 0.5: 1.5, 1.0: 2.0, 2.0: 3.0}, 5, 0.25),
+        ({0.5: 3.0, 1.0: 2.0, 2.0: 1.5, 4.0: 1.2, 8.0: 1.1, 16.0: 1.0}, 6, 16.0),  # still at the edge: it stops
+        ({0.5: 1.0, 0.25: 2.0}, 4, 0.5),  # others diverge
+        ({}, 5, None),
+    ],
+)
+def test_rates_are_tried_until_the_best_is_inside(losses: dict[float, float], tried: int, best: float | None) -> None:
+    def loss(rate: float) -> float:
+        if rate not in losses:
+            raise NumericsError("diverged")
+        return losses[rate]
+
+    if best is None:
+        with pytest.raises(Unmeasured, match=r"every rate .*0\.0625, 0\.125"):
+            search(loss, (0.5, 1.0, 2.0))
+        return
+    found = search(loss, (0.5, 1.0, 2.0))
+    assert (len(found.losses), found.best) == (tried, best)
 
 
 def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
@@ -127,50 +153,34 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
     assert first_run < grid_point["end", dense]
 
 
-def test_a_sweep_without_a_check_of_rates_keeps_the_rule() -> None:
-    made = planned(metrics=["loss/val"])
-    assert not [job for job in made.jobs if job.made_in == "rates"]
-    assert all(job.protocol.train.rate_from is None for job in made.jobs if job.protocol.train)
+def sized(**changes: Any) -> dict[str, Any]:
+    """A sweep with another table."""
+    return {"isoflop": {"train_flops": [1e10], "sizes": SIZES} | changes}
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (
-            {"isoflop": {"train_flops": [1e14], "sizes": SIZES}},
-            "times the 5.5e.05 of corpus 'stdlib'; at most 4 are allowed",
-        ),
-        ({"isoflop": {"train_flops": [1.3e8], "sizes": SIZES}}, "at most 1 % is allowed"),
-        ({"isoflop": {"train_flops": [1e5], "sizes": SIZES}}, "less than one step"),
+        (sized(train_flops=[1e14]), "times the 5.5e+05 of corpus 'stdlib'; at most 4 are allowed"),
+        (sized(train_flops=[1.3e8]), "at most 1 % is allowed"),
+        (sized(train_flops=[1e5]), "less than one step"),
+        (sized(train_flops=[]), "train_flops"),
+        (sized(train_flops=[math.inf]), "less than or equal"),
+        (sized(train_flops=[1e10, 1.0001e10]), "the same first three digits"),
+        (sized(sizes=[{"width": 3}]), "a size is made of"),
+        (sized(sizes=[SIZES[0], SIZES[0]]), "given twice"),
+        (sized(sizes=[{}]), "a size is empty"),
+        (sized(rates=[1, 2]), "fewer than three"),
+        (sized(rates=[1, 2, 1e9]), "less than or equal to 100"),
+        ({"variants": [{"model": "dense"}, {"model": "mod", "capacity_warmup": 0.5}]}, "Set capacity_warmup=0"),
+        ({"settings": {"train.steps": 5}}, "isoflop.train_flops set how long"),
+        ({"select": "d32"}, "-k leaves out"),
     ],
 )
-def test_a_budget_that_makes_no_fair_sweep_is_refused(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
+def test_a_sweep_that_cannot_be_or_is_not_fair_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(words)):
         planned(**changes)
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ({"train_flops": [1e10], "sizes": [{"width": 3}]}, "a size is made of"),
-        ({"train_flops": [1e10], "sizes": [SIZES[0], SIZES[0]]}, "given twice"),
-        ({"train_flops": [1e10], "sizes": SIZES, "rates": [1, 2]}, "fewer than three"),
-        ({"train_flops": [], "sizes": SIZES}, "train_flops"),
-        ({"train_flops": [1e10, 1.0001e10], "sizes": SIZES}, "the same first three digits"),
-        ({"train_flops": [1e10], "sizes": [{}]}, "a size is empty"),
-        ({"train_flops": [1e10], "sizes": SIZES, "rates": [1, 2, 1e9]}, "less than or equal to 100"),
-    ],
-)
-def test_a_sweep_that_cannot_be_is_said_in_words(table: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        suite(isoflop=table)
-
-
-def test_more_epochs_are_allowed_where_they_are_named() -> None:
-    asked = override(
-        suite(), Overrides(settings={"isoflop.train_flops": [1000000000000.0], "isoflop.max_epochs": 1000})
-    )
-    assert plan.make_plan(asked, device="cpu", text=TEXT).jobs
+    assert planned(**sized(train_flops=[1e12], max_epochs=1000)).jobs  # more epochs, where they are named
 
 
 @pytest.mark.plugin("routing")
@@ -182,18 +192,9 @@ def test_sweeps_on_the_standard_library_fit_every_supported_python(name: str) ->
     assert plan.make_plan(load_suite(name), device="cpu", text=least).jobs
 
 
-@pytest.mark.parametrize("name", ["isoflop-cpu", "isoflop-gpu", "isoflop-paper"])
-@pytest.mark.plugin("routing")
-def test_shipped_sweeps_plan(name: str) -> None:
-    made = load_suite(name)
-    assert "lr/best_over_rule" in keys_of(made).trained
-    assert len(IsoflopPlan.settled(made).sizes) >= 3
-    assert len(made.seeds) >= (2 if "confirm" in made.tables else 3)
-
-
-def planted(folder: Path, *, near: bool = False) -> Loaded:
+def planted(folder: Path, *, near: bool = False, **changes: Any) -> Loaded:
     """Losses on a parabola over the width; by noise 0.1 nats more than dense, or all are `near` one another."""
-    made = planned()
+    made = planned(**changes)
     above = {"dense": 0.0, "mod[c0.125-learned]": -0.03, "mod[c0.125-stochastic]": 0.0 if near else 0.1}
     bend = 0.0 if near else 2e-4
     losses = {
@@ -234,18 +235,24 @@ def test_a_size_without_every_seed_is_left_out_and_said(tmp_path: Path) -> None:
     run = planted(tmp_path).path
     for file in (run / "jobs").glob("train-dense_d32*seed1*"):
         file.unlink()
-    rows = isoflop.TABLE.frame(load(run))
-    dense = rows[(rows.variant == "dense") & (rows.metric == "loss/val")].iloc[0]
+    loaded = load(run)
+    rows: Any = isoflop.TABLE.frame(loaded).query("metric == 'loss/val'").groupby("variant").first()
+    dense, learned = rows.loc["dense"], rows.loc["mod[c0.125-learned]"]
     assert [part.split()[0] for part in dense.reason.split("; ")] == ["d32-L2", "2"]  # the size, and two are too few
-    assert math.isnan(dense.optimum_loss)
-    learned = rows[(rows.variant == "mod[c0.125-learned]") & (rows.metric == "loss/val")].iloc[0]
-    assert math.isnan(learned.optimum_difference)
+    assert [math.isnan(each) for each in (dense.optimum_loss, learned.optimum_difference)] == [True, True]
     assert not math.isnan(learned.optimum_loss)
+    said = present(isoflop.in_place(loaded)).tables[0].notes
+    assert any("dense d32-L2" in plain(each) for each in said)
 
 
-def test_a_smoke_run_makes_a_few_steps_and_no_claims() -> None:
-    made = plan.make_plan(override(suite(), Overrides(effort="smoke")), device="cpu", text=TEXT)
-    assert {job.protocol.train.steps for job in made.jobs if job.protocol.train} == {4}
+def test_a_loss_that_saw_later_tokens_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses as trained stand there where none was routed causally."""
+    loaded = planted(tmp_path, metrics=["loss/val"])
+    routed = present(isoflop.in_place(loaded)).variants[1]
+    monkeypatch.setattr(Loaded, "labelled", property(lambda _: {Label.NOT_AUTOREGRESSIVE: [routed]}))
+    made: Any = present(isoflop.in_place(loaded)).tables[0]
+    losses = [row[[*made.head].index("loss")] for row in made.rows]
+    assert [Label.NOT_AUTOREGRESSIVE in each.labels for each in losses] == [False, True, False] * 2
 
 
 def test_the_planted_differences_are_found_and_an_interval_holds_0_where_none_was_planted(
@@ -261,24 +268,6 @@ def test_the_planted_differences_are_found_and_an_interval_holds_0_where_none_wa
     assert differences == pytest.approx([-0.03, 0.1] * 2, abs=1e-3)
     assert not any(holds_0(swept))
     assert holds_0(planted(tmp_path, near=True)) == [False, True] * 2
-
-
-def test_a_prediction_is_made_for_fast_cards() -> None:
-    assert plan.assumed_speed("cuda", 1e12) == 40 * plan.assumed_speed("cuda", 1e9)
-    assert plan.assumed_speed("cpu", 1e12) == plan.assumed_speed("cpu", 1e9)
-    made = plan.make_plan(suite(), device="cpu", text=TEXT).model_copy(update={"device": "cuda"})
-    (job, *_) = (job for job in made.jobs if job.made_in == "train")
-    large = job.model_copy(update={"flops": 1e17})
-    assert plan.predicted_seconds(made, large, 1) == pytest.approx(1e17 / 2e14, rel=0.01)
-
-
-def test_curves_that_look_alike_differ_in_line(swept: Loaded) -> None:
-    for drawing in drawn(sweeps.ISOFLOP, swept):
-        lines = [line for line in drawing.figure.axes[0].lines if str(line.get_label()).startswith(" ")]
-        assert [line.get_linestyle() for line in lines] == ["-", "-", ":"]
-    dense, learned, *_ = isoflop.by_budget(swept)
-    assert sweeps._lines([learned, dense, learned]) == ["-", "-", "--"]
-    assert len(set(sweeps._lines([learned] * 4))) == 4  # the variants of no-ops-loss that are integrated MoDE
 
 
 @pytest.mark.parametrize("at_edge", [False, True])

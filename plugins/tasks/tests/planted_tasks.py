@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,26 @@ from modbench.harness.results import run_folder
 from modbench.plugins.tasks.notes import TaskNotes
 from modbench.reports.tables.load import Loaded, load
 
+MOD = "mod[c0.125]"
 # Correct answers out of 1,000 by variant and seed.
-RIGHT = {"dense": (990, 992, 994), "mod[c0.125]": (300, 500, 400), "depth_predictor": (800, 810, 820)}
+RIGHT: Mapping[str, Sequence[int]] = {
+    "dense": (990, 992, 994),
+    MOD: (300, 500, 400),
+    "depth_predictor": (800, 810, 820),
+}
 
 
 @unsynced()
 def planted(
-    folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = "", filtered: tuple[str, ...] = (), **more: Any
+    folder: Path,
+    seeds: Sequence[int] = (0, 1, 2),
+    right: Sequence[Sequence[int]] = tuple(RIGHT.values()),
+    *,
+    fails: str = "",
+    filtered: tuple[str, ...] = (),
+    **more: Any,
 ) -> Loaded:
-    """Plant the answers on the task `copy`.
+    """Plant the answers of dense, MoD and the predictor of depth on the task `copy`, by seed.
 
     `filtered` are further metrics, which `-k copy` keeps from running; `more` goes into the suite.
     """
@@ -40,29 +52,27 @@ def planted(
     made = plan.make_plan(suite, device="cpu", select="copy" if filtered else None)
     run = run_folder.create(str(folder), "tasks")
     run.write_run(made, ENVIRONMENT, ["modbench"], atomic_files.now())
+    by_variant = dict(zip(RIGHT, right, strict=True))
     for job in made.jobs:
+        on_task = job.comparison.variants if job.made_in == "train_on_task" else ()
         outcomes = []
-        for case in job.comparison.variants:
-            if job.made_in != "train_on_task":
-                continue
+        for case in on_task:
             common: dict[str, Any] = {"case": case.id, "metric": "task/copy", "unit": "ratio"}
             if case.variant == fails:
                 outcomes.append(Outcome(**common, status="failed", kind="numerics", reason="loss nan at step 3"))
                 continue
-            right = RIGHT[case.variant][job.protocol.seed]
-            answers: dict[str, Any] = {
-                "seed": job.protocol.seed,
-                "n": 1000,
-                "correct": right,
-                "correct_as_trained": right + 5 if case.model == "mod" else None,
-                "whole": right // 2,
-                "by_kind": {"copy": (1000, right)},
-                "shortcuts": {"majority": 0.07, "last symbol": 0.35},
-                "depth_by_kind": {"copy": 2.5} if case.model == "depth_predictor" else {},
-                "cpu_s": 12.0,
-            }
-            notes = TaskNotes.model_validate(answers)
-            outcomes.append(Outcome(**common, status="ok", samples={"value": [right / 1000]}, notes=notes))
-        record = Record(job=job, started=atomic_files.now(), wall_s=1.0, outcomes=tuple(outcomes))
-        run.write_record(record)
+            correct = by_variant[case.variant][job.protocol.seed]
+            notes = TaskNotes(
+                seed=job.protocol.seed,
+                n=1000,
+                correct=correct,
+                correct_as_trained=correct + 5 if case.model == "mod" else None,
+                whole=correct // 2,
+                by_kind={"copy": (1000, correct)},
+                shortcuts={"majority": 0.07, "last symbol": 0.35},
+                depth_by_kind={"copy": 2.5} if case.model == "depth_predictor" else {},
+                cpu_s=12.0,
+            )
+            outcomes.append(Outcome(**common, status="ok", samples={"value": [correct / 1000]}, notes=notes))
+        run.write_record(Record(job=job, started=atomic_files.now(), wall_s=1.0, outcomes=tuple(outcomes)))
     return load(folder)

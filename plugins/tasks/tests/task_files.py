@@ -10,10 +10,9 @@ from modbench.harness.core.contracts import Source
 from modbench.harness.registry import catalogue
 
 LABELS = ("entailment", "neutral", "contradiction")
-MED_COLUMNS = ("index", "genre", "sentence1", "sentence2", "label1", "gold_label")
 
 
-def snli(i: int) -> dict[str, Any]:
+def snli(i: int, **changes: Any) -> dict[str, Any]:
     """A pair as SNLI writes it; three pairs share a premise."""
     animal = ("dog", "cat", "horse", "goose")[i // 3 % 4]
     return {
@@ -22,22 +21,17 @@ def snli(i: int) -> dict[str, Any]:
         "pairID": f"{i}#0",
         "sentence1": f"A {animal} crosses street {i // 3}.",
         "sentence2": f"The {animal} isn't at home, {i % 5}.",
+        **changes,
     }
 
 
-def mnli(i: int) -> dict[str, Any]:
-    """A pair as MNLI writes it."""
-    return {**snli(i), "genre": "fiction", "promptID": str(i)}
-
-
-def med_lines(count: int) -> list[str]:
+def med(count: int) -> str:
     """A table as MED writes it."""
-    rows = ["\t".join(MED_COLUMNS)]
+    rows = ["index\tgenre\tsentence1\tsentence2\tlabel1\tgold_label"]
     for i in range(count):
         genre = ("crowd:upward_monotone:npi", "paper:downward_monotone", "paper:GLUE:non_monotone")[i % 3]
-        cells = (str(i), genre, f'Every "guest" {i} ate.', "Some guest ate.", "", LABELS[i % 2])
-        rows.append("\t".join(cells))
-    return rows
+        rows.append(f'{i}\t{genre}\tEvery "guest" {i} ate.\tSome guest ate.\t\t{LABELS[i % 2]}')
+    return "\n".join(rows) + "\n"
 
 
 def gsm8k(i: int) -> dict[str, str]:
@@ -69,13 +63,13 @@ def write(path: Path, records: list[Any]) -> Path:
     return path
 
 
+def read(name: str, path: Path) -> Source:
+    """A task's source from a file or folder."""
+    source: Source = catalogue.load("tasks", name).open(str(path))
+    return source
+
+
 def opened(name: str, folder: Path) -> Source:
-    """A task's source; one that needs a path gets a file of its own format."""
-    if name == "nli_pairs":
-        path = str(write(folder / "pairs.jsonl", [snli(i) for i in range(240)]))
-    elif name == "qa_pairs":
-        path = str(write(folder / "answers.jsonl", [gsm8k(i) for i in range(120)]))
-    else:
-        assert not catalogue.load("tasks", name).needs_path, f"{name}: give it a small file here"
-        return catalogue.load("tasks", name).open(None)  # type: ignore[no-any-return]  # the catalogue knows no types
-    return catalogue.load("tasks", name).open(path)  # type: ignore[no-any-return]  # as above
+    """The source of a task that needs a path, on a file of its own format."""
+    records = {"nli_pairs": [snli(i) for i in range(240)], "qa_pairs": [gsm8k(i) for i in range(120)]}
+    return read(name, write(folder / "pairs.jsonl", records[name]))

@@ -1,10 +1,9 @@
-"""What every task promises: shapes, pads, answers that follow, the same draw for the same numbers, nothing held out shown."""
+"""What every task promises: well-formed rows, one draw for a number, nothing held out shown, no rule that answers."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +13,7 @@ from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
 from modbench.harness.registry import catalogue
 
 NAMES = sorted(catalogue.entries("tasks"))
-GENERATORS = [name for name in NAMES if not catalogue.load("tasks", name).needs_path]
-# The most that any rule but the named ones reaches, and what these do: rules that read more than words, but not all.
+# Of each generator the most that any rule but the named ones reaches, and what these do: they read more than words, but not all.
 BOUNDS = {
     "copy": (0.15, {}),
     "recall": (0.46, {}),
@@ -36,100 +34,67 @@ def generator(name: str) -> tuple[Task, Source, Examples]:
 
 
 @pytest.fixture(params=NAMES)
-def named(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Source]:
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
     name = request.param
-    return name, generator(name)[1] if name in GENERATORS else opened(name, tmp_path)
+    return generator(name)[1] if name in BOUNDS else opened(name, tmp_path)
 
 
-def sides(source: Source) -> list[Examples]:
-    return [source.held_out, source.draw(np.random.default_rng(1), 65), source.draw(np.random.default_rng(2), 1)]
-
-
-@pytest.mark.slow
-def test_arrays_have_their_shapes(named: tuple[str, Source]) -> None:
-    _, source = named
-    for side, n in zip(sides(source), (None, 65, 1), strict=True):
-        rows = len(side.lengths_N) if n is None else n
-        for array in (side.tokens_NT, side.answers_NT, side.kinds_NT):
-            assert array.shape == (rows, source.seq_len)
-            assert array.dtype == np.int64
-        assert side.lengths_N.shape == (rows,)
-        assert side.lengths_N.dtype == np.int64
-
-
-def test_pads_stand_on_the_right_and_nowhere_else(named: tuple[str, Source]) -> None:
-    _, source = named
-    for side in sides(source):
-        real_NT = np.arange(source.seq_len) < side.lengths_N[:, None]
-        assert np.array_equal(side.tokens_NT > 0, real_NT)
-        assert side.lengths_N.min() >= 1
-        assert side.lengths_N.max() <= source.seq_len
-    assert max(side.lengths_N.max() for side in sides(source)) == source.seq_len  # no column is wasted
-
-
-def test_the_vocabulary_names_every_token_once(named: tuple[str, Source]) -> None:
-    _, source = named
+def test_rows_are_well_formed(source: Source) -> None:
+    for names in (source.words, source.candidates, source.kinds):
+        assert len({*names}) == len(names)
     assert source.words[0] == "<pad>"
-    assert len(set(source.words)) == len(source.words)
-    assert max(side.tokens_NT.max() for side in sides(source)) < len(source.words)
-    assert len(set(source.candidates)) == len(source.candidates)
     assert all(0 < token < len(source.words) for token in source.candidates)
-
-
-def test_questions_stand_within_rows_and_answers_among_candidates(named: tuple[str, Source]) -> None:
-    _, source = named
-    for side in sides(source):
-        asked_NT = side.answers_NT != UNASKED
-        assert np.isin(side.answers_NT[asked_NT], source.candidates).all()
-        assert asked_NT.any(axis=1).all()
-        last_N = source.seq_len - 1 - asked_NT[:, ::-1].argmax(axis=1)
-        assert np.array_equal(last_N, side.lengths_N - 1)  # nothing stands behind the last question
-
-
-def test_an_answer_follows_its_question(named: tuple[str, Source]) -> None:
-    _, source = named
-    for side in sides(source):
-        asked_NT = (side.answers_NT != UNASKED)[:, :-1] & (np.arange(1, source.seq_len) < side.lengths_N[:, None])
-        assert np.array_equal(side.tokens_NT[:, 1:][asked_NT], side.answers_NT[:, :-1][asked_NT])
-
-
-def test_kinds_are_in_range_and_stand_where_questions_do(named: tuple[str, Source]) -> None:
-    name, source = named
-    assert len(set(source.kinds)) == len(source.kinds)
-    for side in sides(source):
-        assert side.kinds_NT.min() >= 0
-        assert side.kinds_NT.max() < len(source.kinds)
-        assert not side.kinds_NT[side.answers_NT == UNASKED].any()
-    if name in GENERATORS:
-        kinds = source.held_out.kinds_NT[source.held_out.answers_NT != UNASKED]
-        assert np.bincount(kinds, minlength=len(source.kinds)).min() >= 200  # each has a number worth telling
+    drawn = [source.draw(np.random.default_rng(n), n) for n in (65, 1)]
+    for side, rows in zip([source.held_out, *drawn], (len(source.held_out.lengths_N), 65, 1), strict=True):
+        for array in (side.tokens_NT, side.answers_NT, side.kinds_NT):
+            assert (array.shape, array.dtype) == ((rows, source.seq_len), np.int64)
+        assert (side.lengths_N.shape, side.lengths_N.dtype, side.lengths_N.min() >= 1) == ((rows,), np.int64, True)
+        within_NT, asked_NT = np.arange(source.seq_len) < side.lengths_N[:, None], side.answers_NT != UNASKED
+        assert np.array_equal(side.tokens_NT > 0, within_NT), "pads stand on the right and nowhere else"
+        assert side.tokens_NT.max() < len(source.words), "every token has a name"
+        assert np.isin(side.answers_NT[asked_NT], source.candidates).all(), "answers are among the candidates"
+        last_N = np.where(asked_NT, np.arange(source.seq_len), -1).max(axis=1)
+        assert np.array_equal(last_N, side.lengths_N - 1), "a row ends with its last question"
+        followed_NT = asked_NT[:, :-1] & within_NT[:, 1:]
+        assert np.array_equal(side.tokens_NT[:, 1:][followed_NT], side.answers_NT[:, :-1][followed_NT]), (
+            "an answer follows its question"
+        )
+        assert 0 <= side.kinds_NT.min() <= side.kinds_NT.max() < len(source.kinds)
+        assert not side.kinds_NT[~asked_NT].any(), "a kind is that of a question"
+    assert max(side.lengths_N.max() for side in [source.held_out, *drawn]) == source.seq_len, "no column is wasted"
 
 
 def same(a: Examples, b: Examples) -> bool:
     return all(np.array_equal(getattr(a, side), getattr(b, side)) for side in a.__dataclass_fields__)
 
 
-def test_a_draw_is_the_generators_alone(named: tuple[str, Source]) -> None:
-    name, source = named
-    again: Any = catalogue.load("tasks", name)
+def test_a_draw_is_the_generators_alone(source: Source) -> None:
     first = source.draw(np.random.default_rng(5), 32)
-    source.draw(np.random.default_rng(6), 32)
+    other = source.draw(np.random.default_rng(6), 32)
     assert same(first, source.draw(np.random.default_rng(5), 32))
-    assert not same(first, source.draw(np.random.default_rng(6), 32))
-    if name in GENERATORS:
-        assert same(source.held_out, again.open(None).held_out)
-        assert len(source.held_out.lengths_N) == 2000
+    assert not same(first, other)
 
 
-@pytest.mark.parametrize("name", GENERATORS)
-def test_no_held_out_beginning_is_ever_drawn(name: str) -> None:
-    """Up to and with its first question, no held-out row is drawn for training: so no later question of it either."""
-    _, source, train = generator(name)
-    drawn = beginnings(train)
-    held_out = beginnings(source.held_out)
-    assert held_out.isdisjoint(drawn)
-    assert len(held_out) >= 10
-    assert len(drawn) > len(held_out)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in BOUNDS])
+def test_rules_are_tried_on_tasks_of_files_too(name: str, tmp_path: Path) -> None:
+    source, task = opened(name, tmp_path), catalogue.load("tasks", name)
+    assert task.needs_path
+    levels = task.shortcuts(source.draw(np.random.default_rng(3), 500), source.held_out)
+    assert "majority" in levels
+    assert len(levels) >= 4
+    assert all(0 <= level <= 1 for level in levels.values())
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_no_rule_gives_the_answers_away(name: str) -> None:
+    task, source, train = generator(name)
+    levels = dict(task.shortcuts(train, source.held_out))
+    assert "majority" in levels
+    assert len(levels) >= 4
+    most, apart = BOUNDS[name]
+    for rule, (low, high) in apart.items():
+        assert low <= levels.pop(rule) <= high, rule
+    assert max(levels.values()) <= most, levels
 
 
 def beginnings(examples: Examples) -> set[tuple[int, ...]]:
@@ -137,34 +102,24 @@ def beginnings(examples: Examples) -> set[tuple[int, ...]]:
     return {(*row[:end],) for row, end in zip(examples.tokens_NT.tolist(), ends_N.tolist(), strict=True)}
 
 
-def test_shortcuts_are_shares_and_majority_is_among_them(named: tuple[str, Source]) -> None:
-    name, source = named
-    task: Task = catalogue.load("tasks", name)
-    train = source.draw(np.random.default_rng(3), 500)
-    levels = task.shortcuts(train, source.held_out)
-    assert "majority" in levels
-    assert len(levels) >= 4
-    assert all(0 <= level <= 1 for level in levels.values())
-    answers = train.answers_NT[train.answers_NT != UNASKED]
-    asked = source.held_out.answers_NT[source.held_out.answers_NT != UNASKED]
-    assert levels["majority"] == pytest.approx(np.mean(asked == np.bincount(answers).argmax()))
-
-
-@pytest.mark.parametrize("name", GENERATORS)
-def test_no_rule_gives_the_answers_away(name: str) -> None:
+@pytest.mark.parametrize("name", BOUNDS)
+def test_what_is_held_out_is_fixed_and_never_drawn(name: str) -> None:
+    """Up to and with its first question, no held-out row is drawn for training: so no later question of it either."""
     task, source, train = generator(name)
-    levels = dict(task.shortcuts(train, source.held_out))
-    most, apart = BOUNDS[name]
-    for rule, (low, high) in apart.items():
-        assert low <= levels.pop(rule) <= high, rule
-    assert max(levels.values()) <= most, levels
+    held_out, drawn = beginnings(source.held_out), beginnings(train)
+    assert held_out.isdisjoint(drawn)
+    assert 10 <= len(held_out) < len(drawn)
+    assert len(source.held_out.lengths_N) == 2000
+    assert same(source.held_out, task.open(None).held_out)
 
 
-@pytest.mark.parametrize("name", GENERATORS)
-def test_no_answer_is_much_more_frequent_than_another(name: str) -> None:
+@pytest.mark.parametrize("name", BOUNDS)
+def test_answers_are_as_frequent_and_each_kind_has_a_number_worth_telling(name: str) -> None:
     _, source, train = generator(name)
     for side in (source.held_out, train):
         answers = side.answers_NT[side.answers_NT != UNASKED]
-        shares = np.bincount(answers, minlength=len(source.words))[list(source.candidates)] / len(answers)
+        shares = np.bincount(answers, minlength=len(source.words))[[*source.candidates]] / len(answers)
         assert shares.max() <= 1.35 / len(source.candidates)
         assert shares.min() >= 0.65 / len(source.candidates)
+    kinds = source.held_out.kinds_NT[source.held_out.answers_NT != UNASKED]
+    assert np.bincount(kinds, minlength=len(source.kinds)).min() >= 200

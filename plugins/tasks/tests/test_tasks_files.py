@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from task_files import LABELS, gsm8k, med_lines, mnli, snli, squad, write
+from task_files import LABELS, gsm8k, med, opened, read, snli, squad, write
 
 from modbench.harness.core.contracts import UNASKED, Examples, Source
 from modbench.harness.core.errors import UsageError
@@ -21,154 +21,97 @@ from modbench.plugins.tasks.tasks import nli_pairs, qa_pairs
 from modbench.plugins.tasks.tasks._files import sides, split
 
 
-def opened(name: str, path: Path) -> Source:
-    source: Source = catalogue.load("tasks", name).open(str(path))
-    return source
+def drawn(source: Source) -> Examples:
+    return source.draw(np.random.default_rng(0), 500)
 
 
-def texts(source: Source, examples: Examples) -> list[str]:
-    return [" ".join(source.words[token] for token in row if token) for row in examples.tokens_NT.tolist()]
+def pairs_of(source: Source, examples: Examples) -> list[tuple[str, str]]:
+    """Premise and hypothesis of every row of words."""
+    rows = [" ".join(source.words[token] for token in row if token) for row in examples.tokens_NT.tolist()]
+    return [(row.partition(" <hypothesis> ")[0], row.partition(" <hypothesis> ")[2]) for row in rows]
 
 
-def premises(source: Source, examples: Examples) -> set[str]:
-    return {text.partition(" <hypothesis> ")[0] for text in texts(source, examples)}
-
-
-def spoken(source: Source, examples: Examples) -> list[tuple[bytes, bytes]]:
-    """Question and answer bytes of every row of byte tokens."""
+def spoken(examples: Examples) -> list[tuple[str, str]]:
+    """Question and answer of every row of bytes."""
     found = []
     for row, answers in zip(examples.tokens_NT.tolist(), examples.answers_NT.tolist(), strict=True):
         question = bytes(token - 1 for token in row[: row.index(qa_pairs.MARK)])
-        found.append((question, bytes(token - 1 for token in answers if token != UNASKED)))
-    assert source.words == qa_pairs.WORDS
+        found.append((question.decode(), bytes(token - 1 for token in answers if token != UNASKED).decode()))
     return found
 
 
-def many(source: Source, n: int = 400) -> Examples:
-    return source.draw(np.random.default_rng(0), n)
+# --- formats
 
 
-@pytest.mark.parametrize("record", [snli, mnli])
-def test_snli_and_mnli_are_read(record: Callable[[int], dict[str, Any]], tmp_path: Path) -> None:
-    source = opened("nli_pairs", write(tmp_path / "pairs.jsonl", [record(i) for i in range(240)]))
+def test_snli_is_read(tmp_path: Path) -> None:
+    source = opened("nli_pairs", tmp_path)
     assert source.kinds == LABELS
     assert [source.words[token] for token in source.candidates] == [f"<{label}>" for label in LABELS]
-    assert len(source.sha256) == 64
     held_out = source.held_out
     assert np.array_equal(held_out.kinds_NT.max(axis=1) + 1, held_out.answers_NT.max(axis=1))
-    assert all(text.startswith(("a dog ", "a cat ", "a horse ", "a goose ")) for text in texts(source, held_out))
-    assert all(text.endswith(" <label>") for text in texts(source, held_out))
-    assert "isn't" in source.words  # one word
-    assert "." in source.words
+    for premise, hypothesis in pairs_of(source, held_out):
+        assert premise.startswith(("a dog ", "a cat ", "a horse ", "a goose "))
+        assert hypothesis.endswith(" <label>")
+    assert {"isn't", "."} <= {*source.words}  # one word, and a word
 
 
 def test_a_pair_without_gold_label_is_left_out(tmp_path: Path) -> None:
-    records = [snli(i) for i in range(240)]
-    for i in range(0, 240, 3):
-        records[i]["gold_label"] = "-"
-    source = opened("nli_pairs", write(tmp_path / "pairs.jsonl", records))
-    assert source.kinds == LABELS[1:]  # entailments stood on those lines
+    records = [snli(i, gold_label="-") if i % 3 == 0 else snli(i) for i in range(240)]
+    assert read("nli_pairs", write(tmp_path / "pairs.jsonl", records)).kinds == LABELS[1:]
 
 
 def test_med_is_read_by_its_directions(tmp_path: Path) -> None:
-    path = tmp_path / "MED.tsv"
-    path.write_text("\n".join(med_lines(300)) + "\n", encoding="utf-8")
-    source = opened("nli_pairs", path)
+    (tmp_path / "MED.tsv").write_text(med(300), encoding="utf-8")
+    source = read("nli_pairs", tmp_path / "MED.tsv")
     assert source.kinds == ("downward_monotone", "non_monotone", "upward_monotone")
     assert len(source.candidates) == 2
     assert '"' in source.words  # quotation marks are text, not quoting
-    kinds = source.held_out.kinds_NT[source.held_out.answers_NT != UNASKED]
-    assert set(kinds) == {0, 1, 2}
+    assert {*source.held_out.kinds_NT[source.held_out.answers_NT != UNASKED]} == {0, 1, 2}
 
 
-def test_one_file_is_split_by_premise(tmp_path: Path) -> None:
-    source = opened("nli_pairs", write(tmp_path / "pairs.jsonl", [snli(i) for i in range(600)]))
-    assert len(source.held_out.lengths_N) % 3 == 0  # three pairs share a premise
-    assert 40 <= len(source.held_out.lengths_N) <= 180
-    # Streets are rare words that may share a bucket, so the files' own words are compared.
-    train, held_out = split(
-        "nli_pairs", sides("nli_pairs", str(tmp_path), (".jsonl",)), nli_pairs.read, lambda pair: pair.premise
-    )
-    assert {pair.premise for pair in train}.isdisjoint(pair.premise for pair in held_out)
-    assert len(train) + len(held_out) == 600
+def gsm8k_pair(i: int) -> tuple[str, str]:
+    return gsm8k(i)["question"], gsm8k(i)["answer"]
 
 
-def test_words_are_the_training_sides(tmp_path: Path) -> None:
-    folder = tmp_path / "snli"
-    folder.mkdir()
-    write(folder / "snli_1.0_test.jsonl", [snli(i) for i in range(60)])
-    unseen = [{**snli(i), "sentence1": f"Zebras graze quietly {i}."} for i in range(30)]
-    write(folder / "snli_1.0_dev.jsonl", unseen)
-    source = opened("nli_pairs", folder)
-    assert len(source.held_out.lengths_N) == 30
-    assert "zebras" not in source.words
-    assert all("<rare" in premise for premise in premises(source, source.held_out))
-    assert not any("<rare" in premise for premise in premises(source, many(source)))  # the same digits, all seen twice
+# Of a format: its file, its record (SQuAD has one of all), and the question and answer that are read.
+FORMATS: dict[str, tuple[str, Callable[[int], Any], Callable[[int], tuple[str, str]]]] = {
+    "GSM8K": ("x.jsonl", gsm8k, gsm8k_pair),
+    "prompt and completion": (
+        "x.jsonl",
+        lambda i: {"prompt": f"Wie heißt {i}?", "completion": f"Zoë {i}"},
+        lambda i: (f"Wie heißt {i}?", f"Zoë {i}"),
+    ),
+    "SQuAD": (
+        "dev-v2.0.json",
+        lambda _: squad(60),
+        lambda i: (f"Town {i} has {i} bridges.\nHow many?", f"{i} bridges"),
+    ),
+    "SQuAD, a record a question": (
+        "x.jsonl",
+        lambda i: {"context": f"It is {i}.", "question": "What?", "answers": {"text": [f"{i}"]}},
+        lambda i: (f"It is {i}.\nWhat?", f"{i}"),
+    ),
+    "the same, its answer one text": (
+        "x.jsonl",
+        lambda i: {"context": f"It is {i}.", "question": "What?", "answers": {"text": f"{i}"}},
+        lambda i: (f"It is {i}.\nWhat?", f"{i}"),
+    ),
+}
 
 
-FOLDERS = [
-    ({"a_dev.jsonl", "a_test.jsonl", "a_train.jsonl"}, {"a_train.jsonl"}, {"a_dev.jsonl"}),
-    ({"a_dev.jsonl", "a_test.jsonl"}, {"a_test.jsonl"}, {"a_dev.jsonl"}),
-    ({"train-2000.jsonl", "test.jsonl"}, {"train-2000.jsonl"}, {"test.jsonl"}),
-    ({"m_dev_matched.jsonl", "m_dev_mismatched.jsonl", "m_train.jsonl"}, {"m_train.jsonl"}, 2),
-    ({"validation.jsonl", "more.jsonl"}, {"more.jsonl"}, {"validation.jsonl"}),
-    ({"valid.jsonl", "x.jsonl"}, {"x.jsonl"}, {"valid.jsonl"}),
-    ({"x.jsonl", "y.jsonl"}, {"x.jsonl", "y.jsonl"}, set()),
-    ({"devices.jsonl", "y.jsonl"}, {"devices.jsonl", "y.jsonl"}, set()),
-    ({"dev.jsonl"}, {"dev.jsonl"}, set()),
-]
+@pytest.mark.parametrize("name", FORMATS)
+def test_questions_and_answers_are_read_and_no_context_is_on_both_sides(name: str, tmp_path: Path) -> None:
+    file, record, pair = FORMATS[name]
+    source = read("qa_pairs", write(tmp_path / file, [record(i) for i in range(1 if name == "SQuAD" else 60)]))
+    assert source.words == qa_pairs.WORDS
+    held_out, train = {*spoken(source.held_out)}, {*spoken(drawn(source))}
+    assert held_out | train == {pair(i) for i in range(60)}
+    assert held_out.isdisjoint(train)
 
 
-@pytest.mark.parametrize(("files", "train", "held_out"), FOLDERS)
-def test_file_names_say_which_side_they_are_on(
-    files: set[str], train: set[str], held_out: set[str] | int, tmp_path: Path
-) -> None:
-    for name in files:
-        (tmp_path / name).write_text("{}")
-    (tmp_path / "README.md").write_text("no data")
-    found = sides("nli_pairs", str(tmp_path), (".jsonl",))
-    assert {file.name for file in found.train} == train
-    if isinstance(held_out, int):
-        assert len(found.held_out) == held_out
-    else:
-        assert {file.name for file in found.held_out} == held_out
-
-
-def test_what_is_held_out_is_not_trained_on_though_both_files_have_it(tmp_path: Path) -> None:
-    write(tmp_path / "train.jsonl", [gsm8k(i) for i in range(50)])
-    write(tmp_path / "test.jsonl", [gsm8k(i) for i in range(40, 60)])
+def test_the_result_of_gsm8k_is_a_kind_of_its_own(tmp_path: Path) -> None:
     source = opened("qa_pairs", tmp_path)
-    held_out = {question for question, _ in spoken(source, source.held_out)}
-    assert len(held_out) == 20
-    assert held_out.isdisjoint(question for question, _ in spoken(source, many(source)))
-
-
-def test_the_hash_is_of_the_content(tmp_path: Path) -> None:
-    hashes = []
-    for name, count in (("a", 120), ("b", 120), ("c", 121)):
-        (tmp_path / name).mkdir()
-        hashes.append(opened("qa_pairs", write(tmp_path / name / "x.jsonl", [gsm8k(i) for i in range(count)])).sha256)
-    assert hashes[0] == hashes[1] != hashes[2]
-    one = hashlib.sha256((tmp_path / "a" / "x.jsonl").read_bytes()).hexdigest()
-    assert hashes[0] == hashlib.sha256(one.encode()).hexdigest()
-
-
-def test_many_held_out_examples_are_thinned_evenly(tmp_path: Path) -> None:
-    write(tmp_path / "train.jsonl", [gsm8k(i) for i in range(10_000, 10_050)])
-    write(tmp_path / "dev.jsonl", [gsm8k(i) for i in range(5000)])
-    source = opened("qa_pairs", tmp_path)
-    numbers = [int(question.split()[2]) for question, _ in spoken(source, source.held_out)]
-    assert len(numbers) == 2000
-    assert (numbers[0], numbers[-1]) == (0, 4999)
-    assert max(np.diff(numbers)) <= 3
-
-
-def test_gsm8k_is_read_with_its_result_apart(tmp_path: Path) -> None:
-    source = opened("qa_pairs", write(tmp_path / "x.jsonl", [gsm8k(i) for i in range(120)]))
-    known = {gsm8k(i)["question"].encode(): gsm8k(i)["answer"].encode() for i in range(120)}
-    for examples in (source.held_out, many(source, 50)):
-        for question, answer in spoken(source, examples):
-            assert known[question] == answer
+    for examples in (source.held_out, drawn(source)):
         for answers, kinds in zip(examples.answers_NT, examples.kinds_NT, strict=True):
             asked = answers != UNASKED
             apart = [source.kinds[kind] == "result" for kind in kinds[asked]]
@@ -176,134 +119,96 @@ def test_gsm8k_is_read_with_its_result_apart(tmp_path: Path) -> None:
             assert bytes(byte for byte, result in zip(text, apart, strict=True) if result) == text.split(b"#### ")[1]
 
 
-@pytest.mark.parametrize("fields", [("question", "answer"), ("prompt", "completion")])
-def test_plain_lines_are_read(fields: tuple[str, str], tmp_path: Path) -> None:
-    records = [dict(zip(fields, (f"Wie heißt Nummer {i}?", f"Zoë {i}"), strict=True)) for i in range(60)]
-    source = opened("qa_pairs", write(tmp_path / "x.jsonl", records))
-    for question, answer in spoken(source, many(source, 20)):
-        number = question.decode().removeprefix("Wie heißt Nummer ").removesuffix("?")
-        assert answer.decode() == f"Zoë {number}"
+# --- sides
 
 
-def test_squad_is_read_and_split_by_context(tmp_path: Path) -> None:
-    path = tmp_path / "dev-v2.0.json"
-    path.write_text(json.dumps(squad(60)), encoding="utf-8")
-    source = opened("qa_pairs", path)
-    held_out, train = spoken(source, source.held_out), spoken(source, many(source))
-    assert len({question for question, _ in (*held_out, *train)}) == 60  # unanswered ones are left out
-    for question, answer in held_out:
-        number = int(question.split()[1])
-        assert question == f"Town {number} has {number} bridges.\nHow many?".encode()
-        assert answer == f"{number} bridges".encode()
+@pytest.mark.parametrize(
+    ("files", "train", "held_out"),
+    [
+        ("a_dev a_test a_train", "a_train", "a_dev"),
+        ("a_dev a_test", "a_test", "a_dev"),
+        ("train-2000 test", "train-2000", "test"),
+        ("m_dev_matched m_dev_mismatched m_train", "m_train", "m_dev_matched m_dev_mismatched"),
+        ("validation more", "more", "validation"),
+        ("valid x", "x", "valid"),
+        ("x y", "x y", ""),
+        ("devices y", "devices y", ""),
+        ("dev", "dev", ""),
+    ],
+)
+def test_file_names_say_which_side_they_are_on(files: str, train: str, held_out: str, tmp_path: Path) -> None:
+    for name in files.split():
+        (tmp_path / f"{name}.jsonl").write_text("{}")
+    (tmp_path / "README.md").write_text("no data")
+    found = sides("nli_pairs", str(tmp_path), (".jsonl",))
+    assert [{file.stem for file in side} for side in (found.train, found.held_out)] == [
+        {*train.split()},
+        {*held_out.split()},
+    ]
 
 
-@pytest.mark.parametrize("listed", [True, False])
-def test_flat_squad_is_read_too(listed: bool, tmp_path: Path) -> None:
-    """Its answers are a list, or one whole text."""
-    told = [(f"It is {i}.", {"text": [f"{i}"] if listed else f"{i}"}) for i in range(60)]
-    records = [{"context": context, "question": "What?", "answers": answers} for context, answers in told]
-    source = opened("qa_pairs", write(tmp_path / "x.jsonl", records))
-    for question, answer in spoken(source, many(source, 9)):
-        assert question == f"It is {answer.decode()}.\nWhat?".encode()
+def test_one_file_is_split_by_premise(tmp_path: Path) -> None:
+    """Streets are rare words that may share a bucket, so the files' own words are compared."""
+    write(tmp_path / "pairs.jsonl", [snli(i) for i in range(600)])
+    files = sides("nli_pairs", str(tmp_path), (".jsonl",))
+    train, held_out = split("nli_pairs", files, nli_pairs.read, lambda pair: pair.premise)
+    assert {pair.premise for pair in train}.isdisjoint(pair.premise for pair in held_out)
+    assert len(train) + len(held_out) == 600
+    assert 40 <= len(held_out) <= 180
+
+
+def test_what_is_held_out_is_not_trained_on_though_both_files_have_it(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", [gsm8k(i) for i in range(50)])
+    write(tmp_path / "test.jsonl", [gsm8k(i) for i in range(40, 60)])
+    source = read("qa_pairs", tmp_path)
+    assert spoken(source.held_out) == [gsm8k_pair(i) for i in range(40, 60)]
+    assert {*spoken(drawn(source))} == {gsm8k_pair(i) for i in range(40)}
+
+
+def test_words_are_the_training_sides(tmp_path: Path) -> None:
+    write(tmp_path / "snli_1.0_test.jsonl", [snli(i) for i in range(60)])
+    unseen = [snli(i, sentence1=f"Zebras graze quietly {i}.") for i in range(30)]
+    write(tmp_path / "snli_1.0_dev.jsonl", unseen)
+    source = read("nli_pairs", tmp_path)
+    assert len(source.held_out.lengths_N) == 30
+    assert "zebras" not in source.words
+    assert all("<rare" in premise for premise, _ in pairs_of(source, source.held_out))
+    assert not any("<rare" in premise for premise, _ in pairs_of(source, drawn(source)))
+
+
+def test_many_held_out_examples_are_thinned_evenly(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", [gsm8k(i) for i in range(10_000, 10_050)])
+    write(tmp_path / "dev.jsonl", [gsm8k(i) for i in range(5000)])
+    numbers = [int(question.split()[2]) for question, _ in spoken(read("qa_pairs", tmp_path).held_out)]
+    assert (len(numbers), numbers[0], numbers[-1]) == (2000, 0, 4999)
+    assert max(np.diff(numbers)) <= 3
+
+
+def test_the_hash_is_of_the_content(tmp_path: Path) -> None:
+    one, same, other = (write(tmp_path / f"{i}.jsonl", [gsm8k(i) for i in range(120 + i // 2)]) for i in range(3))
+    hashes = [read("qa_pairs", file).sha256 for file in (one, same, other)]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert hashes[0] == hashlib.sha256(hashlib.sha256(one.read_bytes()).hexdigest().encode()).hexdigest()
+
+
+# --- what is cut
 
 
 @given(question=st.integers(1, 900), answer=st.integers(1, 900))
 def test_what_is_too_long_is_cut_at_the_left_of_the_question_first(question: int, answer: int) -> None:
     pair = qa_pairs.Pair(bytes(i % 251 for i in range(question)), bytes(i % 241 for i in range(answer)), "")
-    most = qa_pairs.MOST_TOKENS
+    most, least = qa_pairs.MOST_TOKENS, min(question, qa_pairs.LEAST_QUESTION)
     examples = qa_pairs.encoded([pair], most).some(np.array([0]))
     row, asked = examples.tokens_NT[0], examples.answers_NT[0] != UNASKED
     mark = row.tolist().index(qa_pairs.MARK)
+    kept = bytes((examples.answers_NT[0][asked] - 1).tolist())
     assert pair.question.endswith(bytes((row[:mark] - 1).tolist()))
-    assert pair.answer.startswith(kept := bytes((examples.answers_NT[0][asked] - 1).tolist()))
+    assert pair.answer.startswith(kept)
     assert examples.lengths_N[0] == min(question + answer, most)
-    assert mark >= min(question, qa_pairs.LEAST_QUESTION)
-    assert len(kept) == min(answer, most - min(question, qa_pairs.LEAST_QUESTION))
+    assert mark >= least
+    assert len(kept) == min(answer, most - least)
     cut = question + answer > most
-    assert set(examples.kinds_NT[0][asked]) == {qa_pairs.KINDS.index("answer, cut" if cut else "answer")}
-
-
-def test_a_long_premise_loses_its_beginning(tmp_path: Path) -> None:
-    records = [snli(i) for i in range(240)]
-    for record in records:
-        record["sentence1"] = "very " * 200 + record["sentence1"]
-    source = opened("nli_pairs", write(tmp_path / "pairs.jsonl", records))
-    assert source.seq_len == nli_pairs.MOST_TOKENS
-    for text in texts(source, source.held_out):
-        assert text.startswith("very ")
-        assert " . <hypothesis> the " in text
-        assert text.endswith(". <label>")
-
-
-def test_a_rare_word_is_seen_to_stand_in_both_sentences(tmp_path: Path) -> None:
-    records = [{**snli(i), "sentence1": f"Word{i} comes.", "sentence2": f"Word{i} stays."} for i in range(240)]
-    for record in records[1::3]:  # the neutral ones
-        record["sentence2"] = record["sentence2"].replace("Word", "Once")
-    source = opened("nli_pairs", write(tmp_path / "pairs.jsonl", records))
-    shared = []
-    for text, answers in zip(texts(source, source.held_out), source.held_out.answers_NT, strict=True):
-        first, second = text.split()[0], text.partition(" <hypothesis> ")[2].split()[0]
-        assert first.startswith("<rare")
-        if source.words[answers.max()] == "<neutral>":
-            shared.append(first == second)
-        else:
-            assert first == second
-    assert np.mean(shared) < 0.2  # buckets are few
-
-
-ERRORS = {
-    "nli_pairs": [
-        (None, "None has no .jsonl or .tsv file. Name"),
-        ("missing.jsonl", "cannot be read: No such file or directory"),
-        ("empty", "has no .jsonl or .tsv file. Name a .jsonl or .tsv file, or a folder of such: --set tasks.paths"),
-        ("other.jsonl", "lacks text in one of sentence1, sentence2, gold_label"),
-        ("list.jsonl", "lacks text in one of sentence1, sentence2, gold_label"),
-        ("broken.jsonl", "cannot be read as jsonl: line 2: "),
-        ("deep.jsonl", "cannot be read as jsonl"),
-        ("long.tsv", "cannot be read as tsv: field larger"),
-        ("single.jsonl", "has no label but 'neutral'"),
-        ("latin.jsonl", "cannot be read as jsonl"),
-        ("ungold.jsonl", "leaves 0 examples"),
-        ("blank.jsonl", "leaves 0 examples"),
-    ],
-    "qa_pairs": [
-        (None, "None has no .jsonl or .json file. Name"),
-        ("missing.jsonl", "cannot be read: No such file or directory"),
-        ("empty", "has no .jsonl or .json file. Name a .jsonl or .json file, or a folder of such: --set tasks.paths"),
-        ("other.jsonl", "neither question and answer, nor prompt and completion, nor SQuAD's data"),
-        ("list.jsonl", "neither question and answer"),
-        ("number.jsonl", "neither question and answer"),
-        ("context.jsonl", "neither question and answer"),
-        ("broken.jsonl", "cannot be read as jsonl"),
-        ("broken.json", "cannot be read as json"),
-        ("blank.jsonl", "leaves 0 examples"),
-    ],
-}
-
-
-@pytest.mark.parametrize(("name", "file", "said"), [(name, *case) for name, cases in ERRORS.items() for case in cases])
-def test_files_that_are_no_use_are_said_so(name: str, file: str | None, said: str, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "other.jsonl").write_text('{"text": "hello", "title": "x"}\n')
-    (tmp_path / "list.jsonl").write_text('["question", "answer"]\n')
-    (tmp_path / "number.jsonl").write_text('{"question": "How many?", "answer": 3}\n')
-    (tmp_path / "broken.jsonl").write_text('\n{"question": \n')
-    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
-    (tmp_path / "long.tsv").write_text("sentence1\tsentence2\tgold_label\n" + "a" * 200_000)
-    (tmp_path / "context.jsonl").write_text('{"context": 5, "question": "How many?", "answers": {"text": ["a"]}}\n')
-    write(tmp_path / "single.jsonl", [{**snli(i), "gold_label": "neutral"} for i in range(90)])
-    (tmp_path / "broken.json").write_text("{")
-    (tmp_path / "latin.jsonl").write_bytes('{"sentence1": "Zoë"}\n'.encode("latin-1"))
-    (tmp_path / "blank.jsonl").write_text("\n\n")
-    write(tmp_path / "ungold.jsonl", [{**snli(i), "gold_label": "-"} for i in range(9)])
-    path = None if file is None else str(tmp_path / file)
-    with pytest.raises(UsageError, match=said) as raised:
-        catalogue.load("tasks", name).open(path)
-    text = str(raised.value)
-    assert text.startswith(f"task {name!r}: ")
-    assert text.endswith(".")
-    assert "\n" not in text
-    assert len(text) < 330 + len(str(tmp_path))
+    assert {*examples.kinds_NT[0][asked]} == {qa_pairs.KINDS.index("answer, cut" if cut else "answer")}
 
 
 def test_held_out_questions_may_be_longer_than_all_that_was_trained_on(tmp_path: Path) -> None:
@@ -311,15 +216,94 @@ def test_held_out_questions_may_be_longer_than_all_that_was_trained_on(tmp_path:
     write(tmp_path / "train.jsonl", [{"question": f"q{i}?", "answer": "yes"} for i in range(60)])
     dev = [{"question": f"{i} " * 50, "answer": "a long answer " * i} for i in range(1, 9)]
     write(tmp_path / "dev.jsonl", dev)
-    source = opened("qa_pairs", tmp_path)
+    source = read("qa_pairs", tmp_path)
     assert source.seq_len == 7
     assert ((source.held_out.answers_NT != UNASKED).sum(axis=1) == 4).all()
     assert (source.held_out.lengths_N == 7).all()
 
 
+def test_a_long_premise_loses_its_beginning(tmp_path: Path) -> None:
+    records = [snli(i, sentence1="very " * 200 + snli(i)["sentence1"]) for i in range(240)]
+    source = read("nli_pairs", write(tmp_path / "pairs.jsonl", records))
+    assert source.seq_len == nli_pairs.MOST_TOKENS
+    for premise, hypothesis in pairs_of(source, source.held_out):
+        assert premise.startswith("very ")
+        assert premise.endswith(" .")
+        assert hypothesis.startswith("the ")
+        assert hypothesis.endswith(". <label>")
+
+
+def test_a_rare_word_is_seen_to_stand_in_both_sentences(tmp_path: Path) -> None:
+    """But for the neutral pairs, whose hypothesis has another; and as buckets are few, one may stand for both."""
+    second = ("Word{} stays.", "Once{} stays.", "Word{} stays.")
+    records = [snli(i, sentence1=f"Word{i} comes.", sentence2=second[i % 3].format(i)) for i in range(240)]
+    source = read("nli_pairs", write(tmp_path / "pairs.jsonl", records))
+    shared: dict[str, list[bool]] = {}
+    for (premise, hypothesis), answers in zip(
+        pairs_of(source, source.held_out), source.held_out.answers_NT, strict=True
+    ):
+        assert premise.startswith("<rare")
+        shared.setdefault(source.words[answers.max()], []).append(premise.split()[0] == hypothesis.split()[0])
+    assert np.mean(shared.pop("<neutral>")) < 0.2
+    assert all(map(all, shared.values()))
+
+
+# --- files that are no use
+
+FILES: dict[str, bytes] = {
+    "other.jsonl": b'{"text": "hello", "title": "x"}\n',
+    "list.jsonl": b'["question", "answer"]\n',
+    "number.jsonl": b'{"question": "How many?", "answer": 3}\n',
+    "context.jsonl": b'{"context": 5, "question": "How many?", "answers": {"text": ["a"]}}\n',
+    "broken.jsonl": b'\n{"question": \n',
+    "broken.json": b"{",
+    "deep.jsonl": b"[" * 100_000,
+    "long.tsv": b"sentence1\tsentence2\tgold_label\n" + b"a" * 200_000,
+    "latin.jsonl": '{"sentence1": "Zoë"}\n'.encode("latin-1"),
+    "single.jsonl": "".join(json.dumps(snli(i, gold_label="neutral")) + "\n" for i in range(90)).encode(),
+    "ungold.jsonl": "".join(json.dumps(snli(i, gold_label="-")) + "\n" for i in range(9)).encode(),
+    "blank.jsonl": b"\n\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "said"),
+    [
+        ("nli_pairs", None, "None has no .jsonl or .tsv file. Name"),
+        (
+            "nli_pairs",
+            "",
+            "has no .jsonl or .tsv file. Name a .jsonl or .tsv file, or a folder of such: --set tasks.paths",
+        ),
+        ("nli_pairs", "missing.jsonl", "cannot be read: No such file or directory"),
+        ("nli_pairs", "other.jsonl", "lacks text in one of sentence1, sentence2, gold_label"),
+        ("nli_pairs", "list.jsonl", "lacks text in one of sentence1, sentence2, gold_label"),
+        ("nli_pairs", "broken.jsonl", "cannot be read as jsonl: line 2: "),
+        ("nli_pairs", "deep.jsonl", "cannot be read as jsonl"),
+        ("nli_pairs", "latin.jsonl", "cannot be read as jsonl"),
+        ("nli_pairs", "long.tsv", "cannot be read as tsv: field larger"),
+        ("nli_pairs", "single.jsonl", "has no label but 'neutral'"),
+        ("nli_pairs", "ungold.jsonl", "leaves 0 examples"),
+        ("qa_pairs", "other.jsonl", "neither question and answer, nor prompt and completion, nor SQuAD's data"),
+        ("qa_pairs", "list.jsonl", "neither question and answer"),
+        ("qa_pairs", "number.jsonl", "neither question and answer"),
+        ("qa_pairs", "context.jsonl", "neither question and answer"),
+        ("qa_pairs", "broken.json", "cannot be read as json"),
+        ("qa_pairs", "blank.jsonl", "leaves 0 examples"),
+    ],
+)
+def test_files_that_are_no_use_are_said_so(name: str, file: str | None, said: str, tmp_path: Path) -> None:
+    if file in FILES:
+        (tmp_path / file).write_bytes(FILES[file])
+    with pytest.raises(UsageError, match=said) as raised:
+        catalogue.load("tasks", name).open(None if file is None else str(tmp_path / file))
+    assert str(raised.value).startswith(f"task {name!r}: ")
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 330 + len(str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["nli_pairs", "qa_pairs"])
 def test_half_of_a_surrogate_pair_is_no_trouble(name: str, tmp_path: Path) -> None:
     """JSON may escape one; UTF-8 has none."""
-    qa = [{"question": f"what {i} \ud800", "answer": "this\ud800"} for i in range(240)]
-    write(tmp_path / "pairs.jsonl", [qa[i] | {**snli(i), "sentence1": f"{i} \ud800"} for i in range(240)])
-    assert opened(name, tmp_path / "pairs.jsonl").held_out.tokens_NT.any()
+    records = [snli(i, sentence1=f"{i} \ud800", question=f"what {i} \ud800", answer="this\ud800") for i in range(240)]
+    assert read(name, write(tmp_path / "pairs.jsonl", records)).held_out.tokens_NT.any()

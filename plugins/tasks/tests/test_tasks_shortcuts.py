@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from modbench.plugins.tasks.tasks import _build as build
 from modbench.plugins.tasks.tasks import _shortcuts as rules
 
 YES, NO = 1, 2
+THREE_WORDS = [*product((3, 4), (5, 6), (7, 8))]
 
 
 def rows(*told: tuple[list[int], int]) -> Examples:
@@ -27,44 +31,38 @@ def rows(*told: tuple[list[int], int]) -> Examples:
     return Examples(tokens_NT, answers_NT, np.zeros_like(tokens_NT), np.array([len(tokens) for tokens, _ in told]))
 
 
-def test_majority_is_of_training() -> None:
-    train = rows(([5], YES), ([5], YES), ([5], NO))
-    assert rules.majority(train, rows(([5], YES), ([5], NO), ([5], NO), ([5], NO))) == 0.25
+def behind(rule: Callable[..., float], mark: int) -> Callable[[Examples, Examples], float]:
+    return lambda train, held_out: rule(train, held_out, rules.after(mark))
 
 
-def test_a_cue_word_is_found_and_where_it_stands_matters() -> None:
-    """Token 9 says no, but only behind the mark 7; in front of it, it says nothing."""
-    train = rows(*[([9, 7, 9], NO), ([5, 7, 9], NO), ([9, 7, 5], YES), ([5, 7, 5], YES)] * 10)
-    assert rules.cue(train, train, rules.after(7)) == 1.0
-    assert rules.cue(train, train) == 0.75  # all that have a 5 anywhere: one of four is wrong
-    assert rules.bag(train, train, rules.after(7)) == 1.0
+# Token 9 says no, but only behind the mark 7; in front of it, it says nothing.
+CUED = [([9, 7, 9], NO), ([5, 7, 9], NO), ([9, 7, 5], YES), ([5, 7, 5], YES)]
+ORDERED = [([3, 4], YES), ([4, 3], NO)]
+VOTES = [([a, b, c], YES if (a, b, c) in {(3, 5, c), (3, b, 7), (a, 5, 7)} else NO) for a, b, c in THREE_WORDS]
 
 
-def test_a_cue_of_training_may_fail_held_out() -> None:
-    train = rows(*[([9, 5], NO), ([8, 5], YES)] * 10)
-    assert rules.cue(train, rows(([9, 5], YES), ([8, 5], NO))) == 0.0
+@pytest.mark.parametrize(
+    ("claim", "told", "rule", "share"),
+    [
+        ("a cue behind a mark", CUED, behind(rules.cue, 7), 1.0),
+        ("a bag behind a mark", CUED, behind(rules.bag, 7), 1.0),
+        ("a cue anywhere: one of four that have a 5 is wrong", CUED, rules.cue, 0.75),
+        ("a bag knows no order", ORDERED, rules.bag, 0.5),
+        ("the last word knows it", ORDERED, rules.last, 1.0),
+        ("no single word decides by majority", VOTES, rules.cue, 0.75),
+        ("a bag weighs several words", VOTES, rules.bag, 1.0),
+        ("absence of a word counts", [([3, 5], YES), ([5], NO)], rules.bag, 1.0),
+    ],
+)
+def test_what_a_rule_reaches_by_hand(claim: str, told: list[Any], rule: Callable[..., float], share: float) -> None:
+    train = rows(*told * 10)
+    assert rule(train, train) == share, claim
 
 
-def test_a_bag_knows_no_order() -> None:
-    train = rows(*[([3, 4], YES), ([4, 3], NO)] * 20)
-    assert rules.bag(train, train) == 0.5
-    assert rules.last(train, train) == 1.0
-
-
-def test_a_bag_weighs_several_words() -> None:
-    """The majority of three words decides; no single word does."""
-    told = []
-    for a in (3, 4):
-        for b in (5, 6):
-            for c in (7, 8):
-                told += [([a, b, c], YES if (a == 3) + (b == 5) + (c == 7) >= 2 else NO)] * 3
-    assert rules.cue(rows(*told), rows(*told)) == 0.75
-    assert rules.bag(rows(*told), rows(*told)) == 1.0
-
-
-def test_absence_of_a_word_counts() -> None:
-    train = rows(*[([3, 5], YES), ([5], NO)] * 20)
-    assert rules.bag(train, train) == 1.0
+def test_a_rule_is_of_training() -> None:
+    train, held_out = rows(([9, 5], NO), ([8, 5], YES), ([5], YES)), rows(([9, 5], YES), ([8, 5], NO), ([5], NO))
+    assert rules.majority(train, held_out) == pytest.approx(1 / 3)
+    assert rules.cue(train, held_out) == 0.0
 
 
 @st.composite

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import sequential as bench
 from fake_launcher import Planting, new_folder, what_is_left
+from planted_sweeps import CAPACITIES, ROLES, SIZES, sweep
 from present import present
-from resealed import reseal_with
 from scipy import stats
 
-from modbench.commands.plan.forecast import as_text, forecast
-from modbench.extend import planted_plan, planted_run
+from modbench.commands.plan.forecast import forecast
+from modbench.extend import planted_run
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainRun
@@ -36,26 +36,9 @@ from modbench.plugins.sweeps.confirmation.rule import Confirmed, choose, confirm
 from modbench.plugins.sweeps.joint_fit import Spread
 from modbench.reports.terminal import printed_run
 
-BUDGET = 2e10
 NAME = "best-T32-B4-fp32-cpu1-F2e10"
-SIZES = [{"d_model": d, "n_layers": 2, "n_heads": 1} for d in (16, 24, 32)]
 # The middle size is the best of each; MoD is better than dense, and its noise lies between.
 DENSE, MOD, NOISE = (2.05, 2.0, 2.04), (1.95, 1.9, 1.94), (2.0, 1.95, 1.99)
-
-
-def sweep(**changes: Any) -> Plan:
-    asked = {
-        "metrics": ["loss/val_causal", "loss/confirmed"],
-        "shape": {},
-        "grid": {"seq_len": [32]},
-        "variants": [{"model": "dense"}, {"model": "mod", "capacity": 0.25, "router": ["learned", "stochastic"]}],
-        "seeds": [0, 1],
-        "train": {"seq_len": 32, "batch_size": 4},
-        "isoflop": {"train_flops": [BUDGET], "sizes": SIZES, "max_epochs": 1e9},
-        "confirm": {},
-        **changes,
-    }
-    return planted_plan("draft", **asked)
 
 
 def losses(dense: Any = DENSE, mod: Any = MOD, noise: Any = NOISE) -> dict[str, float]:
@@ -127,8 +110,7 @@ def test_the_best_is_no_control_of_itself_at_another_size() -> None:
 
 
 def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:
-    variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
-    made = sweep(variants=variants, confirm={"roles": ["baseline", "best", "runner_up", "control"], "most_seeds": 8})
+    made = sweep(variants=CAPACITIES, confirm={"roles": ROLES, "most_seeds": 8})
     planted = {}
     for case in made.cases:
         loss = 2.0 if case.model == "dense" else 1.8 if case.config.capacity == 0.25 else 1.81
@@ -185,16 +167,8 @@ def test_fresh_runs_that_fail_are_named(tmp_path: Path) -> None:
 
 
 def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None:
-    made = sweep().suite.model_dump() | {"effort": "smoke"}
-    assert made["effort"] == "smoke"
-    plan = planted_plan(
-        "smoke",
-        **{key: value for key, value in made.items() if key in {"metrics", "shape", "seeds", "confirm", "isoflop"}},
-        grid={"seq_len": [32]},
-        variants=[{"model": "dense"}, {"model": "mod", "capacity": 0.25}],
-        train={"seq_len": 32, "batch_size": 4},
-    )
-    found = told(planted_run(tmp_path, plan, losses={case.id: 2.0 for case in plan.cases}, run_noise=0.01))
+    made = sweep("smoke", variants=[{"model": "dense"}, {"model": "mod", "capacity": 0.25}])
+    found = told(planted_run(tmp_path, made, losses={case.id: 2.0 for case in made.cases}, run_noise=0.01))
     assert [len(each.seeds) for each in found.chosen] == [2, 2]
     assert [each.interim_analyses[-1].verdict for each in found.compared] == ["inconclusive"]
     assert [str(each.reason)[:12] for each in found.compared] == ["2 is too few"]
@@ -209,6 +183,8 @@ def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None
         ({"confirm": None}, r"add a \[confirm\] or"),
         ({"seeds": [0, 1000]}, "Raise first_seed"),
         ({"seeds": [3]}, "shows no standard deviation"),
+        ({"confirm": {"margin": 1}}, "0.05 is 5 %"),
+        ({"confirm": {"margin": "500%"}}, "0.05 is 5 %"),
         ({"confirm": {"roles": ["baseline", "runner_up"]}}, "must hold 'best'"),
         ({"confirm": {"roles": ["baseline", "best", "runner_up"]}}, "a second such variant"),
         ({"variants": [{"model": "dense"}]}, "besides the baseline"),
@@ -223,26 +199,17 @@ def test_what_cannot_be_confirmed_is_refused(changes: dict[str, Any], said: str)
         sweep(**changes)
 
 
-def test_a_selection_that_leaves_no_candidate_is_named() -> None:
+def test_what_leaves_nothing_to_confirm_is_refused() -> None:
+    """A selection without a candidate, and held-out text of one sequence, which cannot be divided."""
     made = sweep()
     with pytest.raises(UsageError, match=r"-k 'dense'.* Select more"):
         make_plan(made.suite, device=made.device, select="dense")
-
-
-def test_the_plan_says_what_may_be_asked_for() -> None:
-    made = forecast(sweep())
-    assert made["confirmed"] == [
-        {
-            "name": NAME,
-            "roles": ["baseline", "best"],
-            "most_seeds": 24,
-            "most_runs": 48,
-            "interim_analyses": 4,
-            "margin": 0.015,
-            "power": 0.8,
-        }
-    ]
-    assert "at most 24 each (48 runs" in " ".join(as_text(made).split())
+    corpus = mock.Mock(read=lambda _path: Text("t", b"a" * 500, b"b" * 64, "c0ffee"))
+    with (
+        mock.patch.object(catalogue, "load", return_value=corpus),
+        pytest.raises(UsageError, match="65 of 2 sequences"),
+    ):
+        read_corpus(made.suite)
 
 
 def test_a_run_says_the_most_it_can_take_and_less_with_each_look(tmp_path: Path) -> None:
@@ -282,33 +249,11 @@ def test_windows_that_explore_confirm_nothing() -> None:
     assert not spans["explore"] & spans["confirm"]
 
 
-@pytest.mark.slow
-def test_what_a_decision_says_of_losses_is_believed(planted: Path) -> None:
-    file = planted / "decisions" / f"{NAME}.json"
-    true = file.read_bytes()
-    looked = {"value": -7.0, "low": -8.0, "high": -6.0}
-    reseal_with(file, lambda body: body["found"]["compared"][0]["interim_analyses"][-1].update(looked))
-    assert told(planted).compared[0].interim_analyses[-1].value == -7.0
-    file.write_bytes(true)
-    assert run_folder.read(str(planted)).found(Confirmed)
-
-
 def test_a_given_number_of_seeds_is_taken_instead_of_what_the_spread_asks_for(tmp_path: Path) -> None:
     made = sweep(confirm={"seeds": 12, "most_seeds": 4, "first_seed": 2000})
     found = told(planted_run(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
     assert found.planned == 12
     assert [min(each.seeds) for each in found.chosen] == [2000, 2000]
-
-
-def test_held_out_text_of_one_window_cannot_be_divided() -> None:
-    suite = sweep().suite
-    short = Text("t", b"a" * 500, b"b" * 64, "c0ffee")
-    corpus = mock.Mock(read=lambda _path: short)
-    with (
-        mock.patch.object(catalogue, "load", return_value=corpus),
-        pytest.raises(UsageError, match="65 of 2 sequences"),
-    ):
-        read_corpus(suite)
 
 
 def test_a_variant_without_a_loss_is_named() -> None:

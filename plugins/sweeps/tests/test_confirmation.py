@@ -7,59 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted_sweeps import confirmed as planted
 from present import present
-from sections_of import drawn, shown
-from test_confirming import BUDGET, SIZES, sweep
+from sections_of import shown
 
-from modbench.extend import planted_run
 from modbench.plugins.sweeps.confirmation import question as confirmation
-from modbench.plugins.sweeps.isoflop.plan import budget_of
-from modbench.plugins.sweeps.section import CONFIRM, ISOFLOP
+from modbench.plugins.sweeps.section import CONFIRM
 from modbench.reports.blocks import Sentence
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import summary
-from modbench.reports.tables.load import Loaded, load
+from modbench.reports.tables.load import Loaded
 
 pytestmark = pytest.mark.slow
-
-VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
-ROLES = ["baseline", "best", "runner_up", "control"]
-
-
-def planted(
-    tmp_path: Path,
-    *,
-    mod: float,
-    noise: float,
-    run_noise: float = 0.01,
-    sweeps: dict[str, Any] | None = None,
-    bf16: float = 0.0,
-    count: str = "full",
-    **changes: Any,
-) -> Loaded:
-    """A sweep in which MoD 0.25 differs from dense by `mod` nats, and routing by noise from MoD by `noise`."""
-    made = sweep(
-        metrics=["flops/forward", "flops/train_step", "loss/val", "loss/val_causal", "loss/confirmed"],
-        variants=VARIANTS,
-        isoflop={
-            "train_flops": [BUDGET],
-            "baseline_train_flops": [BUDGET / 2],
-            "sizes": SIZES,
-            "max_epochs": 1e9,
-            "count": count,
-        },
-        confirm={"roles": ROLES, "most_seeds": 8, **changes},
-        **(sweeps or {}),
-    )
-    losses = {}
-    for case in made.cases:
-        loss = 2.0 + 0.1 * ((budget_of(case) or BUDGET) < BUDGET) + 0.05 * (case.config.d_model != 24)
-        if case.model == "mod":
-            loss += mod + 0.05 * (case.config.capacity == 0.5) + noise * (case.config.router == "stochastic")
-        if case.grid_point.dtype == "bf16":
-            loss += bf16 * (case.model == "mod") + 0.1 * ((budget_of(case) or BUDGET) < BUDGET)
-        losses[case.id] = loss
-    return load(str(planted_run(tmp_path, made, losses=losses, run_noise=run_noise)))
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +43,21 @@ def conclusion(loaded: Loaded) -> str:
     return plain(summary.answer(loaded)[-1])
 
 
-def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> None:
-    loaded = planted(tmp_path, mod=-0.1, noise=0.0)
-    assert "Not shown to come from skipping" in conclusion(loaded)
-
-
-def test_it_says_which_flops_the_budget_counts(tmp_path: Path) -> None:
-    loaded = planted(tmp_path, mod=-0.1, noise=0.1, count="causal")
-    assert vars(drawn(ISOFLOP, loaded)[0].caption)["given"]["count"] == "causal"
+@pytest.mark.parametrize(
+    ("truth", "verdict", "said"),
+    [
+        ({"mod": -0.1, "noise": 0.0}, "better", "Not shown to come from skipping"),
+        ({"mod": -0.1, "noise": 0.1, "roles": ["baseline", "best"]}, "better", "no control"),
+        ({"mod": 0.1, "noise": 0.1}, "worse", "dense is better"),
+    ],
+)
+def test_skipping_gets_credit_only_where_it_beats_dense_and_noise(
+    truth: dict[str, Any], verdict: str, said: str, tmp_path: Path
+) -> None:
+    loaded = planted(tmp_path, **truth)
+    assert verdicts(loaded)["dense"] == verdict
+    assert {answer.pays for answer in confirmation.answers(loaded)} != {True}
+    assert said in conclusion(loaded)
 
 
 @pytest.mark.parametrize(("wanted", "asked"), [(41, "41"), (None, "more than 2,000"), (8, "")])
@@ -107,10 +73,6 @@ def test_fewer_seeds_than_the_spread_asks_for_are_a_doubt(
     assert all(plain(each["margin"]) == "1.5 %" for each in said)
 
 
-def test_where_dense_is_better_it_is_said(tmp_path: Path) -> None:
-    assert verdicts(planted(tmp_path, mod=0.1, noise=0.1))["dense"] == "worse"
-
-
 def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.02, noise=0.1, run_noise=0.05)
     assert verdicts(loaded)["dense"] == "inconclusive"
@@ -122,13 +84,6 @@ def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     assert row.hours_needed > 0
     (said,) = (each for each in confirmation.doubts(loaded) if "more" in each.given)
     assert said.given["more"] == str(row.seeds_needed)
-
-
-def test_without_a_control_nothing_is_said_to_pay(tmp_path: Path) -> None:
-    loaded = planted(tmp_path, mod=-0.1, noise=0.1, roles=["baseline", "best"])
-    (answer,) = confirmation.answers(loaded)
-    assert (answer.control, answer.pays) == (None, None)
-    assert "no control" in conclusion(loaded)
 
 
 def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
 from modbench.plugins.tasks.evaluation import answer, batch_of, one_question_each, pieces
 from modbench.plugins.tasks.measurement import train_on_task
+from modbench.plugins.tasks.notes import TaskNotes
 from modbench.plugins.tasks.table import condition_of
 
 # Tokens: 0 pads, 1 asks, 2 to 5 are answers. The answer to a question is the token before the asking one, plus one, in a circle.
@@ -31,9 +32,8 @@ def draw(rng: np.random.Generator, n: int) -> Examples:
     answers_N3 = 2 + (asked_N3 - 1) % 4
     tokens_NT = np.zeros((n, 10), dtype=np.int64)
     answers_NT, kinds_NT = np.full((n, 10), UNASKED, dtype=np.int64), np.zeros((n, 10), dtype=np.int64)
-    for i in range(3):
-        tokens_NT[:, 3 * i], tokens_NT[:, 3 * i + 1], tokens_NT[:, 3 * i + 2] = asked_N3[:, i], 1, answers_N3[:, i]
-        answers_NT[:, 3 * i + 1], kinds_NT[:, 3 * i + 1] = answers_N3[:, i], asked_N3[:, i] > 3
+    tokens_NT[:, 0:9:3], tokens_NT[:, 1:9:3], tokens_NT[:, 2:9:3] = asked_N3, 1, answers_N3
+    answers_NT[:, 1:9:3], kinds_NT[:, 1:9:3] = answers_N3, asked_N3 > 3
     return Examples(tokens_NT, answers_NT, kinds_NT, np.full(n, 9))
 
 
@@ -53,15 +53,10 @@ class Knows(nn.Module):
 
     def forward(self, tokens_BT: Tensor, *, causal: bool = False, **_: Any) -> Tensor:
         before_BT = tokens_BT.roll(1, 1)
-        right_BT = 2 + (before_BT - 1) % 4
-        knows_BT = (
-            (before_BT > 3) == bool(self.only)
-            if self.only is not None
-            else torch.ones_like(tokens_BT, dtype=torch.bool)
-        )
-        if self.by_top_k and causal:
-            knows_BT = torch.zeros_like(knows_BT)
-        logits = nn.functional.one_hot(torch.where(knows_BT, right_BT, 2), 6).float()
+        knows_BT = torch.full_like(tokens_BT, fill_value=not (self.by_top_k and causal), dtype=torch.bool)
+        if self.only is not None:
+            knows_BT &= (before_BT > 3) == bool(self.only)
+        logits = nn.functional.one_hot(torch.where(knows_BT, 2 + (before_BT - 1) % 4, 2), 6).float()
         logits[..., 1] = 9.0
         self.realised = [3 if row[0] > 3 else 1 for row in tokens_BT.tolist()]
         return logits + self.weight
@@ -75,11 +70,11 @@ def case(model: str = "dense", **changes: Any) -> Case:
     return case_of(model, options | changes, conditions=condition_of("planted"), seq_len=10, batch_size=16)
 
 
-def subject(module: nn.Module, model: str = "dense") -> Subject:
-    return Subject(case(model), 0, module=module)
+def answered(module: nn.Module, model: str = "dense") -> TaskNotes:
+    return answer(Subject(case(model), 0, module=module), SOURCE, 16)
 
 
-def drilled(it: Case, steps: int = 1, sha256: str = "") -> Any:
+def drilled(it: Case, steps: int = 1, sha256: str = "") -> TaskNotes:
     """What training on the task leaves."""
     run = TrainRun(seq_len=10, batch_size=16, steps=steps, lr=1e-2)
     return train_on_task(it, protocol_of(train=run, corpus_sha256=sha256))
@@ -93,48 +88,43 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_knows_everything_is_always_right() -> None:
-    found = answer(subject(Knows()), SOURCE, 16)
+    found = answered(Knows())
     assert (found.n, found.correct, found.whole, found.accuracy) == (200, 200, 200, 1.0)
     assert found.correct_as_trained is None  # a dense model has one way to route
     assert sum(asked for asked, _ in found.by_kind.values()) == 200
     assert found.shortcuts == {"majority": 0.25, "half": 0.5}
+    # Depths are those of the rows whose question of a kind was scored.
+    scored = one_question_each(SOURCE.held_out)
+    kinds_N = scored.kinds_NT[scored.answers_NT != UNASKED]
+    depths_N = np.where(SOURCE.held_out.tokens_NT[:, 0] > 3, 3, 1)
+    for i, kind in enumerate(SOURCE.kinds):
+        assert found.depth_by_kind[kind] == pytest.approx(depths_N[kinds_N == i].mean())
 
 
-@pytest.mark.parametrize("kind", [0, 1])
-def test_who_knows_one_kind_shows_it(kind: int) -> None:
-    found = answer(subject(Knows(kind)), SOURCE, 16)
-    name = SOURCE.kinds[kind]
-    other = SOURCE.kinds[1 - kind]
-    asked, right = found.by_kind[name]
+@pytest.mark.parametrize(("knows", "other", "least", "most"), [(1, 0, 0, 0), (0, 1, 0.3, 0.7)])
+def test_who_knows_one_kind_shows_it(knows: int, other: int, least: float, most: float) -> None:
+    """Elsewhere it says 'a', which is the right answer to 'd' alone: half of the late kind, none of the early one."""
+    found = answered(Knows(knows))
+    asked, right = found.by_kind[SOURCE.kinds[knows]]
     assert asked == right
-    # Elsewhere it says 'a', which is the right answer to 'd' alone: half of the late kind, none of the early one.
-    asked, right = found.by_kind[other]
-    assert right == 0 if other == "early" else 0.3 < right / asked < 0.7
+    asked, right = found.by_kind[SOURCE.kinds[other]]
+    assert least <= right / asked <= most
     assert found.whole < found.correct
 
 
 def test_a_router_answers_without_the_future() -> None:
-    found = answer(subject(Knows(by_top_k=True), "mod"), SOURCE, 16)
+    found = answered(Knows(by_top_k=True), "mod")
     assert found.correct_as_trained == 200
     assert found.correct < 100
-
-
-def test_depth_by_kind_is_that_of_the_rows() -> None:
-    found = answer(subject(Knows()), SOURCE, 16)
-    rows = one_question_each(SOURCE.held_out)
-    asked_NT = rows.answers_NT != UNASKED
-    depth_N = np.where(SOURCE.held_out.tokens_NT[:, 0] > 3, 3, 1)
-    for i, kind in enumerate(SOURCE.kinds):
-        assert found.depth_by_kind[kind] == pytest.approx(depth_N[rows.kinds_NT[asked_NT] == i].mean())
 
 
 def test_one_question_of_every_sequence_is_scored_the_same_each_time() -> None:
     one, again = one_question_each(SOURCE.held_out), one_question_each(SOURCE.held_out)
     assert ((one.answers_NT != UNASKED).sum(1) == 1).all()
     assert (one.answers_NT == again.answers_NT).all()
-    grid_points = np.nonzero(one.answers_NT != UNASKED)[1]
-    assert set(grid_points) == {1, 4, 7}
-    assert min(np.bincount(grid_points)[[1, 4, 7]]) > 40  # any of the three as likely
+    places = np.bincount(np.nonzero(one.answers_NT != UNASKED)[1])
+    assert places.sum() == places[[1, 4, 7]].sum()
+    assert min(places[[1, 4, 7]]) > 40  # any of the three as likely
 
 
 def test_pieces_are_the_whole() -> None:
@@ -162,11 +152,8 @@ def test_every_model_is_drilled(model: str) -> None:
     assert found.cpu_s > 0
 
 
-def test_a_bidirectional_model_has_no_next_token() -> None:
+def test_what_cannot_be_drilled_is_refused() -> None:
     with pytest.raises(Unmeasured, match="no next token"):
         drilled(case(bidirectional=True))
-
-
-def test_files_that_changed_since_the_plan_are_refused() -> None:
     with pytest.raises(ValueError, match="changed since the plan"):
         drilled(case(), sha256="other")

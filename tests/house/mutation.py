@@ -1,0 +1,123 @@
+"""How many small changes of the code the quick tests notice: a sample of mutants for each area, made by mutmut in a copy.
+
+    python tests/house/mutation.py FOLDER [AREA …] [--sample 150]
+
+An area's share counts the mutants that a test noticed, or that made one run into its time limit, among all of the sample; a
+mutant of a function that no test runs counts as survived. Lines that begin with `raise` stay as they are: what a message says is
+not what tests hold. The same code gives the same sample. Tests that fail in the copy before anything is changed (mutmut replaces
+functions by its own, which a few tests see) take no part; their number is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# What is changed, below src/modbench.
+AREAS = {
+    "statistics": ["harness/stats/*.py"],
+    "planning": ["harness/planning/*.py"],
+    "tables": ["reports/tables/*.py"],
+    "records": ["harness/results/*.py", "harness/domain/*.py"],
+    "closed forms": ["models/*.py", "models/layers/*.py", "harness/planning/flops/*.py"],
+}
+# Which tests must notice it: the quick ones, in one process, since a mutant is a fork of it.
+TESTS = ["tests/harness", "tests/models", "tests/reports", "tests/goldens", "tests/cli", "plugins"]
+QUICK = ["-m", "not slow and not proof and not cuda", "-p", "no:cacheprovider", "-p", "no:xdist"]
+LEFT_OUT = (".git", ".*_cache", ".tox", ".hypothesis", "__pycache__", "build", "dist", "runs", "*.egg-info")
+SEED = 0
+# mutmut's exit codes of mutants that no test noticed, and that none runs.
+UNNOTICED = {0: "survived", 33: "not run"}
+
+
+class Copy:
+    """A copy of the checkout, with links followed: mutmut changes files below src.
+
+    Args:
+        folder: where it is made.
+        changed: what mutmut changes, below src/modbench.
+    """
+
+    def __init__(self, folder: Path, changed: Sequence[str]) -> None:
+        self.folder, self.changed = folder, changed
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        self.project = (folder / "pyproject.toml").read_text(encoding="utf-8")
+
+    def codes(self, sample: int) -> dict[str, int]:
+        """mutmut's exit code of each mutant of a sample."""
+        self._configure(["none"])
+        self._run("-m", "mutmut", "run", "none")  # makes all mutants, and stops where it finds no test
+        printed = self._run("-m", "pytest", "-q", *QUICK, *TESTS)
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+::.*?)(?: - .*)?$", printed, re.MULTILINE)
+        print(f"{len(failed)} tests fail in the copy and take no part", file=sys.stderr)
+        self._configure(TESTS, [word for each in failed for word in ("--deselect", each)])
+        known = sorted(self._found())
+        drawn = random.Random(SEED).sample(known, min(sample, len(known)))
+        self._run("-m", "mutmut", "run", *drawn)
+        found = self._found()
+        return {name: code for name in drawn if (code := found[name]) is not None}
+
+    def _configure(self, tests: Sequence[str], deselected: Sequence[str] = ()) -> None:
+        settings = {
+            "source_paths": ["src"],
+            "only_mutate": [f"src/modbench/{each}" for each in self.changed],
+            "pytest_add_cli_args_test_selection": tests,
+            "pytest_add_cli_args": [*QUICK, *deselected],
+            "also_copy": sorted(each.name for each in self.folder.iterdir() if each.name not in {"src", "mutants"}),
+            "do_not_mutate_patterns": [r"^\s*raise \w+\("],  # what a message says
+            "use_git_change_detection": False,
+            "process_isolation": "forkserver",  # a process that ran tests has caches, which hide a mutant
+        }
+        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        for place in (self.folder, self.folder / "mutants"):
+            if place.is_dir():
+                (place / "pyproject.toml").write_text(
+                    "\n".join([self.project, "[tool.mutmut]", *lines, ""]), encoding="utf-8"
+                )
+
+    def _found(self) -> dict[str, int | None]:
+        files = (self.folder / "mutants").rglob("*.meta")
+        return {name: code for each in files for name, code in json.loads(each.read_text())["exit_code_by_key"].items()}
+
+    def _run(self, *words: str) -> str:
+        """Run Python in the copy, with the mutated modbench; returns its output."""
+        mutants = self.folder / "mutants"
+        seen = os.environ | {"PYTHONPATH": str(mutants / "src"), "OMP_NUM_THREADS": "1", "MUTANT_UNDER_TEST": ""}
+        where = mutants if "pytest" in words else self.folder
+        done = subprocess.run(
+            [sys.executable, *words], cwd=where, env=seen, capture_output=True, text=True, check=False
+        )
+        (self.folder / f"{words[1]}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+        return done.stdout
+
+
+def main(folder: Path, areas: Sequence[str], sample: int) -> None:
+    """Plant, test and print each area's share, and the names of what survived."""
+    for area in areas:
+        codes = Copy(folder / area.replace(" ", "-"), AREAS[area]).codes(sample)
+        lives = {name: code for name, code in codes.items() if code in UNNOTICED}
+        where = Counter(name.split(".x", 1)[0].removeprefix("modbench.") for name in lives)
+        print(f"{area}: {1 - len(lives) / len(codes):.0%} of {len(codes)} mutants noticed; ", end="")
+        print("survived:", ", ".join(f"{name} {number}" for name, number in where.most_common()), flush=True)
+        for name, code in sorted(lives.items()):
+            print(f"    {UNNOTICED[code]:8} {name}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("areas", nargs="*", metavar="AREA", default=list(AREAS), help=", ".join(AREAS))
+    parser.add_argument("--sample", type=int, default=150, help="mutants of each area")
+    told = parser.parse_args()
+    main(told.folder.absolute(), told.areas, told.sample)

@@ -1,0 +1,418 @@
+"""What a reader can do with the page, in a real Chromium: tips, keys, choices, downloads, printing; also without script."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pytest
+from chromium import opened
+from playwright.sync_api import Browser, Page, expect
+from present import present
+from resealed import reseal, reseal_with
+
+from modbench.planted_runs import planted_plan, planted_run
+from modbench.reports import demo
+from modbench.reports.html_report import render
+from modbench.reports.markup import html
+from modbench.reports.sections import numbers
+from modbench.reports.tables.load import load
+
+pytestmark = pytest.mark.slow
+
+METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "bpb/val"]
+TIMED: dict[str, Any] = {"metrics": METRICS[:2], "train": None, "processes": 3, "rounds": 2}
+RECORD = "time-forward-T64-B1-fp32-cpu1-process"
+TABLE = "#comparisons"
+UNFOLD = "for (const each of document.querySelectorAll('details')) each.open = true"
+# Which of axe's rules each theme is held against.
+SCHEMES: tuple[tuple[Literal["light", "dark"], dict[str, Any]], ...] = (
+    ("light", {}),
+    ("dark", {"runOnly": ["color-contrast"]}),
+)
+
+
+@pytest.fixture(scope="module")
+def planted_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run whose times are planted."""
+    run = planted_run(tmp_path_factory.mktemp("page"), planted_plan("draft", metrics=METRICS, processes=3, rounds=2))
+    return render.write(run).path / "report.html"
+
+
+@pytest.fixture
+def page(browser: Browser, planted_page: Path) -> Iterator[Page]:
+    with opened(browser, planted_page) as made:
+        yield made
+
+
+def focused(page: Page, what: str) -> object:
+    return page.evaluate(f"document.activeElement.{what}")
+
+
+# --- tips and keys
+
+
+def test_a_mark_says_on_hover_what_it_stands_for(page: Page) -> None:
+    mark = page.locator("svg[aria-label^='Peak memory'] .mark").nth(2)  # a bar, which no other mark covers
+    mark.hover()
+    tip, lit = page.locator("#tip"), page.locator(".mark.lit")
+    assert (tip.inner_text(), tip.get_attribute("role")) == (mark.get_attribute("aria-label"), "tooltip")
+    variant = mark.get_attribute("data-variant")
+    assert {each.get_attribute("data-variant") for each in lit.all()} == {variant}
+    assert page.locator("figure:has(.mark.lit)").count() > 1  # the same variant lights up in other figures
+    box = present(tip.bounding_box())  # the pointer may move onto the tip without losing it
+    page.mouse.move(box["x"] + 5, box["y"] + 5, steps=4)
+    page.wait_for_timeout(250)
+    assert tip.is_visible()
+    page.keyboard.press("Escape")
+    assert (tip.is_visible(), lit.count()) == (False, 0)
+
+
+# Presses the right arrow so many times, in the page itself; returns the labels of what had the focus, and what the tip said.
+WALKED = """presses => {
+    const visited = [], told = [];
+    for (let pressed = 0; pressed <= presses; pressed++) {
+        if (pressed) {
+            const press = new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true, cancelable: true});
+            document.activeElement.dispatchEvent(press);
+        }
+        visited.push(document.activeElement.getAttribute("aria-label"));
+        told.push(document.getElementById("tip").textContent);
+    }
+    return [visited, told];
+}"""
+
+
+def test_arrow_keys_visit_every_mark_of_a_figure(page: Page) -> None:
+    for figure in page.locator("figure:has(.mark):visible").all()[:4]:
+        labels = sorted(figure.locator(".mark").evaluate_all("found => found.map(each => each.ariaLabel)"))
+        stop = figure.locator('.mark[tabindex="0"]')
+        assert stop.count() == 1
+        stop.focus()
+        visited, told = page.evaluate(WALKED, len(labels) - 1)
+        assert (told, sorted(visited)) == (visited, labels)
+        for key, at in (("ArrowRight", -1), ("Home", 0), ("Escape", 0)):  # there is no further one; the focus stays
+            page.keyboard.press(key)
+            assert focused(page, "getAttribute('aria-label')") == visited[at]
+        assert not page.locator("#tip").is_visible()
+
+
+def test_keys_alone_reach_everything(page: Page) -> None:
+    stops = []
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        stop = page.evaluate(
+            """() => { const here = document.activeElement; if (!here || here === document.body) return null;
+            if (here.dataset.seen) return null; here.dataset.seen = 1;
+            return [here.tagName, getComputedStyle(here).outlineStyle]; }"""
+        )
+        if stop is None:
+            break
+        stops.append(stop)
+    assert stops[0][0] == "A"  # the skip link comes first
+    assert [tag for tag, outline in stops if outline == "none" and tag != "MAIN"] == []  # a visible focus
+    missed = page.evaluate(
+        """() => [...document.querySelectorAll("a[href], button, input, summary, [tabindex='0']")]
+        .filter((each) => !each.matches("[type='radio']:not(:checked)")) // arrow keys lead from the checked one to these
+        .filter((each) => each.checkVisibility() && each.tabIndex >= 0 && !each.dataset.seen)
+        .map((each) => each.outerHTML.slice(0, 90))"""
+    )
+    assert missed == []
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    assert focused(page, "id") == "content"  # past the strip
+
+
+def test_axe_finds_nothing(browser: Browser, planted_page: Path) -> None:
+    """axe-core with its default rules, everything unfolded and a tip shown; in the dark, what differs there."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    with opened(browser, planted_page, color_scheme="light") as page:
+        page.evaluate(UNFOLD)
+        page.locator(f"{TABLE} td").nth(0).focus()
+        # Rows, cards and marks are alike, and axe looks at each of them.
+        alike = "tbody tr:nth-child(n + 3), .card:nth-of-type(n + 3)"
+        page.evaluate("alike => { for (const each of document.querySelectorAll(alike)) each.remove(); }", alike)
+        few = "found => found.forEach(each => [...each.querySelectorAll('.mark')].slice(2).forEach(mark => mark.remove()))"
+        page.locator("figure").evaluate_all(few)
+        for scheme, only in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            found = axe.Axe().run(page, options={"resultTypes": ["violations"], **only})
+            assert found.violations_count == 0, (scheme, found.generate_report())
+
+
+# --- tables
+
+
+def test_cells_of_the_table_say_their_exact_values(page: Page, planted_page: Path) -> None:
+    page.locator(f"{TABLE} td").first.focus()
+    for key in (*["ArrowRight"] * 4, "ArrowDown"):
+        page.keyboard.press(key)
+    frame = pd.read_csv(planted_page.parent / "comparisons.csv")
+    case = page.locator(f"{TABLE} tbody tr").nth(1).locator("td").first.inner_text()
+    row = frame[(frame.case_id == case) & (frame.baseline_variant == "dense")].iloc[0]
+    assert f"ratio = {float(row.ratio)!r}" in page.locator("#tip").inner_text()
+    page.keyboard.press("Control+End")
+    assert focused(page, "parentElement.rowIndex") == page.locator(f"{TABLE} tbody tr").count()
+    page.fill("#filter", "dense-f0.58 latency")  # a filter never hides the one cell that Tab reaches
+    assert page.locator(f'{TABLE} tr:visible td[tabindex="0"]').count() == 1
+
+
+def rows_of(page: Page, table: str) -> pd.DataFrame:
+    """What is downloaded of a table."""
+    with page.expect_download() as download:
+        page.click(f"button.csv[data-of={table}]")
+    text = Path(str(download.value.path())).read_text(encoding="utf-8")
+    head, *rows = csv.reader(io.StringIO(text))
+    return pd.DataFrame(rows, columns=head)
+
+
+def test_what_is_downloaded_holds_the_rows_of_the_csv(page: Page, planted_page: Path) -> None:
+    """Of the table what the filter shows, and of the data of a figure the choice that is shown."""
+    every = pd.read_csv(planted_page.parent / "comparisons.csv", dtype=str, keep_default_na=False)
+    wanted = every[every.baseline_variant == "dense"].reset_index(drop=True)
+    exact = ["case_id", "metric", "ratio", "difference", "ci_low", "ci_high", "mean_ratio", "verdict", "theoretical"]
+    assert rows_of(page, "comparisons")[exact].equals(wanted[exact])
+    page.fill("#filter", "moe latency/forward")
+    assert {case.partition("[")[0] for case in rows_of(page, "comparisons").case_id} == {"moe"}
+    page.get_by_label("same shape").first.check()
+    page.locator("details.data:has(#data-map) > summary").click()
+    columns = ["ratio", "ci_low", "theoretical", "verdict", "reason"]
+    mine, theirs = (
+        each[each.metric == "latency/forward"].set_index("case_id")[columns].sort_index()
+        for each in (rows_of(page, "data-map"), wanted)
+    )
+    pd.testing.assert_frame_equal(mine, theirs)
+
+
+def test_a_cell_and_its_row_are_copied(browser: Browser, planted_page: Path) -> None:
+    with opened(browser, planted_page, permissions=["clipboard-read", "clipboard-write"]) as page:
+        cells = page.locator(f"{TABLE} tbody tr", has_text="latency/forward").first.locator("td")
+
+        def copied(way: str) -> str:
+            cells.nth(4).click()
+            page.get_by_role("button", name=way).click()
+            return str(page.evaluate("navigator.clipboard.readText()"))
+
+        number = copied("Copy number")
+        assert number == cells.nth(4).get_attribute("data-value")
+        row = copied("Copy row as CSV")
+        assert (next(csv.reader([row]))[0], number.split()[0] in row) == (cells.first.inner_text(), True)
+        latex = copied("Copy row as LaTeX")
+        assert (latex.endswith(r"\\"), latex.count("&")) == (True, cells.count() - 1)
+        assert ("×" in latex, r"$\times$" in latex) == (False, True)
+
+
+def test_a_table_sorts_by_number_and_the_address_keeps_it(page: Page, browser: Browser, planted_page: Path) -> None:
+    """Empty cells stay last, whichever way; who is sent the address sees the same order, and the same filter."""
+
+    def values(here: Page, column: int) -> list[str]:
+        cells = here.locator(f"{TABLE} td:nth-child({column})")
+        return list(cells.evaluate_all("cells => cells.map(c => c.dataset.value)"))
+
+    for column, reverse in ((8, False), (8, True), (5, False), (5, True)):  # theoretical ratios, and ratios
+        page.locator(f"{TABLE} th:nth-child({column}) button").click()
+        shown = values(page, column)
+        numbers = [float(value.split()[0]) for value in shown if value]
+        assert len(set(numbers)) > 5
+        assert numbers == sorted(numbers, reverse=reverse)
+        assert shown[len(numbers) :] == [""] * (len(shown) - len(numbers))
+        assert ("" in shown) == (column == 8)
+    page.fill("#filter", "moe")
+    with opened(browser, planted_page) as other:
+        other.goto("about:blank")
+        other.goto(page.url)
+        assert other.input_value("#filter") == "moe"
+        assert other.locator(f"{TABLE} th:nth-child(5)").get_attribute("aria-sort") == "descending"
+        assert values(other, 5) == shown
+
+
+def test_a_row_leads_to_its_case_and_its_raw_samples(page: Page, planted_page: Path) -> None:
+    row = page.locator(f"{TABLE} tbody tr", has_text="latency/forward").first
+    case = row.locator("td").first.inner_text()
+    page.locator(f"{TABLE} td").first.focus()
+    for _ in range(row.evaluate("each => each.rowIndex") - 1):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    section = page.locator("details.card[open]", has=page.locator("summary", has_text=case)).first
+    expect(section.locator("summary").first).to_be_focused()  # which comes after the address has changed
+    assert section.locator("svg circle").count() == 3 * 2 * 2  # processes, rounds, visits
+    record = json.loads((planted_page.parent / "jobs" / f"{RECORD}0.json").read_text())
+    (wall_s,) = (each["samples"]["wall_s"] for each in record["outcomes"] if each["case"] == case)
+    shown = " ".join(section.locator(".raw td").all_inner_texts()[:2]).split()
+    assert [float(text) for text in shown] == pytest.approx([1000 * value for value in wall_s], rel=1e-5)
+    assert f"jobs/{RECORD}{{0..2}}.json" in section.inner_text()
+    # What was open stays open for who is sent the address.
+    assert page.url.endswith(f"#{section.locator(':scope > div').get_attribute('id')}")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_too_many_samples_are_named_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = ((numbers, "MOST_SAMPLES", 10), (numbers, "MOST_CASES", 5), (numbers, "SOME_CASES", 3))
+    for module, limit, most in (*limits, (html, "MOST_CELLS", 20)):
+        monkeypatch.setattr(module, limit, most)
+    made = planted_plan("draft", **TIMED)
+    text = render.html(load(planted_run(tmp_path, made)))
+    assert text.count('<details class="card"><summary><code>') == 3
+    assert f"{len(made.cases) - 3} further cases" in text
+    assert "<code>modbench figure RUN map</code>" in text
+    assert f"jobs/{RECORD}{{0..2}}.json" in text
+    assert not re.search('id="(samples|data-map)"', text)
+
+
+HOSTILE = "</script><img src=x onerror=alert(1)>'\"&{{7*7}}"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_strangers_words_stay_text(tmp_path: Path, browser: Browser) -> None:
+    """In tips, data of figures, sections of cases, cards and commands: a run folder is data."""
+    run = planted_run(tmp_path, planted_plan("draft", **TIMED), fails="moe")
+    reseal_with(run / "run.json", lambda body: body.update(command=["modbench", "run", HOSTILE]))
+    for file in (run / "jobs").glob("time-*.json"):
+        reseal(file, json.loads(file.read_text().replace("planted failure", json.dumps(HOSTILE)[1:-1])))
+    render.write(run)
+    with opened(browser, run / "report.html") as page:
+        page.evaluate(UNFOLD)
+        assert page.locator("img").count() == 0
+        assert page.locator("details.card code", has_text="onerror").count() > 3
+        assert HOSTILE in page.locator("#data-map").inner_text()
+        page.locator(f"{TABLE} td").first.focus()
+        page.keyboard.press("Control+End")
+        for _ in range(40):  # up to a row that failed
+            if "onerror" in str(page.locator("#tip").text_content()):
+                break
+            page.keyboard.press("ArrowUp")
+        assert HOSTILE in str(page.locator("#tip").text_content())
+
+
+# --- choices
+
+
+# The sections in which a reader chooses what ratios are taken to, and the figures of each choice.
+CHOOSES = ".panel:has([data-group='against'])"
+COST = ["Speed-up over the matched baseline by variant and sequence length"]
+SHAPE = ["Speed-up over dense by variant and sequence length"]
+OVER_COST = "MoD 0.125 at T = 128 against dense, 58 % of the FLOPs"
+OVER_SHAPE = "MoD 0.125 at T = 128 against dense of the same shape"
+
+
+def compared(page: Page) -> tuple[list[str], list[str]]:
+    """What the tiles that are shown compare, and the labels of the figures that are."""
+    labels = [each.get_attribute("aria-label") for each in page.locator(f"{CHOOSES} figure > div > svg:visible").all()]
+    tiles = page.locator(".set:visible .compared").all_inner_texts()
+    return tiles, [str(label).partition(" with its interval")[0] for label in labels]
+
+
+def test_a_choice_holds_in_every_section_and_in_the_address(page: Page, browser: Browser, planted_page: Path) -> None:
+    assert page.locator(CHOOSES).count() == 2  # tiles, map
+    assert compared(page) == ([OVER_COST], COST)
+    # The largest numbers on the page are those against the matched baseline.
+    largest = page.locator("main *:visible").evaluate_all(
+        """found => { const own = (each) => [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        const sized = found.filter(own).map((each) => [parseFloat(getComputedStyle(each).fontSize), each]);
+        const most = Math.max(...sized.map(([size]) => size));
+        return sized.filter(([size]) => size === most).map(([, each]) => each.closest("[data-at]")?.dataset.at); }"""
+    )
+    assert set(largest) == {"0"}
+    # Keys alone: an arrow moves from one choice to the next, in a group that is one stop of Tab and has a name.
+    group = page.locator(".panel:has(figure) [role='radiogroup']").first
+    assert group.get_attribute("aria-label") == "Against"
+    group.locator("input:checked").focus()
+    page.keyboard.press("ArrowRight")
+    assert compared(page) == ([OVER_SHAPE], SHAPE)
+    # A variant without a matched baseline is shown whatever is chosen.
+    for choice in ("matched", "same shape"):
+        page.get_by_label(choice).first.check()
+        page.get_by_label("MoE", exact=True).check()
+        assert compared(page)[0] == ["MoE at T = 128 against dense of the same shape"]
+        page.get_by_label("MoD 0.125", exact=True).check()
+    with opened(browser, planted_page) as other:
+        other.goto("about:blank")
+        other.goto(page.url)
+        assert compared(other) == ([OVER_SHAPE], SHAPE)
+
+
+def test_it_reads_without_script(browser: Browser, planted_page: Path) -> None:
+    with opened(browser, planted_page, java_script_enabled=False) as page:
+        assert page.locator(f"{TABLE} tbody tr:visible").count() > 20
+        assert compared(page) == ([OVER_COST], COST)
+        # Each section chooses for itself; nothing is shown that does nothing.
+        page.locator(".panel:has(.tiles)").get_by_label("same shape").check()
+        assert compared(page) == ([OVER_SHAPE], COST)
+        assert page.locator("button.csv:visible").count() == 0
+        page.locator(".panel:has(#data-map)").get_by_label("same shape").check()
+        page.locator("details.data:has(#data-map) > summary").click()
+        assert page.locator("#data-map tbody tr:visible").count() > 5
+        page.locator(f"{TABLE} a").nth(2).click()  # the browser itself unfolds what an address names
+        assert page.locator("#case-3 table tbody tr:visible").count() > 2
+
+
+# --- widths and paper
+
+
+def too_wide(page: Page) -> list[str]:
+    """Cells of tables whose text reaches into the next cell."""
+    found: list[str] = page.locator("td:visible, th:visible").evaluate_all(
+        """found => found.filter((cell) => {
+            const range = document.createRange();
+            range.selectNodeContents(cell);
+            const text = range.getBoundingClientRect(), own = cell.getBoundingClientRect();
+            const outside = text.right > own.right + 1 || text.left < own.left - 1;
+            return text.width && outside && getComputedStyle(cell).overflow !== "hidden";
+        }).map((cell) => cell.textContent.trim().slice(0, 60))"""
+    )
+    return found
+
+
+def test_nothing_hangs_over_the_edge_when_unfolded(page: Page) -> None:
+    page.evaluate(UNFOLD)
+    for width in (375, 1280, 1920):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert too_wide(page) == []
+        page.locator(f"{TABLE} td").first.focus()
+        box = present(page.locator("#tip").bounding_box())
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+        page.evaluate("document.activeElement.blur()")
+
+
+def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:
+    """In print: the light theme, no controls, both choices, folded sections open, tables in full."""
+    with opened(browser, planted_page, color_scheme="dark") as page:
+        page.emulate_media(media="print", color_scheme="dark")
+        paper = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper').trim()")
+        assert paper == "#ffffff"
+        for hidden in (".chips", ".tools", ".command button", "details.reading", ".skip", "#cases"):
+            assert page.locator(f"{hidden}:visible").count() == 0, hidden
+        tiles, figures = compared(page)
+        assert (tiles, sorted(figures)) == ([OVER_COST, OVER_SHAPE], sorted([*COST, *SHAPE]))
+        scroll = page.locator(f".scroll:has({TABLE})")
+        assert scroll.evaluate("each => getComputedStyle(each).overflow") == "visible"
+        # Of the table what is read, and what is left out is named.
+        heads = page.locator(f"{TABLE} th:visible").all_inner_texts()
+        assert heads == ["Case", "Metric", "Value", "Baseline", "Ratio [95 %]", "Verdict"]
+        assert "Every case" in page.locator(".printed").inner_text()
+
+
+@pytest.mark.proof  # all that is printed of a planted run, see above, takes a third of the time
+@pytest.mark.parametrize("suite", demo.SHIPPED)
+def test_a_report_has_twelve_sections_and_takes_six_pages_of_paper(
+    suite: str, tmp_path: Path, browser: Browser
+) -> None:
+    """The runs that ship."""
+    demo.unpack(tmp_path, demo.SHIPPED[suite])
+    (tmp_path / "report.html").write_text(render.html(load(tmp_path)), encoding="utf-8")
+    with opened(browser, tmp_path / "report.html") as page:
+        paper = page.pdf(prefer_css_page_size=True)
+        assert 3 < len(re.findall(rb"/Type\s*/Page\b", paper)) <= 6
+        titles = page.locator("main h2").all_inner_texts()
+        assert len(titles) == len(set(titles)) <= 12
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 718, "height": 1047})  # A4 without its margins, in CSS pixels
+        assert page.evaluate("document.documentElement.scrollWidth") <= 718
+        assert too_wide(page) == []
