@@ -173,24 +173,3 @@ def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path
     assert told["training"]["runs"] == 2
     assert told["training"]["epochs"] > 0
     assert told["training"]["grid_points"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["resume", "nowhere"], "'nowhere'"),
-        (["run", "tasks", "--set", "isoflop.train_flops=[1e9]"], "it has no [isoflop]"),
-        (["plan", "tasks", "--set", 'metrics=["task/nli_pairs"]'], "--set tasks.paths.nli_pairs=PATH"),
-        (["plan", "tasks", "--set", "tasks.paths.copy=x"], "makes its own questions"),
-        (["plan", "tasks", "--set", 'tasks.paths={copy="x"}'], "makes its own questions"),
-        (["plan", "tasks", "--set", "tasks.paths.nothing=x"], "unknown metric 'task/nothing'"),
-        (["plan", "quick", "--set", 'metrics=["task/nothing"]'], "unknown metric 'task/nothing'"),
-    ],
-)
-@pytest.mark.plugin("tasks")
-def test_a_mistake_ends_in_words_and_2(modbench: Any, arguments: list[str], words: str, tmp_path: Path) -> None:
-    done = modbench(*arguments, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert words in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2

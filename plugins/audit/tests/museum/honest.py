@@ -6,9 +6,9 @@ from parts import (
     Block,
     Dense,
     Exiting,
-    Exits,
     Experts,
     Gated,
+    Lengths,
     MoD,
     NoOps,
     Plain,
@@ -17,7 +17,6 @@ from parts import (
     dense,
     mod,
     part,
-    rotate,
     skipper,
 )  # fmt: skip
 from torch import nn
@@ -27,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 plain_dense = dense()(part(Block))
 plain_mod = mod(like="mod_k")(part(Routed))
 plain_skipper = skipper()(part(Routed))
-plain_exits = dense(of="early_exit", like="exit_layers", model=Exits)(part(Exiting))
+plain_exits = dense(of="early_exit", like="exit_layers", model=Gated)(part(Exiting))
 one_expert_each = dense(of="moe", like="moe_experts")(part(Experts))
 experts_and_no_ops = dense(of="mode", like="moe_experts")(part(NoOps))
 
@@ -42,15 +41,6 @@ class MeanBefore(Plain):
         return super().body(x_BTD + x_BTD.cumsum(1) / (at_BT[..., None] + 1), at_BT, cache, causal)
 
 
-@skipper(like="causal", model=Plain)
-class TopKOfThoseBefore(Routed):
-    """A token passes if its score is among the highest quarter of those up to it: a top-k that needs no later token."""
-
-    def passes(self, r_BT):
-        before_TT = torch.ones(r_BT.shape[1], r_BT.shape[1], dtype=torch.bool).tril()
-        return ((r_BT[:, None] > r_BT[:, :, None]) & before_TT).sum(-1) < self.share * before_TT.sum(-1)
-
-
 @dense(like="rows_independent")
 class SortsItsRows(Plain):
     """Runs its rows in the order of their first tokens, and puts them back."""
@@ -58,30 +48,6 @@ class SortsItsRows(Plain):
     def forward(self, tokens_BT):
         order_B = tokens_BT[:, 0].argsort(stable=True)
         return super().forward(tokens_BT[order_B])[order_B.argsort()]
-
-
-@dense(like="rows_independent", shows="training")
-class StatisticsOfTraining(Dense):
-    """Normalises with statistics of batches in training, and with running ones in evaluation."""
-
-    def __init__(self, config, blocks):
-        super().__init__(config, blocks)
-        self.statistics = nn.BatchNorm1d(config.d_model)
-
-    def body(self, x_BTD, at_BT, cache, causal):
-        return super().body(self.statistics(x_BTD.mT).mT, at_BT, cache, causal)
-
-
-@dense(like="deterministic")
-class NoiseFromATable(Dense):
-    """Adds vectors that were drawn once, when the model was built, to the token at each position."""
-
-    def __init__(self, config, blocks):
-        super().__init__(config, blocks)
-        self.register_buffer("noise_PD", 0.1 * torch.randn(4096, config.d_model))
-
-    def body(self, x_BTD, at_BT, cache, causal):
-        return super().body(x_BTD + self.noise_PD[at_BT], at_BT, cache, causal)
 
 
 @skipper(like="deterministic", shows="training")
@@ -101,20 +67,13 @@ class TakesLengths(Dense):
         return logits_BTV * real_BT[..., None]
 
 
-class Lengths(Plain):
-    def forward(self, tokens_BT, lengths_B=None):
-        for block in self.blocks[1::2]:
-            block.lengths_B = lengths_B
-        return self.run(tokens_BT)
-
-
 @mod(like="alone", model=Lengths)
 class KOfRealTokens(Routed):
     """The paper's, whose k follows the real length of each padded row."""
 
     def forward(self, x_BTD, at_BT, cache=None, causal=True):
         if self.lengths_B is None:
-            return super().forward(x_BTD, at_BT, cache, causal=False)
+            return super().forward(x_BTD, at_BT, cache, causal)
         rows = []
         for b, n in enumerate(self.lengths_B.tolist()):
             y_1nD = super().forward(x_BTD[b : b + 1, :n], at_BT[b : b + 1, :n], causal=False)
@@ -180,15 +139,6 @@ class CacheInHalfPrecision(Attention):
 # Nothing that was computed is dropped
 
 
-@skipper(like="skips", model=Plain)
-class ChosenTokensTwice(Routed):
-    """A routed block runs twice, with the same weights, on the tokens that it chose."""
-
-    def f(self, x_BTD, at_BT, past=None):
-        y_BTD = super().f(x_BTD, at_BT)
-        return y_BTD + super().f(x_BTD + y_BTD, at_BT)
-
-
 @dense(like="skips")
 def weights_shared_over_depth(model):
     for i in range(1, len(model.blocks)):
@@ -200,25 +150,6 @@ def last_layer_zeroed(model):
     """The output projections start at 0, as in many recipes: a block adds exact zeros."""
     for weight in (model.blocks[0].attention.out.weight, model.blocks[0].down.weight, model.blocks[0].down.bias):
         nn.init.zeros_(weight)
-
-
-@dense(like="zeroed")
-def padding_vector_is_zero(model):
-    """Token 0 has an embedding of zeros: all that attention and MLP compute of it may be small."""
-    nn.init.zeros_(model.embedding.weight[0])
-
-
-@dense(like="zeroed")
-class ReluZeros(Block):
-    """A gated MLP whose ReLU makes exact zeros, by which half of its hidden units are multiplied."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.gate = nn.Linear(config.d_model, 4 * config.d_model)
-
-    def mlp(self, x_BTD):
-        x_BTD = self.norm_2(x_BTD)
-        return self.down(self.gate(x_BTD).relu() * self.up(x_BTD))
 
 
 @skipper(like="zeroed")
@@ -289,24 +220,6 @@ class Checkpointed(Routed):
         if self.training and past is None:
             return checkpoint(super().f, x_BTD, at_BT, use_reentrant=False)
         return super().f(x_BTD, at_BT, past)
-
-
-# Exits
-
-
-@dense(of="early_exit", like="exit_layers", block=Block)
-class EarlyExitOfRows(Gated):
-    """A gate that reads a row's first token says after which block the row is ready."""
-
-    def body(self, x_BTD, at_BT, cache, causal):
-        rows = []
-        for row_1TD in x_BTD.split(1):
-            rows.append(row_1TD)
-            for i, block in enumerate(self.blocks):
-                if i and self.gates[i - 1](rows[-1][:, 0]) > 0:
-                    break
-                rows[-1] = block(rows[-1], at_BT[:1])
-        return torch.cat(rows)
 
 
 # The paper's model, written otherwise: its blocks,
@@ -397,26 +310,6 @@ class EmbeddingsDoubled(MoD):
         return super().body(2.0 * x_BTD, at_BT, cache, causal)
 
 
-@mod(like="mod_stream")
-class Parallel(Routed):
-    """Attention and MLP both read the block's input."""
-
-    def f(self, x_BTD, at_BT, past=None):
-        return self.attention(self.norm_1(x_BTD), at_BT, past) + self.mlp(x_BTD)
-
-
-@mod(like="mod_bypass")
-class AddsIntoZeros(Routed):
-    """What the chosen tokens get is added into zeros of the stream's shape, and that to the stream."""
-
-    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
-        if not index_Bk.numel():
-            return x_BTD
-        wide_BkD = index_Bk[..., None].expand(-1, -1, x_BTD.shape[-1])
-        f_BkD = self.f(x_BTD.gather(1, wide_BkD), at_BT.gather(1, index_Bk), past)
-        return x_BTD + torch.zeros_like(x_BTD).scatter_add(1, wide_BkD, r_BT.gather(1, index_Bk)[..., None] * f_BkD)
-
-
 @mod(like="mod_bypass")
 class WritesInPlace(Routed):
     """Where nothing is to be differentiated, chosen tokens are written into the stream that the block was given."""
@@ -427,19 +320,6 @@ class WritesInPlace(Routed):
 
 
 # and its attention.
-
-
-@mod(like="mod_attention")
-class QueriesApart(Attention):
-    """Three matrices for queries, keys and values instead of one."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.qkv = nn.ModuleList(nn.Linear(config.d_model, config.d_model) for _ in range(3))
-
-    def project(self, x_BTD, at_BT):
-        q, k, v = (each(x_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in self.qkv)
-        return rotate(q, at_BT), rotate(k, at_BT), v.clone()
 
 
 @mod(like="mod_attention", model=TopK)
