@@ -213,7 +213,8 @@ def test_dynamic_convolution_equals_a_loop() -> None:
 def changed(module: Decoder, t: int) -> list[int]:
     """How many of `t` tokens of each of four rows a routed block changes; the others are the same to the bit."""
     x_BTD = torch.randn(4, t, 32)
-    return (routed_block(module)(x_BTD, context(module, t)) != x_BTD).any(-1).sum(1).tolist()
+    count_B: Tensor = (routed_block(module)(x_BTD, context(module, t)) != x_BTD).any(-1).sum(1)
+    return [int(count) for count in count_B]
 
 
 @pytest.mark.parametrize(
