@@ -49,13 +49,6 @@ def tells(config):
     print("environ", sorted(os.environ))
     print("proc", Path("/proc/self/environ").read_text().split(chr(0)))
     return good(config)
-def prints(config):
-    print("the first line")
-    for _ in range(50):
-        print("x" * 100_000)
-    os.system("echo printed by another program")
-    print("the last line", flush=True)
-    return good(config)
 def slow_to_save(config):
     from modbench.harness.training import checkpoint
     save = checkpoint.save
