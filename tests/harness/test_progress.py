@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,17 +142,6 @@ def test_the_guards_of_a_large_model_use_few_tokens_and_of_a_users_all() -> None
     assert count.guarded(with_facts(case.model_copy(update={"model": "mine.py:build"})), 10**9) is None
 
 
-@pytest.mark.slow
-def test_every_step_of_counting_is_said(heard: list[str], tmp_path: Path) -> None:
-    job = counting(plan_of(["latency/forward", "flops/train_step/hardware"]))
-    measured(count.run, job)
-    first, second = job.comparison.variants
-    assert heard[0].endswith(f" (counting {first.id}, 1 of 2)")
-    assert any("skips" in line and line.endswith(f" (counting {second.id}, 2 of 2)") for line in heard)
-    assert "training step's kernels" in heard[-1]
-    assert Workspace(tmp_path, "job").said() == heard[-1]
-
-
 def test_timing_says_its_last_word_before_it_begins(heard: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     measure = Session.measure
 
@@ -279,21 +269,13 @@ def test_the_time_left_follows_from_how_long_jobs_took(tmp_path: Path, monkeypat
 
 
 def test_a_quick_look_times_one_workload_after_the_other_and_long_inputs_first() -> None:
-    metrics, grid = ["latency/forward", "latency/train_step"], {"seq_len": [16, 32]}
-
     def order(effort: str) -> list[tuple[str, int, int]]:
-        jobs = plan_of(metrics, effort=effort, grid=grid, processes=2).jobs
+        grid = {"seq_len": [16, 32]}
+        jobs = plan_of(["latency/decode", "latency/forward"], effort=effort, grid=grid, processes=2).jobs
         return [(job.workload, job.process, job.comparison.grid_point.seq_len) for job in jobs if job.series]
 
-    assert order("draft") == [
-        (workload, process, length)
-        for workload in ("forward", "train_step")
-        for process in (0, 1)
-        for length in (32, 16)
-    ]
+    assert order("draft") == [*itertools.product(("forward", "decode"), (0, 1), (32, 16))]
     assert [process for _, process, _ in order("standard")] == [0] * 4 + [1] * 4
-    metrics, grid = ["latency/decode", "latency/prefill", "latency/forward"], {"seq_len": [16]}
-    assert [workload for workload, *_ in order("draft")] == ["forward"] * 2 + ["prefill"] * 2 + ["decode"] * 2
 
 
 def test_a_plan_counts_the_counting() -> None:

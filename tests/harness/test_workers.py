@@ -28,7 +28,7 @@ from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.process import child
 from modbench.harness.results import run_folder
-from modbench.harness.results.layout import SPREAD, TOGETHER, make, refuse_links
+from modbench.harness.results.layout import refuse_links
 from modbench.harness.results.measured_or_missing import missing_after
 from modbench.harness.results.run_folder import RunFolder
 
@@ -301,25 +301,6 @@ def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> N
         assert written == said
     else:
         assert written == said[:20] + f"\n… {(size - 30) / 2**20:.1f} MiB cut here …\n".encode() + said[-10:]
-
-
-def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
-    """Only a failure that left a traceback, and of a large run in the log's own folder."""
-    job = weighed("good").jobs[-1]
-    row: Any = {"case": job.comparison.variants[0].id, "metric": "memory/peak_allocated", "unit": "B"}
-    failed = Outcome(status="failed", kind="error", reason="ValueError: no", **row)
-    skipped = Outcome(status="skipped", reason="by design", **row | {"metric": "memory/peak_reserved"})
-    record = Record(job=job, started=atomic_files.now(), wall_s=0.0, outcomes=(failed, skipped))
-    for layout in (TOGETHER, SPREAD):
-        folder = RunFolder(here / layout)
-        make(folder.path, layout)
-        assert worker.with_log(record, folder) == record
-        folder.log(job).parent.mkdir(parents=True, exist_ok=True)
-        folder.log(job).write_text("Traceback …")
-        first, second = worker.with_log(record, folder).outcomes
-        why, _, log = present(first.reason).partition("; see ")
-        assert (why, folder.path / log) == ("ValueError: no", folder.log(job))
-        assert second.reason == "by design"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,9 +17,7 @@ from slurm_stubs import StubLauncher, on_ranks, stub_plan
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Job
-from modbench.harness.domain.records import Death
 from modbench.harness.execution import ranks
-from modbench.harness.execution.run_phase import write_failure
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.slurm import launcher as slurm
 from modbench.plugins.slurm.job import Shielded
@@ -84,18 +83,16 @@ def test_a_lost_job_is_submitted_again_and_given_up_at_last_with_its_reason(
     while handle.submission is not None:
         assert launcher.wait([handle], 0.0) == []
     launcher._submit([handle])
-    assert handle.submission is not None
-    second = handle.submission.name
-    (handle.submission.place / "7_0_log.out").touch()
+    (sent,) = (each for each in submissions(tmp_path / "run") if each.name != first)
+    second = sent.name
+    (sent.place / "7_0_log.out").touch()
     says(sbatch, f"7|N/A|NODE_FAIL|{first}", f"7|N/A|TIMEOUT|{second}")
     while not launcher.wait([handle], 0.0):
         pass
     died = present(handle.died)
     assert died.kind == "timeout"
-    said = (
-        rf"Slurm job 7 ended without a record \(timeout\), submitted 2 times; see slurm_jobs/{second[9:]}/7_0_log\.out"
-    )
-    assert died.reason == "the " + said.replace("\\", "")
+    assert "Slurm job 7 ended without a record (timeout), submitted 2 times" in died.reason
+    assert died.reason.endswith(f"see slurm_jobs/{second[9:]}/7_0_log.out")
     assert len(submissions(tmp_path / "run")) == 2
 
 
@@ -139,7 +136,6 @@ def test_who_resumes_waits_for_jobs_that_go_on_and_submits_the_rest(
     assert again._waiting == [handles[1]]
     said = again.leave(handles)
     assert said.startswith("1 Slurm job goes on")
-    assert f"`modbench resume {folder.path}` waits" in said
     assert "`scancel 7` cancels them" in said
     assert again.leave(handles[1:]).startswith("No Slurm job was submitted.")
     next(folder.path.glob("slurm_jobs/*/jobs.json")).write_text("[3]")
@@ -147,26 +143,23 @@ def test_who_resumes_waits_for_jobs_that_go_on_and_submits_the_rest(
         submissions(folder.path)
 
 
+FAILED = "sbatch: error: Batch job submission failed: "
+
+
 @pytest.mark.parametrize(
     ("said", "code"),
     [
         ("sbatch: unrecognized option '--foo'\nTry \"sbatch --help\" for more information\n", 2),
-        (
-            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
-            2,
-        ),
-        ("sbatch: error: Batch job submission failed: Requested node configuration is not available", 2),
-        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", 3),
-        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", 3),
-        ("sbatch: error: Batch job submission failed: Invalid authentication credential", 3),
+        (FAILED + "Invalid account or account/partition combination specified", 2),
+        (FAILED + "Socket timed out on send/recv operation", 3),
+        (FAILED + "Unable to contact slurm controller (connect failure)", 3),
+        (FAILED + "Invalid authentication credential", 3),
     ],
 )
 def test_an_sbatch_that_fails_is_the_users_fault_unless_slurm_does_not_answer(said: str, code: int) -> None:
     refused = refusal(parse(["--partition=x", "--export=HF_TOKEN=abc", "--api-key=abc"]), said, Path("my run"))
     assert refused.exit_code == code
-    assert "abc" not in str(refused)
-    assert "\n" not in str(refused)
-    assert "Try" not in str(refused)
+    assert not re.search("abc|\n|Try", str(refused))
     assert "`modbench resume 'my run'" in str(refused)
 
 
@@ -260,15 +253,6 @@ def test_the_first_worker_of_a_job_does_not_die_of_what_slurm_tells_the_job(tmp_
 def test_the_jobs_of_a_task_run_one_after_the_other_on_any_number_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StubLauncher, "at_once", lambda *_: 8)
     assert Shielded(StubLauncher()).at_once(1) == 1  # type: ignore[arg-type]  # a stub refuses and leaves nothing
-
-
-def test_a_failure_names_no_log_that_is_not_there(tmp_path: Path) -> None:
-    folder, died = folder_at(tmp_path), Death(kind="crash", reason="the Slurm job 7 was cancelled")
-    write_failure(JOB, folder, died)
-    assert "see logs/" not in folder.record(JOB).read_text()
-    folder.log(JOB).with_suffix(".died.log").touch()
-    write_failure(JOB, folder, died)
-    assert "see logs/" in folder.record(JOB).read_text()
 
 
 def test_without_slurm_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
