@@ -27,6 +27,8 @@ class PaintPlan(TablePlan):
     coats: int = 2
 
 class PaintTable(SuiteTable[PaintPlan]):
+    at_smoke = {"coats": 1}
+
     def check(self, suite, source):
         if PaintPlan.settled(suite).coats < 1:
             raise UsageError(f"{source}: [paint]: no coat")
@@ -59,6 +61,12 @@ def test_a_suite_holds_it_whole_and_flat_and_reads_it_again() -> None:
 @pytest.mark.parametrize("tables", [{}, {"paint": {"coats": 4}}])
 def test_a_flag_changes_it_and_adds_one_that_has_defaults(tables: dict[str, Any]) -> None:
     assert override(suite(**tables), Overrides(settings={"paint.coats": 3})).tables == {"paint": {"coats": 3}}
+
+
+@pytest.mark.parametrize(("settings", "coats"), [({}, 1), ({"paint.coats": 5}, 5)])
+def test_smoke_effort_has_values_of_its_own_for_what_is_not_set(settings: dict[str, Any], coats: int) -> None:
+    short = override(suite(paint={}), Overrides(effort="smoke", settings=settings))
+    assert short.tables == {"paint": {"coats": coats}}
 
 
 @pytest.mark.parametrize(
