@@ -43,9 +43,7 @@ def alone(run: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn", "jobs_here")
-def test_a_users_rule_is_planned_run_resumed_watched_and_shown(
-    here: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_users_rule_is_planned_run_and_shown(here: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = RULE.replace(
         "        del suite\n", "        if len(records) == 3:\n            return Decision(ended=True, why='enough')\n"
     )

@@ -93,9 +93,7 @@ def test_what_cannot_be_meant_is_refused_in_a_line(tables: dict[str, Any], said:
         ({"rolls": {}}, "suite: unknown key 'rolls'"),
     ],
 )
-def test_one_whose_plugin_is_absent_is_unknown_unless_something_names_the_plugin(
-    tables: dict[str, Any], said: str, paint: Path
-) -> None:
+def test_one_whose_plugin_is_absent_is_unknown_unless_named(tables: dict[str, Any], said: str, paint: Path) -> None:
     manifest = 'needs = ["brush"]\n[suite_tables]\npaint = "suite_tables/paint.py"\n'
     (paint / plugin_manifests.MANIFEST).write_text(manifest)
     forget()
