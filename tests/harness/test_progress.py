@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from present import present
@@ -213,41 +214,30 @@ def test_a_reader_that_goes_away_ends_no_run() -> None:
     Lines(stream=Gone()).show(RunProgress(left_s=1.0, most_s=1.0), "a job")
 
 
-class Shown:
-    """A display that keeps what is complete."""
-
-    def __init__(self) -> None:
-        self.series: list[list[str]] = []
-
-    def show(self, now: RunProgress, ended: str = "") -> None:
-        """Nothing."""
-
-    def complete(self, processes: Sequence[Job]) -> None:
-        self.series.append([job.name for job in processes])
-
-
 @pytest.mark.parametrize("more", [None, 0, 2])
 def test_a_timed_comparison_is_shown_once_when_its_last_process_has_ended(tmp_path: Path, more: int | None) -> None:
     """At draft effort nothing asks for more processes; else a rule asks for some, or decides that these do."""
-    shown = Shown()
+    display = mock.Mock()
     plan = plan_of(["latency/forward"], effort="draft" if more is None else "standard")
-    tracker = tracking(plan, tmp_path, display=shown)
+    tracker = tracking(plan, tmp_path, display=display)
     planned = [job for job in plan.jobs if job.series and not job.rule]
     asked = [job for job in plan.jobs if job.rule][:more]
     assert not (more is None and asked)
-    for job in planned:
-        assert not shown.series
-        tracker.started(job)
-        tracker.ended(job)
+
+    def run(jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            display.complete.assert_not_called()
+            tracker.started(job)
+            tracker.ended(job)
+
+    run(planned)
     if more is not None:
-        assert not shown.series
+        display.complete.assert_not_called()
         tracker.added("", asked[:1])
         tracker.added(planned[0].group, asked[1:])
-    for job in asked:
-        assert not shown.series
-        tracker.started(job)
-        tracker.ended(job)
-    assert shown.series == [[job.name for job in (*planned, *asked)]]
+    run(asked)
+    display.complete.assert_called_once()
+    assert [job.name for job in display.complete.call_args.args[0]] == [job.name for job in (*planned, *asked)]
 
 
 def test_the_time_left_follows_from_how_long_jobs_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,12 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_launcher import FakeLauncher
 from present import present
+from quiet import Quiet
 
 from modbench import api
 from modbench.harness.core.errors import IncompleteError, ModbenchError
@@ -28,7 +28,6 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.planted_runs import PlantedTrouble, planted_plan, planted_record
 from modbench.progress_bar import Lines
 
-QUIET = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None, added=lambda *_: None)
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -87,7 +86,7 @@ class Noting(FakeLauncher):
 
 
 def run(launcher: Noting, folder: RunFolder, stop: Stop, jobs: Sequence[Job], at_once: int) -> None:
-    Run(launcher, folder, QUIET, stop=stop).phase(Slots(tuple(jobs), at_once), {job.name: 9.0 for job in jobs})
+    Run(launcher, folder, Quiet(), stop=stop).phase(Slots(tuple(jobs), at_once), {job.name: 9.0 for job in jobs})
 
 
 NOW = "start start start end end end"
