@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.results import workspace
 from modbench.harness.results.progress_file import Group, Running, RunProgress
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.workspace import Steps, Workspace
+from modbench.harness.results.workspace import Workspace
 from modbench.progress_bar import MOST_SHOWN, Lines, Live
 
 Run = Callable[[Job, list[Any]], Iterable[object]]
@@ -159,15 +158,6 @@ def test_timing_says_its_last_word_before_it_begins(heard: list[str], monkeypatc
     assert heard[-2:] == ["measure", "measured"]
 
 
-def test_a_new_step_is_said_at_once_and_a_repeated_one_once_a_second(heard: list[str]) -> None:
-    clock = Clock()
-    steps = Steps("counting", clock)
-    for step, passed in (("one", 0.1), ("two, 1", 0.1), ("two, 2", 0.1), ("two, 3", 1.0), ("two, 4", 0.1)):
-        clock.now += passed
-        steps.say(step)
-    assert heard == ["one (counting)", "two, 1 (counting)", "two, 3 (counting)"]
-
-
 def test_what_is_merely_shown_ends_no_job(tmp_path: Path) -> None:
     """The folder is gone, or the disk is full; of several ranks only the first one speaks."""
     Workspace(tmp_path / "gone", "job").say("something")
@@ -256,16 +246,6 @@ def test_the_time_left_follows_from_how_long_jobs_took(tmp_path: Path, monkeypat
             tracker.started(job)
             tracker.ended(job)
         assert tracker.now.left_s == 0
-
-
-def test_a_quick_look_times_one_workload_after_the_other_and_long_inputs_first() -> None:
-    def order(effort: str) -> list[tuple[str, int, int]]:
-        grid = {"seq_len": [16, 32]}
-        jobs = plan_of(["latency/decode", "latency/forward"], effort=effort, grid=grid, processes=2).jobs
-        return [(job.workload, job.process, job.comparison.grid_point.seq_len) for job in jobs if job.series]
-
-    assert order("draft") == [*itertools.product(("forward", "decode"), (0, 1), (32, 16))]
-    assert [process for _, process, _ in order("standard")] == [0] * 4 + [1] * 4
 
 
 def test_a_plan_counts_the_counting() -> None:
