@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import re
@@ -20,7 +19,7 @@ from modbench.harness.core.units import parse_duration
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.stats import interim, verdicts
 from modbench.harness.stats.verdicts import Seen
-from modbench.plugins.ab import folder, loop
+from modbench.plugins.ab import folder
 from modbench.plugins.ab import question as ab
 from modbench.plugins.ab.compared import Asked, SideFailsError
 from modbench.plugins.ab.loop import Loop, Plan
@@ -212,15 +211,3 @@ def test_a_line_tells_ratio_and_what_is_left(tmp_path: Path) -> None:
     Loop(planted, lambda: planted.now, said.append).run()
     assert len(said) == folder.blocks(tmp_path) - 1
     assert re.match(r"\[block 3 of 29, 4 min 20 s left\] wall time: 0\.\d+× \[0\.\d+–[\d.]+\]$", said[2])
-
-
-@pytest.mark.parametrize(("terminal", "lines", "returns"), [(True, 0, 7), (False, 3, 0)])
-def test_lines_come_in_a_while_and_on_a_terminal_one_is_written_over(
-    terminal: bool, lines: int, returns: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stream, now = io.StringIO(), [0.0]
-    monkeypatch.setattr(stream, "isatty", lambda: terminal)
-    with loop.Line(stream, lambda: now[0]) as line:
-        for now[0] in map(float, range(0, 30, 5)):
-            line.show("it goes on")
-    assert (stream.getvalue().count("\n"), stream.getvalue().count("\r")) == (lines, returns)
