@@ -132,12 +132,7 @@ def no_logits(config): return Returns()
 
 @pytest.mark.parametrize(
     ("build", "said"),
-    [
-        ("raises", "no weights"),
-        ("no_module", "int"),
-        ("two_arguments", "mask"),
-        ("no_logits", "must map tokens"),
-    ],
+    [("raises", "no weights"), ("no_module", "int"), ("two_arguments", "mask"), ("no_logits", "must map tokens")],
 )
 def test_a_model_that_cannot_be_audited(build: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused where it is built, before any other is called."""
