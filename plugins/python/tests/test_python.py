@@ -222,22 +222,17 @@ def test_a_run_is_that_of_the_command_which_it_records(monkeypatch: pytest.Monke
 def test_below_a_notebooks_cell_stands_a_line_now_and_then_and_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class ZMQInteractiveShell:
-        """What IPython says in a notebook."""
-
-    plan = plan_of(["latency/forward"])
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=ZMQInteractiveShell))
-    made = of_type(runs.Cell, runs._progress(tmp_path, quiet=False))
+    shell = type("ZMQInteractiveShell", (), {})  # what IPython says in a notebook
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=shell))
+    plan, made = plan_of(["latency/forward"]), of_type(runs.Cell, runs._progress(tmp_path, quiet=False))
     made.clock = clock = Clock()
     tracker = tracking(plan, tmp_path, display=made, clock=clock)
     for job in plan.jobs:
         clock.now += 4.0
         tracker.started(job)
         tracker.ended(job)
-    said, wrong = capsys.readouterr()
-    shown = [line.partition("]")[0] for line in said.splitlines()]
-    number = len(plan.jobs)
-    assert shown == [f"[{i}/{number}" for i in (1, 5, 9, number)]
-    assert wrong == ""
+    said, number = capsys.readouterr(), len(plan.jobs)
+    shown = [line.partition("]")[0] for line in said.out.splitlines()]
+    assert (shown, said.err) == ([f"[{i}/{number}" for i in (1, 5, 9, number)], "")
     monkeypatch.delitem(sys.modules, "IPython")
     assert not isinstance(runs._progress(tmp_path, quiet=False), runs.Cell)
