@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from in_process import succeeded
 
 import modbench
 from modbench.harness.core.plain_text import SCREEN, WIDTH
@@ -184,26 +185,17 @@ def test_report_of_an_incomplete_run_ends_with_4(modbench: Any, tiny_run: Path, 
 
 # --- runs of some metrics
 
-MACHINE = (pytest.mark.proof, pytest.mark.plugin("machine"))
-
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("jobs_here")
 @pytest.mark.parametrize(
     ("metrics", "flags"),
     [
         ("bpb/val flops/forward", "--effort smoke --seeds 0,1"),
         ("ttft tpot latency/decode/p95 tokens_per_s/greedy latency/request", "--set decode.tokens=8"),
-        # Compiles training steps, which takes most of a minute.
-        pytest.param("memory/peak_allocated", "--compile", marks=pytest.mark.proof),
-        pytest.param("memory/rss_peak memory/peak_reserved latency/forward/device", "--effort smoke", marks=MACHINE),
-        pytest.param("mfu/train_step tokens_per_s/train_step latency/train_step/backward", "", marks=MACHINE),
-        # Eager models: nothing is measured.
-        pytest.param("latency/compile", "", marks=MACHINE),
     ],
 )
-def test_a_part_of_the_metrics_is_a_whole_run(
-    metrics: str, flags: str, modbench: Any, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_part_of_the_metrics_is_a_whole_run(metrics: str, flags: str, modbench: Any, tmp_path: Path) -> None:
     """Whatever is not measured, the page, the tables and the terminal still stand; more in tests/harness/test_planted.py."""
     (tmp_path / "text.txt").write_text("all work and no play. " * 200)
     (tmp_path / "s.toml").write_text(
@@ -211,20 +203,24 @@ def test_a_part_of_the_metrics_is_a_whole_run(
         '[grid]\nseq_len = [8]\n[[variants]]\nmodel = "dense"\n[[variants]]\nmodel = "mod"\ncapacity = 0.5\n'
         "[train]\nseq_len = 8\nbatch_size = 1\ntokens = 64\nval_tokens = 32\n"
     )
-    # A compiler's litter shows when a process ends.
-    command = request.getfixturevalue("modbench_process") if "--compile" in flags else modbench
-    if "bpb/val" in metrics or "ttft" in metrics:  # others weigh, compile or watch a process of their own
-        request.getfixturevalue("jobs_here")
     words = ("--corpus", "text.txt", "--device", "cpu", "-o", "out", *flags.split())
-    done = command("run", "s.toml", *words, cwd=tmp_path)
-    assert done.returncode == (1 if metrics == "latency/compile" else 0), done.stderr
-    assert "Warning" not in done.stderr  # nor of semaphores that a compiler left behind
+    done = succeeded(modbench("run", "s.toml", *words, cwd=tmp_path))
+    assert "Warning" not in done.stderr
     assert "MoD 0.5" in done.stdout
     frame = pd.read_csv(tmp_path / "out" / "comparisons.csv")
     bare = frame[["ratio", "difference"]].isna().all(axis=1)
     assert frame[bare].reason.notna().all()
-    assert not frame[~bare].empty or "compile" in metrics + flags
+    assert not frame[~bare].empty
     assert (tmp_path / "out" / "report.html").read_text().count("<section") >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.proof
+def test_a_compiled_run_leaves_no_litter(modbench_process: Any, tmp_path: Path) -> None:
+    """Which shows when its process ends, such as semaphores. It compiles training steps: most of a minute."""
+    words = ("--set", 'metrics=["memory/peak_allocated"]', "--set", "d_model=32", "--seq-len", "8", "--device", "cpu")
+    done = succeeded(modbench_process("run", "quick", "--compile", *words, "-k", "dense or mod", cwd=tmp_path))
+    assert "Warning" not in done.stderr
 
 
 @pytest.mark.slow

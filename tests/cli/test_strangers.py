@@ -122,21 +122,17 @@ def test_every_command_but_resume_imports_nothing_that_a_folder_names(
     for file in (tmp_path / "mine.py", tmp_path / "package" / "inner.py"):
         file.parent.mkdir(exist_ok=True)
         file.write_text(marks)
+    files = ("mine.py:build", "package.inner:build")
     variants = [
-        *({"model": "dense"}, {"model": "mine.py:build"}, {"model": "package.inner:build"}),
-        *({"model": "mod", "router": router} for router in ("mine.py:build", "package.inner:build")),
+        {"model": "dense"},
+        *({"model": each} for each in files),
+        *({"model": "mod", "router": each} for each in files),
     ]
-    made = planted_plan(
-        "draft", processes=3, variants=variants, metrics=["flops/forward", "latency/forward"], train=None
-    )
+    metrics = ["flops/forward", "latency/forward"]
+    made = planted_plan("draft", processes=3, variants=variants, metrics=metrics, train=None)
     for case in made.cases:
         monkeypatch.setitem(planted_runs.PLANTED, case.variant, 0.5)
-    dense = {"model": "dense", "options": ()}
-    monkeypatch.setattr(
-        planted_runs,
-        "case_cost",
-        lambda case: case_cost(made.cases[0].model_copy(update={"grid_point": case.grid_point} | dense)),
-    )
+    monkeypatch.setattr(planted_runs, "case_cost", lambda _: case_cost(made.cases[0]))
     run = planted_run(tmp_path, made)
     named = {"included": [{"kind": "folder", "name": str(evil)}], "code": {"mine.py": "a" * 64}}
     reseal_with(run / "run.json", lambda body: body.update(named))

@@ -16,14 +16,13 @@ from present import present
 from small_runs import small_plan
 
 from modbench.commands.watch import _live
-from modbench.commands.watch.snapshot import as_json, as_lines, take
+from modbench.commands.watch.snapshot import Snapshot, as_json, as_lines, take
 from modbench.harness.core.atomic_files import now
 from modbench.harness.core.plain_text import SCREEN
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Missing
 from modbench.harness.execution.progress_and_time_left import SELDOM_S, Tracker
 from modbench.harness.execution.runner import phases
-from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results import lock, progress_file
 from modbench.harness.results.measured_or_missing import missing
@@ -36,96 +35,95 @@ watching = partial(command_line, "watch")
 GAP = Missing(status="failed", kind="error", reason="ValueError: no")
 
 
-@pytest.fixture
-def plan() -> Plan:
-    shape = {"d_model": 32, "n_layers": 2, "vocab_size": 64}
-    metrics = ["latency/forward", "memory/peak_allocated"]
-    return small_plan(metrics, "dense", "mod", effort="draft", shape=shape, grid={"seq_len": [16]})
+class Run:
+    """A run of two models that has begun, and what its runner writes."""
+
+    def __init__(self, path: Path) -> None:
+        shape, metrics = {"d_model": 32, "n_layers": 2, "vocab_size": 64}, ["latency/forward", "memory/peak_allocated"]
+        self.plan = small_plan(metrics, "dense", "mod", effort="draft", shape=shape, grid={"seq_len": [16]})
+        self.jobs, self.path, self.folder = self.plan.jobs, path, RunFolder(path)
+        self.timed = [job for job in self.jobs if job.made_in == "time"]
+        self.progress = path / progress_file.NAME
+        self.seconds = 0.0
+        path.mkdir()
+        self.folder.write_run(self.plan, {}, ["modbench", "run", "small"], now())
+
+    def tracker(self, **more: Any) -> Tracker:
+        """Its clock stands until a test sets `seconds`."""
+        return Tracker(self.plan, phases(self.plan, 1), self.folder, clock=lambda: self.seconds, **more)
+
+    def write(self, *, age_s: float = 0.0, **fields: Any) -> None:
+        """Write what a runner wrote before it was killed."""
+        told = {"title": "small, draft, cpu", "left_s": 60.0, "most_s": 60.0, **fields}
+        progress_file.write(self.path, RunProgress.model_validate(told))
+        os.utime(self.progress, (time.time() - age_s, time.time() - age_s))
+
+    def keep(self, job: Job, gap: Missing | None = None) -> None:
+        """Write a record in which the last case failed, if so."""
+        record, last, metrics = planted_record(job, PlantedTrouble()), job.comparison.variants[-1], catalogue.metrics()
+        outcomes = tuple(
+            missing(last, metrics[each.metric], gap) if gap and each.case == last.id else each
+            for each in record.outcomes
+        )
+        self.folder.write_record(record.model_copy(update={"outcomes": outcomes}))
+
+    @property
+    def seen(self) -> Snapshot:
+        return take(str(self.path))
+
+    def lines(self, **options: Any) -> list[str]:
+        return as_lines(self.seen, **options)
 
 
 @pytest.fixture
-def timed(plan: Plan) -> list[Job]:
-    return [job for job in plan.jobs if job.made_in == "time"]
-
-
-@pytest.fixture
-def folder(plan: Plan, tmp_path: Path) -> RunFolder:
-    folder = RunFolder(tmp_path / "run")
-    folder.path.mkdir()
-    folder.write_run(plan, {}, ["modbench", "run", "small"], now())
-    return folder
-
-
-@pytest.fixture
-def tracking(plan: Plan, folder: RunFolder) -> Callable[..., Tracker]:
-    return partial(Tracker, plan, phases(plan, 1), folder)
-
-
-def write(folder: RunFolder, *, age_s: float = 0.0, **fields: Any) -> None:
-    """Write what a runner wrote before it was killed."""
-    told = {"title": "small, draft, cpu", "left_s": 60.0, "most_s": 60.0, **fields}
-    progress_file.write(folder.path, RunProgress.model_validate(told))
-    os.utime(folder.path / progress_file.NAME, (time.time() - age_s, time.time() - age_s))
-
-
-def lines(folder: RunFolder, **options: Any) -> list[str]:
-    return as_lines(take(str(folder.path)), **options)
-
-
-def keep(folder: RunFolder, job: Job, gap: Missing | None = None) -> None:
-    """Write a record in which the last case failed, if so."""
-    record, last, metrics = planted_record(job, PlantedTrouble()), job.comparison.variants[-1], catalogue.metrics()
-    outcomes = tuple(
-        missing(last, metrics[each.metric], gap) if gap and each.case == last.id else each for each in record.outcomes
-    )
-    folder.write_record(record.model_copy(update={"outcomes": outcomes}))
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "run")
 
 
 # --- what a runner writes
 
 
-def test_jobs_are_counted_by_what_became_of_them(
-    folder: RunFolder, plan: Plan, timed: list[Job], tracking: Callable[..., Tracker]
-) -> None:
-    with lock.hold(folder.path) as held, tracking(lock=held) as tracker:
-        for job in (plan.jobs[0], *timed[:2]):
+def test_jobs_are_counted_by_what_became_of_them(run: Run) -> None:
+    with lock.hold(run.path) as held, run.tracker(lock=held) as tracker:
+        for job in (run.jobs[0], *run.timed[:2]):
             tracker.started(job)
-            keep(folder, job, GAP if job == timed[1] else None)
-            folder.log(job).write_text("Traceback")
+            run.keep(job, GAP if job == run.timed[1] else None)
+            run.folder.log(job).write_text("Traceback")
             tracker.ended(job)
-        tracker.started(timed[2])
-        Workspace(folder.path, timed[2].name).say("timing 3 models")
-        seen = take(str(folder.path))
+        tracker.started(run.timed[2])
+        Workspace(run.path, run.timed[2].name).say("timing 3 models")
+        seen = run.seen
         groups = {each.name: each for each in present(seen.now).groups}
         assert groups["count"] == Group(name="count", done=1)
-        assert groups["time"] == Group(name="time", done=1, failed=1, running=1, waiting=len(timed) - 3)
+        assert groups["time"] == Group(name="time", done=1, failed=1, running=1, waiting=len(run.timed) - 3)
         assert groups["memory"].waiting == 1
         (failure,) = present(seen.now).failures
-        assert (failure.job, failure.log, failure.reason) == (timed[1].name, f"logs/{timed[1].name}.log", GAP.reason)
+        assert (failure.job, failure.log, failure.reason) == (
+            run.timed[1].name,
+            f"logs/{run.timed[1].name}.log",
+            GAP.reason,
+        )
         assert (seen.state, seen.complete, seen.next_step) == ("running", False, None)
-        text = "\n".join(lines(folder))
+        text = "\n".join(run.lines())
         assert f"  {failure.case}: ValueError: no ({failure.metrics[0]})\n    see {failure.log}\n" in f"{text}\n"
         body = json.loads(json.dumps(as_json(seen)))
         assert body["groups"][0] == {"name": "count", "done": 1, "failed": 0, "running": 0, "waiting": 0, "jobs": 1}
         assert [each["said"] for each in body["running"]] == ["timing 3 models"]
         tracker.stop.finishing = True
         tracker.tick()
-        assert lines(folder)[0].startswith("small, draft, cpu: stopping ")
+        assert run.lines()[0].startswith("small, draft, cpu: stopping ")
 
 
-def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(
-    folder: RunFolder, plan: Plan, tracking: Callable[..., Tracker]
-) -> None:
-    moment = [0.0]
-    with tracking(clock=lambda: moment[0]) as tracker:
-        for job in plan.jobs:
+def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(run: Run) -> None:
+    with run.tracker() as tracker:
+        for job in run.jobs:
             tracker.started(job)
-            keep(folder, job)
+            run.keep(job)
             tracker.ended(job)
-        moment[0] = 61.0
-    assert "finished in 1 min 01 s" in succeeded(watching(folder.path)).stdout
-    folder.record(plan.jobs[0]).unlink()
-    done = watching(folder.path)
+        run.seconds = 61.0
+    assert "finished in 1 min 01 s" in succeeded(watching(run.path)).stdout
+    run.folder.record(run.jobs[0]).unlink()
+    done = watching(run.path)
     assert done.returncode == 4
     assert "1 record missing since" in done.stdout
 
@@ -134,98 +132,79 @@ def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(
     ("error", "state", "note"),
     [(KeyboardInterrupt(), "stopped", ""), (OSError(28, "No space left"), "failed", "[Errno 28] No space left")],
 )
-def test_how_a_runner_ended_is_written(
-    error: BaseException,
-    state: str,
-    note: str,
-    folder: RunFolder,
-    timed: list[Job],
-    tracking: Callable[..., Tracker],
-) -> None:
-    tracker = tracking()
-    tracker.started(timed[0])
+def test_how_a_runner_ended_is_written(run: Run, error: BaseException, state: str, note: str) -> None:
+    tracker = run.tracker()
+    tracker.started(run.timed[0])
     with pytest.raises(type(error)), tracker:
         raise error
-    seen = take(str(folder.path))
+    seen = run.seen
     assert (seen.state, present(seen.now).note) == (state, note)
     assert sum(each.running for each in present(seen.now).groups) == len(present(seen.now).running) == 0
 
 
-def test_a_runner_that_lost_its_folder_writes_no_more(
-    folder: RunFolder, timed: list[Job], tracking: Callable[..., Tracker]
-) -> None:
-    with lock.hold(folder.path) as held, tracking(lock=held) as tracker:
-        before = (folder.path / progress_file.NAME).read_bytes()
+def test_a_runner_that_lost_its_folder_writes_no_more(run: Run) -> None:
+    with lock.hold(run.path) as held, run.tracker(lock=held) as tracker:
+        before = run.progress.read_bytes()
         other = held.holder.model_copy(update={"token": "another"})
-        (folder.path / lock.NAME).write_text(other.model_dump_json())
-        tracker.started(timed[0])
-    assert (folder.path / progress_file.NAME).read_bytes() == before
+        (run.path / lock.NAME).write_text(other.model_dump_json())
+        tracker.started(run.timed[0])
+    assert run.progress.read_bytes() == before
 
 
 @pytest.mark.parametrize(("made_in", "writes"), [("time", 39 // SELDOM_S), ("count", 39)])
-def test_beside_a_timed_job_the_progress_is_written_seldom(
-    made_in: str, writes: int, folder: RunFolder, plan: Plan, tracking: Callable[..., Tracker]
-) -> None:
+def test_beside_a_timed_job_the_progress_is_written_seldom(run: Run, made_in: str, writes: int) -> None:
     """A tick each second."""
-    moment = [0.0]
-    tracker = tracking(clock=lambda: moment[0])
-    tracker.started(next(job for job in plan.jobs if job.made_in == made_in))
+    tracker = run.tracker()
+    tracker.started(next(job for job in run.jobs if job.made_in == made_in))
     number = 0
     for _ in range(39):
-        moment[0] += 1
-        (folder.path / progress_file.NAME).unlink(missing_ok=True)
+        run.seconds += 1
+        run.progress.unlink(missing_ok=True)
         tracker.tick()
-        number += (folder.path / progress_file.NAME).exists()
+        number += run.progress.exists()
     assert number == writes
 
 
-def test_jobs_that_are_submitted_at_once_are_written_together(
-    folder: RunFolder, plan: Plan, tracking: Callable[..., Tracker]
-) -> None:
-    moment = [0.0]
-    tracker = tracking(remote=True, clock=lambda: moment[0])
+def test_jobs_that_are_submitted_at_once_are_written_together(run: Run) -> None:
+    tracker = run.tracker(remote=True)
 
     def running() -> int:
-        return sum(each.running for each in present(progress_file.read(folder.path)).groups)
+        return sum(each.running for each in present(progress_file.read(run.path)).groups)
 
-    for job in plan.jobs:
+    for job in run.jobs:
         tracker.started(job)
     assert running() == 1
-    moment[0] = 1.0
+    run.seconds = 1.0
     tracker.tick()
-    assert running() == len(plan.jobs)
-    keep(folder, plan.jobs[0])
-    moment[0] = 3.0
-    tracker.ended(plan.jobs[0])
+    assert running() == len(run.jobs)
+    run.keep(run.jobs[0])
+    run.seconds = 3.0
+    tracker.ended(run.jobs[0])
     assert tracker.now.left_s == pytest.approx(3.0 * (tracker._total - tracker._done) / tracker._done)
 
 
-def test_a_record_that_is_damaged_counts_as_failed(
-    folder: RunFolder, timed: list[Job], tracking: Callable[..., Tracker]
-) -> None:
-    tracker = tracking()
-    tracker.started(timed[0])
-    folder.record(timed[0]).write_text("{")
-    tracker.ended(timed[0])
+def test_a_record_that_is_damaged_counts_as_failed(run: Run) -> None:
+    tracker = run.tracker()
+    tracker.started(run.timed[0])
+    run.folder.record(run.timed[0]).write_text("{")
+    tracker.ended(run.timed[0])
     (failure,) = tracker.now.failures
     assert "its record is damaged" in failure.reason
 
 
-def test_many_failures_and_jobs_are_cut(
-    folder: RunFolder, timed: list[Job], tracking: Callable[..., Tracker], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_failures_and_running_jobs_are_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_file, "MOST_FAILURES", 1)
     monkeypatch.setattr(progress_file, "MOST_RUNNING", 2)
-    tracker = tracking()
-    for job in timed[:3]:
+    tracker = run.tracker()
+    for job in run.timed[:3]:
         tracker.started(job)
-    assert [each.job for each in tracker.now.running] == [job.name for job in timed[:2]]
-    for job in timed[:3]:
-        keep(folder, job, GAP.model_copy(update={"reason": "no " * 1000}))
+    assert [each.job for each in tracker.now.running] == [job.name for job in run.timed[:2]]
+    for job in run.timed[:3]:
+        run.keep(job, GAP.model_copy(update={"reason": "no " * 1000}))
         tracker.ended(job)
-    assert (len(tracker.now.failures), tracker.now.failures_left_out) == (1, 2)
-    assert len(tracker.now.failures[0].reason) == progress_file.MOST_TEXT
-    assert any("2 more" in line for line in lines(folder))
+    (failure,) = tracker.now.failures
+    assert (tracker.now.failures_left_out, len(failure.reason)) == (2, progress_file.MOST_TEXT)
+    assert any("2 more" in line for line in run.lines())
 
 
 # --- what is shown
@@ -246,58 +225,56 @@ STATES: list[tuple[dict[str, Any], str, str, str]] = [
 
 @pytest.mark.parametrize(("fields", "runner", "ending", "following"), STATES)
 def test_whether_the_runner_lives_and_what_continues_the_run(
-    fields: dict[str, Any], runner: str, ending: str, following: str, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    run: Run, fields: dict[str, Any], runner: str, ending: str, following: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(folder, **fields)
-    (folder.path / lock.NAME).write_text(lock.Holder(host="here", pid=7).model_dump_json())
+    run.write(**fields)
+    (run.path / lock.NAME).write_text(lock.Holder(host="here", pid=7).model_dump_json())
     monkeypatch.setattr(lock, "_state", lambda *_, **__: runner)
-    assert lines(folder)[0].endswith(ending)
-    assert (take(str(folder.path)).next_step or "") == following.format(folder.path)
-    done = watching("--once", folder.path)
+    assert run.lines()[0].endswith(ending)
+    assert (run.seen.next_step or "") == following.format(run.path)
+    done = watching("--once", run.path)
     assert done.returncode == 4
-    assert following.format(folder.path) in done.stdout
+    assert following.format(run.path) in done.stdout
 
 
-def test_a_dead_runner_is_found_by_its_lock_alone(folder: RunFolder) -> None:
-    write(folder)
-    (folder.path / lock.NAME).write_text(lock.Holder(host="here", pid=7).model_dump_json())
-    assert take(str(folder.path)).state == "stopped"
-    with lock.hold(folder.path):
-        assert take(str(folder.path)).state == "running"
+def test_a_dead_runner_is_found_by_its_lock_alone(run: Run) -> None:
+    run.write()
+    (run.path / lock.NAME).write_text(lock.Holder(host="here", pid=7).model_dump_json())
+    assert run.seen.state == "stopped"
+    with lock.hold(run.path):
+        assert run.seen.state == "running"
 
 
-def test_without_a_runner_nobody_counts_what_jobs_do(
-    folder: RunFolder, plan: Plan, tracking: Callable[..., Tracker]
-) -> None:
-    first, second, *_ = plan.jobs
-    tracker = tracking(remote=True, clock=lambda: 0.0)
+def test_without_a_runner_nobody_counts_what_jobs_do(run: Run) -> None:
+    first, second, *_ = run.jobs
+    tracker = run.tracker(remote=True)
     tracker.started(first)
     tracker.stop.left = "1 job goes on"
     with pytest.raises(KeyboardInterrupt), tracker:
         raise KeyboardInterrupt
-    assert "note     1 job goes on" in lines(folder)
-    keep(folder, second)
-    assert lines(folder)[0].endswith("1 record written since")
-    seen = present(take(str(folder.path)).now)
+    assert "note     1 job goes on" in run.lines()
+    run.keep(second)
+    assert run.lines()[0].endswith("1 record written since")
+    seen = present(run.seen.now)
     assert (seen.left_s, seen.most_s) == (None, None)
     assert seen.left_reason
-    with lock.hold(folder.path):  # a runner is there again: a job that has said nothing may wait in the queue
-        assert take(str(folder.path)).said == {}
-        Workspace(folder.path, first.name).say("timing 3 models")
-        assert take(str(folder.path)).said == {first.name: "timing 3 models"}
-        assert any("submitted" in line for line in lines(folder))
+    with lock.hold(run.path):  # a runner is there again: a job that has said nothing may wait in the queue
+        assert run.seen.said == {}
+        Workspace(run.path, first.name).say("timing 3 models")
+        assert run.seen.said == {first.name: "timing 3 models"}
+        assert any("submitted" in line for line in run.lines())
 
 
-def test_a_folder_of_an_earlier_version_shows_what_its_files_do(folder: RunFolder, plan: Plan) -> None:
-    keep(folder, plan.jobs[0])
-    assert "unknown, 1 record; " in lines(folder)[0]
-    assert not take(str(folder.path)).complete
-    folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
-    body = json.loads(succeeded(watching(folder.path, "--json")).stdout)
+def test_a_folder_of_an_earlier_version_shows_what_its_files_do(run: Run) -> None:
+    run.keep(run.jobs[0])
+    assert "unknown, 1 record; " in run.lines()[0]
+    assert not run.seen.complete
+    run.folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
+    body = json.loads(succeeded(watching(run.path, "--json")).stdout)
     assert (body["state"], body["left_s"], body["groups"], body["records"]) == ("finished", None, [], 1)
     assert "progress.json" in body["left_reason"]
-    with lock.hold(folder.path):
-        assert ": starting, 1 record; " in lines(folder)[0]
+    with lock.hold(run.path):
+        assert ": starting, 1 record; " in run.lines()[0]
 
 
 def failed(number: int, reason: str = "a long reason {}" + " and so on" * 20) -> list[Failure]:
@@ -308,34 +285,32 @@ def failed(number: int, reason: str = "a long reason {}" + " and so on" * 20) ->
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12), (200, 50)])
-def test_the_picture_fits_the_terminal(width: int, height: int, folder: RunFolder) -> None:
-    write(folder, failures=failed(24), decisions=["a row: 3 jobs requested"] * 9)
-    shown = lines(folder, width=width, height=height)
+def test_the_picture_fits_the_terminal(run: Run, width: int, height: int) -> None:
+    run.write(failures=failed(24), decisions=["a row: 3 jobs requested"] * 9)
+    shown = run.lines(width=width, height=height)
     assert len(shown) <= height
     assert max(map(len, shown)) <= width
-    assert len(lines(folder)) <= SCREEN
-    assert any(" more" in line for line in lines(folder))
-    assert sum("a long reason" in line for line in lines(folder, verbose=True)) == 24
+    assert len(run.lines()) <= SCREEN
+    assert any(" more" in line for line in run.lines())
+    assert sum("a long reason" in line for line in run.lines(verbose=True)) == 24
 
 
-def test_failures_for_one_reason_are_one_entry_with_their_number(folder: RunFolder) -> None:
-    write(folder, failures=[*failed(1, "second"), *failed(9, "first")])
-    text = "\n".join(lines(folder))
+def test_failures_for_one_reason_are_one_entry_with_their_number(run: Run) -> None:
+    run.write(failures=[*failed(1, "second"), *failed(9, "first")])
+    text = "\n".join(run.lines())
     assert text.count(": first") == text.count(": second") == 1
     assert " and 8 more: first" in text
 
 
-def test_the_live_picture_ends_with_the_run(
-    folder: RunFolder, tracking: Callable[..., Tracker], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with lock.hold(folder.path) as held, tracking(lock=held):
+def test_the_live_picture_ends_with_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lock.hold(run.path) as held, run.tracker(lock=held):
 
         def ends(_seconds: float) -> None:
-            write(folder, state="finished")
+            run.write(state="finished")
             held.release()
 
         monkeypatch.setattr(time, "sleep", ends)
-        assert _live(take(str(folder.path))).complete
+        assert _live(run.seen).complete
 
 
 # --- a stranger's folder
@@ -346,42 +321,40 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "no object": lambda file: file.write_text("[]"),
     "a deep nest": lambda file: file.write_text("[" * 100_000),
     "a state": lambda file: file.write_text('{"state": "happy"}'),
-    "a text for a number": lambda file: file.write_text('{"elapsed_s": "5"}'),
     "a huge number": lambda file: file.write_text('{"left_s": 1e300}'),
     "below 0": lambda file: file.write_text('{"groups": [{"name": "a", "done": -1}]}'),
     "not finite": lambda file: file.write_text('{"left_s": NaN}'),
     "a path": lambda file: file.write_text('{"running": [{"job": "../../secret", "since": ""}]}'),
     "a long name": lambda file: file.write_text(json.dumps({"failures": [{"job": "a" * 999}]})),
     "a pipe": os.mkfifo,
-    "a folder": lambda file: file.mkdir(),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_strangers_progress_is_refused_in_a_line(damage: str, folder: RunFolder) -> None:
-    DAMAGE[damage](folder.path / progress_file.NAME)
-    done = watching(folder.path, "--json")
+def test_a_strangers_progress_is_refused_in_a_line(run: Run, damage: str) -> None:
+    DAMAGE[damage](run.progress)
+    done = watching(run.path, "--json")
     assert (done.returncode, progress_file.NAME in done.stderr) == (2, True)
     assert len(done.stderr.splitlines()) <= 2
     assert len(done.stderr) < 500
 
 
-def test_a_strangers_folder_is_data(folder: RunFolder, plan: Plan, tmp_path: Path) -> None:
+def test_a_strangers_folder_is_data(run: Run, tmp_path: Path) -> None:
     """Links are refused, and no control character reaches the terminal."""
-    job, evil = plan.jobs[0].name, "\x1b[2Jgone\nnext\u202e"
+    job, evil = run.jobs[0].name, "\x1b[2Jgone\nnext\u202e"
     failure = Failure(job=job, case=evil, metrics=[evil], reason=evil, log=evil)
     told: dict[str, Any] = dict.fromkeys(("title", "note", "left_reason"), evil)
-    write(folder, **told, groups=[Group(name=evil, done=1)], failures=[failure], decisions=[evil], left_s=None)
-    assert all(line.isprintable() for line in lines(folder))
-    with lock.hold(folder.path):
-        write(folder, title=evil, running=[Running(job=job, since=evil)])
-        (folder.logs / f"{job}.progress").write_text(evil)
-        assert all(line.isprintable() for line in lines(folder))
+    run.write(**told, groups=[Group(name=evil, done=1)], failures=[failure], decisions=[evil], left_s=None)
+    assert all(line.isprintable() for line in run.lines())
+    with lock.hold(run.path):
+        run.write(title=evil, running=[Running(job=job, since=evil)])
+        (run.folder.logs / f"{job}.progress").write_text(evil)
+        assert all(line.isprintable() for line in run.lines())
         (tmp_path / "secret").write_text("a secret")
-        (folder.logs / f"{job}.progress").unlink()
-        (folder.logs / f"{job}.progress").symlink_to(tmp_path / "secret")
-    done = watching(folder.path)
+        (run.folder.logs / f"{job}.progress").unlink()
+        (run.folder.logs / f"{job}.progress").symlink_to(tmp_path / "secret")
+    done = watching(run.path)
     assert done.returncode == 2
     assert "a secret" not in done.stdout + done.stderr
 
@@ -391,10 +364,10 @@ def test_what_is_no_run_is_bad_input(tmp_path: Path) -> None:
     assert (done.returncode, "not a run folder" in done.stderr) == (2, True)
 
 
-def test_chosen_texts_are_masked_before_lines_are_cut(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chosen_texts_are_masked_before_lines_are_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = "x " * 30 + "said hush hush " + "y " * 30
-    write(folder, failures=[Failure(job="a", case="b", metrics=[], reason=reason)])
+    run.write(failures=[Failure(job="a", case="b", metrics=[], reason=reason)])
     monkeypatch.setenv("MODBENCH_MASK", "hush hush")
-    shown = watching(folder.path, "--once").stdout + watching(folder.path, "--json").stdout
+    shown = watching(run.path, "--once").stdout + watching(run.path, "--json").stdout
     assert "said ***" in " ".join(shown.split())
     assert "hush" not in shown

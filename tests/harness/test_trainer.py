@@ -359,7 +359,7 @@ def test_a_plan_of_training_that_contradicts_itself_is_refused(
 
 @pytest.mark.slow
 def test_two_ranks_that_shard_train_as_one(tmp_path: Path) -> None:
-    """FSDP on two gloo processes, without torchrun and the command. DDP with both: plugins/slurm/tests/test_two_nodes.py."""
+    """FSDP on two gloo processes, without torchrun and the command. DDP with both: plugins/slurm/tests/test_cluster.py."""
     file, script = tmp_path / "two.pt", Path(__file__).with_name("sharing_ranks.py")
     done = subprocess.run([sys.executable, script, "mod", "fsdp", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
