@@ -365,7 +365,7 @@ FAULTS = (
     Fault(
         29,
         "A process runs a model's file twice, under two names.",
-        "tests/cli/test_user_imports.py::test_a_process_runs_a_file_once_under_whatever_names_it_is_loaded",
+        "tests/cli/test_user_code.py::test_a_process_runs_a_file_once_under_whatever_names_it_is_loaded",
         (
             "harness/registry/user_code.py",
             "    if imported and _MODULES.setdefault(version, module) is not module:\n",

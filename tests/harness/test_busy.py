@@ -11,7 +11,6 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from present import present
 from quiet import Quiet, folder_at
 
 from modbench.harness.domain.case import Job
@@ -21,7 +20,6 @@ from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.machine.process.clocks import union_s
 from modbench.harness.results.run_folder import RunFolder
 from modbench.planted_runs import PlantedTrouble, planted_plan, planted_record
-from modbench.reports.tables.load import load
 
 MOMENTS = st.integers(0, 60)
 SPANS = st.lists(st.tuples(MOMENTS, MOMENTS).map(lambda ends: (float(min(ends)), float(max(ends)))), max_size=12)
@@ -60,9 +58,3 @@ def test_the_parent_only_waits(tmp_path: Path) -> None:
     wall, cpu = time.monotonic(), time.process_time()
     running.phase(Slots((job,), 1), {job.name: 600.0})
     assert time.process_time() - cpu < 0.01 * (time.monotonic() - wall)
-
-
-def test_a_run_says_what_its_parent_took_and_how_long_jobs_ran(tiny_run: Path) -> None:
-    loaded = load(str(tiny_run))
-    assert 0 < present(loaded.parent_share) < 1
-    assert 0 < present(loaded.inside) <= 1

@@ -15,7 +15,7 @@ from modbench import api
 from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.execution import resuming, runner
 from modbench.harness.execution.launchers.local import LocalLauncher
-from modbench.harness.results import lock, progress_file, run_folder
+from modbench.harness.results import progress_file, run_folder
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.results.run_folder import read
 from modbench.planted_runs import planted_plan, planted_run
@@ -75,16 +75,6 @@ def test_what_a_dying_process_left_runs_again(again: bool, expected: bool, tmp_p
     body["died"] = {"kind": "crash", "reason": "the process died of SIGSEGV", "again": again}
     reseal(file, body)
     assert (file.stem in remaining(read(str(tmp_path / "run")))) is expected
-
-
-def test_a_run_that_another_process_holds_is_not_resumed(tmp_path: Path) -> None:
-    planted_run(tmp_path, planted_plan("smoke"))
-    folder = tmp_path / "run"
-    next((folder / "jobs").glob("count-*.json")).unlink()
-    before = content(folder)
-    with lock.hold(folder), pytest.raises(UsageError, match="in use by process"):
-        api.resume(str(folder), Lines)
-    assert content(folder) == before
 
 
 def test_what_is_measured_again_is_kept_until_then(failed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import signal
@@ -28,7 +27,7 @@ from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.process import child
 from modbench.harness.results import run_folder
-from modbench.harness.results.layout import SPREAD, TOGETHER, make, refuse_links
+from modbench.harness.results.layout import refuse_links
 from modbench.harness.results.measured_or_missing import missing_after
 from modbench.harness.results.run_folder import RunFolder
 
@@ -44,6 +43,12 @@ def ended(launcher: LocalLauncher, job: Job, folder: RunFolder) -> int | None:
         pass
     launcher.end(handle)
     return handle.exitcode
+
+
+def weighing(model: str, here: Path) -> tuple[RunFolder, Job]:
+    """A run folder, and its job that weighs dense and a model of own.py."""
+    made = weighed(model)
+    return folder_of(made, here), made.jobs[0]
 
 
 def printed(script: str, cwd: Path | None = None) -> str:
@@ -170,36 +175,18 @@ def test_timed_jobs_run_alone() -> None:
 # --- how it starts and ends
 
 
-# What a worker does in place of a job.
-STRAYS = """
-import threading
-from modbench.harness.execution import worker
-def run_job(job, folder):
-    threading.Thread(target=threading.Event().wait, daemon=False).start()
-    print("started", flush=True)
-def work(*given):
-    worker.run_job = run_job
-    worker.work(*given)
-"""
-
-
 @pytest.mark.slow
-def test_a_stray_thread_does_not_keep_a_job_alive(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In an interpreter of its own, which waits for threads when it ends; it loads no torch."""
-    (here / "strays.py").write_text(STRAYS)
-    monkeypatch.syspath_prepend(str(here))
-    monkeypatch.setattr(local, "work", importlib.import_module("strays").work)
-    made = weighed("good")
-    folder = folder_of(made, here)
-    assert ended(LocalLauncher(cold=True, threads=1), made.jobs[0], folder) == 0
-    assert "started" in folder.log(made.jobs[0]).read_text()
+def test_a_stray_thread_does_not_keep_a_job_alive(here: Path) -> None:
+    """In an interpreter of its own, which waits for threads when it ends."""
+    folder, job = weighing("strays", here)
+    assert ended(LocalLauncher(cold=True, threads=1), job, folder) == 0
+    assert "hello from the model" in folder.log(job).read_text()
 
 
 @pytest.mark.slow
 def test_a_job_that_has_a_record_is_not_run_again(here: Path) -> None:
     """A fork server may start a worker and be killed before it says so: that worker wrote the record, and another is started."""
-    made = weighed("good")
-    folder, job = folder_of(made, here), made.jobs[0]
+    folder, job = weighing("good", here)
     folder.record(job).write_text("kept")
     assert ended(LocalLauncher(cold=False, threads=1), job, folder) == 0
     assert folder.record(job).read_text() == "kept"
@@ -207,14 +194,13 @@ def test_a_job_that_has_a_record_is_not_run_again(here: Path) -> None:
 
 
 def test_a_job_that_is_not_in_the_plan_is_named(here: Path) -> None:
-    made = weighed("good")
-    folder, name = folder_of(made, here).path, made.jobs[0].name
+    folder, known = weighing("good", here)
     (here / "broken").mkdir()
     (here / "broken" / "run.json").write_text("[]")
     for place, job, said in (
-        (folder, "../../notes", "unknown job"),
-        (here, name, "not a run folder"),
-        (here / "broken", name, "no JSON object"),
+        (folder.path, "../../notes", "unknown job"),
+        (here, known.name, "not a run folder"),
+        (here / "broken", known.name, "no JSON object"),
     ):
         with pytest.raises(UsageError, match=said):
             run_folder.planned_job(place, job)
@@ -301,25 +287,6 @@ def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> N
         assert written == said
     else:
         assert written == said[:20] + f"\n… {(size - 30) / 2**20:.1f} MiB cut here …\n".encode() + said[-10:]
-
-
-def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
-    """Only a failure that left a traceback, and of a large run in the log's own folder."""
-    job = weighed("good").jobs[-1]
-    row: Any = {"case": job.comparison.variants[0].id, "metric": "memory/peak_allocated", "unit": "B"}
-    failed = Outcome(status="failed", kind="error", reason="ValueError: no", **row)
-    skipped = Outcome(status="skipped", reason="by design", **row | {"metric": "memory/peak_reserved"})
-    record = Record(job=job, started=atomic_files.now(), wall_s=0.0, outcomes=(failed, skipped))
-    for layout in (TOGETHER, SPREAD):
-        folder = RunFolder(here / layout)
-        make(folder.path, layout)
-        assert worker.with_log(record, folder) == record
-        folder.log(job).parent.mkdir(parents=True, exist_ok=True)
-        folder.log(job).write_text("Traceback …")
-        first, second = worker.with_log(record, folder).outcomes
-        why, _, log = present(first.reason).partition("; see ")
-        assert (why, folder.path / log) == ("ValueError: no", folder.log(job))
-        assert second.reason == "by design"
 
 
 @pytest.mark.slow
