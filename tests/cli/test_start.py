@@ -9,6 +9,7 @@ import platform
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 import webbrowser
 from collections.abc import Callable
@@ -263,6 +264,19 @@ def test_the_demo_is_a_run_like_any_other_and_says_that_nothing_was_measured_her
     again = modbench("demo", "--no-open", "-o", "shown", cwd=tmp_path)
     assert again.returncode == 2
     assert "already holds another run" in again.stderr
+
+
+@pytest.mark.parametrize("windows", [{}, {"DISPLAY": ":0"}])
+def test_the_page_is_opened_only_where_there_is_a_window(
+    windows: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = mock.Mock(return_value=True)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(webbrowser, "open", opened)
+    kept = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"}}
+    monkeypatch.setattr(os, "environ", kept | windows)
+    assert demo_command.open_page(tmp_path / "report.html") is bool(windows)
+    assert opened.call_args_list == [mock.call((tmp_path / "report.html").as_uri())] * bool(windows)
 
 
 @pytest.mark.parametrize("packed", demo.SHIPPED.values(), ids=demo.SHIPPED)
