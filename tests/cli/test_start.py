@@ -33,6 +33,7 @@ from modbench.commands.init.starts import STARTS, TEMPLATE, kind_of
 from modbench.commands.init.suite_file import suite_schema
 from modbench.harness.planning.load_suite import load_suite, read_suite
 from modbench.harness.registry import catalogue
+from modbench.harness.results import layout
 from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports import demo
 
@@ -324,7 +325,6 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
     [
         ({"command": ["modbench", "run", "/data/me/suite.toml"]}, "names a path"),
         ({"command": ["modbench", "run", "quick", "on secret-host"]}, "this host"),
-        ({"layout": "spread"}, "layout"),
     ],
 )
 def test_a_run_that_tells_too_much_is_not_packed(
@@ -333,4 +333,12 @@ def test_a_run_that_tells_too_much_is_not_packed(
     monkeypatch.setattr(platform, "node", lambda: "secret-host")
     reseal_with(run / "run.json", lambda body: body.update(change))
     with pytest.raises(ValueError, match=said):
+        make_demo.packed(run)
+
+
+def test_a_run_of_many_jobs_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MOST_TOGETHER", 1)
+    run = planted_run(tmp_path, planted_plan("draft", metrics=["latency/forward"], processes=3, rounds=1))
+    ended(run)
+    with pytest.raises(ValueError, match="too many units"):
         make_demo.packed(run)
