@@ -9,6 +9,7 @@ import pytest
 from planted_peaks import planted
 from present import present
 
+from modbench.commands.doctor import checkup
 from modbench.harness.call.timing.interleave import SHORTEST_SAMPLE_S
 from modbench.harness.domain.case import Job
 from modbench.harness.execution.run_time import DRAW_S, FIRST_CALLS, VARIANT_S, RunTime, operators
@@ -122,6 +123,11 @@ def test_what_is_made_by_shape_alone_and_built_once_is_what_torch_finds(monkeypa
     monkeypatch.setattr(calls, "_shared", functools.lru_cache(maxsize=1)(calls._module))
     assert found() == ours
     assert len(asked) > 100 * len(models)
+
+
+def test_doctor_measures_the_peaks_in_a_job_of_its_own() -> None:
+    job = checkup.peaks_job(2)
+    assert (job.made_in, job.comparison.grid_point.threads) == ("roofline", 2)
 
 
 def test_the_peaks_are_measured_once_where_times_claim_something() -> None:

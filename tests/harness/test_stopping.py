@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -178,6 +179,15 @@ def test_an_interrupt_inside_a_finalizer_is_not_lost(
         run(launcher, folder, stop, made.jobs, 1)
     assert (launcher.events, launcher.waits) == (["start", "end"], 1)
     assert capsys.readouterr().err == ""
+
+
+def test_other_errors_of_finalizers_are_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    with stopping.signals(Stop()):
+        weakref.finalize(Stop(), divmod, 1, 0)
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 @pytest.fixture
