@@ -163,6 +163,7 @@ ROWS = {
     "a case, its time": Row(suite(variants=[DENSE]), TIME, UNTOLD, UNTOLD, two_runs.NO_CASE),
     "a metric": Row(suite(metrics=[TIME]), FLOPS, OPEN, UNTOLD, two_runs.NOT_ASKED),
     "a time": Row(suite(metrics=[FLOPS]), TIME, UNTOLD, UNTOLD, two_runs.NOT_ASKED),
+    "a record": Row({"leave_out": "count"}, FLOPS, OPEN, OPEN, "now: "),
     "what failed": Row({"fails": "moe"}, TIME, "fail", UNTOLD, "fails now: error: planted failure"),
     "its baseline failed": Row({"fails": "dense"}, TIME, UNTOLD, UNTOLD, "now: "),
     # counts: by the margin of 2 %, or by a limit of their own, on any machine
