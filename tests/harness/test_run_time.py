@@ -60,20 +60,13 @@ def test_a_timed_job_takes_its_variants_its_warm_up_and_its_rounds() -> None:
     assert RunTime(plan, {"fp32": table}).seconds(job, 1) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("changes", "jobs"),
-    [
-        ({"metrics": ["loss/val"], "seeds": [0, 1, 2], "train": {"seq_len": 8, "steps": 4}}, 6),
-        ({"metrics": ["latency/forward"], "aa_control": True, "effort": "smoke"}, 1),  # an A/A control is its anchor
-    ],
-)
-def test_a_call_is_priced_once_however_many_jobs_make_it(changes: dict[str, Any], jobs: int) -> None:
-    """A sweep has thousands of jobs and a few dozen calls."""
-    plan = plan_of(**changes)
+def test_the_call_of_an_aa_control_is_its_anchors() -> None:
+    """Each call is priced once: a sweep has thousands of jobs and a few dozen calls."""
+    job = timed(plan := plan_of(aa_control=True, metrics=["latency/forward"]), "forward")
     run_time = RunTime(plan, {"fp32": planted(1e7)})
     with mock.patch.object(Table, "seconds", autospec=True, side_effect=Table.seconds) as priced:
-        took = [run_time.seconds(job, 1) for job in plan.jobs if job.made_in in {"train", "time"}]
-    assert len(took) == jobs
+        anchor, _, aa_control = (run_time.call(case, "forward") for case in job.comparison.variants)
+    assert anchor == aa_control
     assert priced.call_count == 2  # dense and MoD
 
 

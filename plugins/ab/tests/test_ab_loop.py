@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import re
@@ -20,7 +19,7 @@ from modbench.harness.core.units import parse_duration
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.stats import interim, verdicts
 from modbench.harness.stats.verdicts import Seen
-from modbench.plugins.ab import folder, loop
+from modbench.plugins.ab import folder
 from modbench.plugins.ab import question as ab
 from modbench.plugins.ab.compared import Asked, SideFailsError
 from modbench.plugins.ab.loop import Loop, Plan
@@ -118,23 +117,28 @@ def test_blocks_are_measured_once_and_in_time_however_often_it_is_interrupted(
         assert (again.measured, again.prepared) == ([], 0)
 
 
+FIRST = interim.schedule(59)[0]
+
+
 @pytest.mark.parametrize(
-    ("effect", "word"), [(-0.1, verdicts.WORSE), (0.1, verdicts.BETTER), (0.0, verdicts.EQUIVALENT)]
+    ("effect", "noise", "asked", "word", "blocks", "planned"),
+    [
+        # The first second goes by before the first block; the first analysis decides.
+        (-0.1, 0.005, {}, verdicts.WORSE, FIRST, 59),
+        (0.1, 0.005, {}, verdicts.BETTER, FIRST, 59),
+        (0.0, 0.005, {}, verdicts.EQUIVALENT, FIRST, 59),
+        (0.0, 0.5, {"max_time": "3min"}, verdicts.INCONCLUSIVE, 17, 17),
+        (0.0, 0.5, {"blocks": 5, "max_time_s": None}, verdicts.INCONCLUSIVE, 5, 5),
+    ],
 )
-def test_it_stops_at_the_first_analysis_that_decides(tmp_path: Path, effect: float, word: str) -> None:
-    result = run(Planted(tmp_path, effect, noise=0.005))
-    assert result.rows[0].verdict == word
-    assert result.planned == 60 - 1, "the first second went by before the first block"
-    assert result.blocks == interim.schedule(result.planned)[0]
-
-
-def test_what_stays_open_takes_all_the_time_or_all_the_blocks_and_is_inconclusive(tmp_path: Path) -> None:
-    result = run(Planted(tmp_path), "3min")
-    assert (result.exit_code(), result.blocks, result.planned) == (5, 17, 17)
-    assert plan(tmp_path).analysed == interim.schedule(17)
+def test_it_stops_at_the_first_analysis_that_decides_or_where_the_time_or_the_blocks_are_over(
+    tmp_path: Path, effect: float, noise: float, asked: dict[str, Any], word: str, blocks: int, planned: int
+) -> None:
+    result = run(Planted(tmp_path, effect, noise), **asked)
+    assert (result.rows[0].verdict, result.blocks, result.planned) == (word, blocks, planned)
+    assert result.exit_code() == (5 if word == verdicts.INCONCLUSIVE else 0)
+    assert plan(tmp_path).analysed == tuple(each for each in interim.schedule(planned) if each <= blocks)
     assert {order for order, _ in plan(tmp_path).draws(17)} == {"ABBA", "BAAB"}
-    (tmp_path / "again").mkdir()
-    assert run(Planted(tmp_path / "again"), blocks=5, max_time_s=None).blocks == 5
 
 
 def test_a_time_that_holds_no_analysis_is_said_after_one_block_with_one_that_does(tmp_path: Path) -> None:
@@ -212,15 +216,3 @@ def test_a_line_tells_ratio_and_what_is_left(tmp_path: Path) -> None:
     Loop(planted, lambda: planted.now, said.append).run()
     assert len(said) == folder.blocks(tmp_path) - 1
     assert re.match(r"\[block 3 of 29, 4 min 20 s left\] wall time: 0\.\d+× \[0\.\d+–[\d.]+\]$", said[2])
-
-
-@pytest.mark.parametrize(("terminal", "lines", "returns"), [(True, 0, 7), (False, 3, 0)])
-def test_lines_come_in_a_while_and_on_a_terminal_one_is_written_over(
-    terminal: bool, lines: int, returns: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stream, now = io.StringIO(), [0.0]
-    monkeypatch.setattr(stream, "isatty", lambda: terminal)
-    with loop.Line(stream, lambda: now[0]) as line:
-        for now[0] in map(float, range(0, 30, 5)):
-            line.show("it goes on")
-    assert (stream.getvalue().count("\n"), stream.getvalue().count("\r")) == (lines, returns)

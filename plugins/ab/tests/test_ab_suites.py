@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from present import present
+from test_ab_sides import models, repository
 
 from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.errors import ModbenchError, UsageError
@@ -33,6 +34,7 @@ from modbench.plugins.ab.suites import Suites
 from modbench.plugins.ab.turn_taking import Start
 from modbench.reports.markup.number_format import plain
 
+__all__ = ["models", "repository"]
 TIME = "latency/forward"
 PLAN = {"metrics": [TIME], "train": None, "processes": 1, "rounds": 4, "grid": {"seq_len": [64]}}
 
@@ -86,6 +88,15 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_builds_are_compared_in_a_folder_of_runs() -> None:
     with suites.builds((OLD, NEW), "quick", SuiteFlags(option=["threshold=0.5"])) as found:
         assert (found.sides, found.folder.parent.name) == ((OLD, NEW), "runs")
+
+
+@pytest.mark.usefixtures("files")
+def test_two_revisions_are_compared_by_copies_of_their_files(models: tuple[str]) -> None:
+    with suites.revisions(("one", "HEAD"), "quick", models, SuiteFlags(), own=False) as found:
+        assert [(side.label.partition(" ")[0], side.new) for side in found.both] == [("one", False), ("HEAD", True)]
+        copies = [Path(side.models[0].removesuffix(":build")) for side in found.both]
+        assert [file.read_text().startswith("# two") for file in copies] == [False, True]
+    assert not any(file.exists() for file in copies)
 
 
 def builds(*models: str, suite: str = "quick", **flags: Any) -> AbstractContextManager[Suites]:
