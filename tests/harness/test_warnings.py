@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -61,25 +61,25 @@ def evidence(
     return Evidence(CASE, METRICS[metric], made, processes, mine, theirs, baseline_s=0.01, timed=timed)
 
 
+def faster(ratio: float) -> Evidence:
+    """Three processes in which it is so many times as fast as its baseline, at 1/1.2 of its FLOPs."""
+    times = [outcome({"wall_s": [0.01 / ratio + 1e-6 * (i % 3) for i in range(40)]})] * 3
+    return evidence(times, counted={"forward_causal": 1e9}, anchored={"forward_causal": 1.2e9})
+
+
+def uneven(spread: float) -> Evidence:
+    return evidence([outcome({"wall_s": [0.01 * math.exp(spread * (i // 2 % 4) + 1e-4 * (i % 3)) for i in range(40)]})])
+
+
 CAPPED = ProcessCount(pilot=8, used=8, variants=2, sd=0.03, detectable=0.01, asked=60, most=24, made=24)
 CLAIM = {"module": "blocks.1", "capacity": 0.25, "stated": 6, "tokens": 48, "rows": 48.0, "masked": True}
 PLANTED: dict[str, tuple[Evidence, str]] = {
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
     "capped_processes": (replace(evidence(), decision=CAPPED), "asked for 60 processes"),
     "noisy": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50 % of its blocks"),
-    "faster_than_flops": (
-        evidence(
-            [outcome({"wall_s": [0.005 + 1e-6 * (i % 3) for i in range(40)]})] * 3,
-            counted={"forward_causal": 1e9},
-            anchored={"forward_causal": 1.2e9},
-        ),
-        "at least 2.00 times as fast as its baseline, where FLOPs promise 1.20 times",
-    ),
+    "faster_than_flops": (faster(2), "at least 2.00 times as fast as its baseline, where FLOPs promise 1.20 times"),
     "idle_in_training": (evidence(counted={"trained_share": 0.1}), "10 % of the FLOPs that its forward pass implies"),
-    "input_dependent": (
-        evidence([outcome({"wall_s": [0.01 * math.exp(0.1 * ((i // 2) % 4) + 0.001 * (i % 3)) for i in range(40)]})]),
-        "between inputs",
-    ),
+    "input_dependent": (uneven(0.1), "between inputs"),
     "launch_bound": (evidence([outcome(device_share=0.4)]), "40 %"),
     "lower_bound": (
         evidence(metric="flops/forward", counted={"operators": {"unknown": {"aten.mystery": 2}, "cheap": {}}}),
@@ -119,6 +119,24 @@ def test_a_doubt_finds_what_was_planted_for_it_alone(name: str) -> None:
     doubt = catalogue.load("warnings", name)
     assert doubt.advice.endswith(".")
     assert not doubt.label or doubt.label in found[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "planted", "said", "silent"),
+    [
+        ("launch_bound", lambda share: evidence([outcome(device_share=share)]), 0.69, 0.7),
+        ("side_stream", lambda share: evidence([outcome(escaped=share)]), 0.2, 0.19),
+        ("noisy", lambda n: evidence([outcome({"wait_s": [0.009] * n + [0.0] * (40 - n)})]), 10, 8),  # of 40 samples
+        ("idle_in_training", lambda share: evidence(counted={"trained_share": share}), 0.59, 0.6),
+        ("idle_in_training", lambda share: evidence(counted={"train_forward_share": share}), 0.91, 0.92),
+        ("faster_than_flops", faster, 1.85, 1.75),
+        ("input_dependent", uneven, 0.0078, 0.0077),
+    ],
+)
+def test_where_a_warning_begins(name: str, planted: Callable[[Any], Evidence], said: float, silent: float) -> None:
+    check = catalogue.load("warnings", name).check
+    assert check(planted(said)) is not None
+    assert check(planted(silent)) is None
 
 
 CLEAN: dict[str, Any] = {"causality": {"reads_future": False, "change": 0.0}, "reused": None, "claims": []}

@@ -6,7 +6,6 @@ What is compared with what, and why not, `test_gate.py` holds; words and layout,
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -81,21 +80,6 @@ def test_times_have_no_verdict_and_all_else_has(runs: list[Loaded]) -> None:
     assert found["mod[c0.125]"].change().value == pytest.approx(1 / 1.2, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"environment": {"certificate": None}}, {"suite": {"effort": "smoke", "processes": 5}}],
-    ids=["unchecked machine", "smoke"],
-)
-def test_counts_are_compared_whatever_times_are_worth(
-    changes: dict[str, Any], runs: list[Loaded], tmp_path: Path
-) -> None:
-    other = small(tmp_path / "other", slower={"moe": 2.0}, **changes)
-    for order in ((runs[0], other), (other, runs[0])):
-        told = compare_runs(order).against[0]
-        assert {row.verdict for row in rows(told).values()} <= {NOT_ALTERNATED, "not compared"}
-        assert {row.verdict for row in rows(told, MEMORY).values()} == {"equivalent"}
-
-
 @pytest.mark.slow
 def test_unlike_machines_are_compared_by_ratios_to_their_own_baselines_if_asked(
     runs: list[Loaded], tmp_path: Path, modbench: Modbench
@@ -120,31 +104,6 @@ def test_what_differs_is_named_and_runs_without_a_case_in_common_say_so(runs: li
     apart = compare_runs([runs[0], other]).against[0]
     assert apart.said == ["the runs have no case in common"]
     assert {row.verdict for row in apart.rows} == {"not compared"}
-
-
-@pytest.mark.parametrize("along", [False, True], ids=["two runs", "along an axis"])
-def test_an_incomplete_run_is_compared_ends_with_4_and_stays_as_it_is(
-    along: bool, runs: list[Loaded], tmp_path: Path, modbench: Modbench
-) -> None:
-    """One file is damaged, the record of another job is missing."""
-    broken = compared_run(tmp_path / "run", leave_out="time-forward-T64-B1-bf16", seed=5)
-    next((broken.path / "jobs").glob("time-forward-T64-B1-fp32*")).write_text("{")
-    before = {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
-    asked = (broken.path, "--by", "capacity") if along else (runs[0].path, broken.path)
-    done = modbench("compare", *asked)
-    assert (done.returncode, "not JSON" in done.stderr) == (4, True), done.stderr
-    assert re.search(r"\d×\S*▲|equivalent", done.stdout)  # all else is compared
-    assert "not JSON" in " ".join(done.stdout.split())
-    if not along:
-        told = json.loads(modbench("compare", *asked, "--json").stdout)["runs"]
-        assert [(len(each["damaged"]), bool(each["incomplete"])) for each in told] == [(0, False), (1, True)]
-    assert before == {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
-
-
-def test_losses_are_compared_seed_by_seed_as_differences(tmp_path: Path) -> None:
-    suite = {"metrics": ["loss/val"], "seeds": [0, 1, 2]}
-    (row, *_) = compare_runs([small(tmp_path / name, suite=suite) for name in "ab"]).against[0].rows
-    assert (row.verdict, row.change().value, row.change().kind) == ("equivalent", 0.0, "difference")
 
 
 def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_path: Path) -> None:
@@ -184,24 +143,6 @@ def test_what_does_not_fit_together_is_refused_in_a_line(
     (line,) = done.stderr.splitlines()
     assert said in line
     assert not (runs[0].path / "new.html").exists()
-
-
-# --- the documentation
-
-
-def test_the_example_of_the_documentation_has_the_form_of_what_is_printed(tmp_path: Path, modbench: Modbench) -> None:
-    """Sections, cases and verdicts; digits are another machine's."""
-    (tmp_path / "runs").mkdir()
-    for name, commit, slower in (("old", "1111111aaaaa", {}), ("new", "2222222bbbbb", {"mod[c0.125]": 1.1})):
-        git = {"git": {"commit": commit, "dirty": False}}
-        small(tmp_path / "runs" / name, suite={"metrics": [TIME]}, slower=slower, environment=git, seed=len(slower))
-    printed = modbench("compare", "runs/old", "runs/new", "--margin", 0.06, cwd=tmp_path).stdout
-    shown = DOC.partition("```text\nB over A: ")[2].partition("```")[0]
-
-    def form(text: str) -> str:
-        return re.sub(r"[\d.]+", "0", re.sub(r"\d{4}-\d\d-\d\d", "DATE", " ".join(text.split())))
-
-    assert form(f"B over A: {shown}") == form(printed)
 
 
 def test_every_verdict_is_explained() -> None:

@@ -112,20 +112,6 @@ def test_hostile_text_means_nothing_in_a_report(tmp_path: Path) -> None:
     assert "\x1b" not in made
 
 
-# --- limits
-
-
-def test_a_long_report_is_cut_with_a_remark() -> None:
-    rows = [f"| {'x' * 100} | {number} |" for number in range(5000)]
-    table = markdown.Block(["| a | b |", "|---|---|"], rows, "variants", "comparisons.csv")
-    made = markdown.within([markdown.Block(["# title"]), table, markdown.Block(["end"])])
-    kept = made.count("xx |")
-    assert len(made) < LIMIT
-    assert kept > 300
-    assert f"_{5000 - kept:,} more variants: comparisons.csv._" in made
-    assert made.endswith("end\n")
-
-
 def test_a_report_with_endless_reasons_stays_below_the_limit(tmp_path: Path) -> None:
     run = failed_run(tmp_path, lambda number: f"{number} " + "@" * 200_000)
     assert len(md.markdown(load(run))) < LIMIT

@@ -32,43 +32,34 @@ SHIPPED = (
 )
 
 
-# What the models of each table of the page are held to, the stored card of each, and how its column is headed.
-TABLES: dict[str, tuple[Architecture | None, dict[str, str]]] = {
+# What the models of each table of the page are held to, and the stored card of each.
+TABLES: dict[str, tuple[Architecture | None, tuple[str, ...]]] = {
     "mod": (
         "mod",
-        {
-            "page_mod": "mod",
-            "released_astramind": "astramind.py",
-            "released_kyegomez": "kyegomez.py",
-            "released_sramshetty": "sramshetty.py",
-            "released_a_mod": "a_mod.py",
-            "released_mor": "mor.py",
-            "released_router_tuning_block": "router_tuning.py(part=block,level=token)",
-            "released_skipgpt": "skipgpt.py",
-        },
+        (
+            *("page_mod", "released_astramind", "released_kyegomez", "released_sramshetty", "released_a_mod"),
+            *("released_mor", "released_router_tuning_block", "released_skipgpt"),
+        ),
     ),
-    "originals": (
-        "mod",
-        {
-            "rivals_mixture_of_depth": "rivals/mixture_of_depth.py",
-            "original_router_tuning": "originals/router_tuning.py(granularity=block_token)",
-            "original_skipgpt": "originals/skipgpt.py",
-        },
-    ),
+    "originals": ("mod", ("rivals_mixture_of_depth", "original_router_tuning", "original_skipgpt")),
     "nothing": (
         None,
-        {
-            "hf_llama": "hf:llama",
-            "rivals_longcat": "rivals/longcat.py",
-            "released_zero_experts": "zero_experts.py",
-            "released_router_tuning": "router_tuning.py",
-            "released_skipgpt": "skipgpt.py",
-            "released_dr_llm": "dr_llm.py",
-            "released_dr_llm_uncoupled": "dr_llm.py(coupled=false)",
-            "released_layerskip": "layerskip.py",
-        },
+        (
+            *("hf_llama", "rivals_longcat", "released_zero_experts", "released_router_tuning", "released_skipgpt"),
+            *("released_dr_llm", "released_dr_llm_uncoupled", "released_layerskip"),
+        ),
     ),
-    "shipped": (None, {name: name for name in SHIPPED}),
+    "shipped": (None, SHIPPED),
+}
+# How columns are headed: by the folder of the file, and where the name of a card does not tell its options by these.
+FOLDERS = {"released": "", "rivals": "rivals/", "original": "originals/"}
+HEADINGS = {
+    **{name: name for name in SHIPPED},
+    "page_mod": "mod",
+    "hf_llama": "hf:llama",
+    "released_router_tuning_block": "router_tuning.py(part=block,level=token)",
+    "released_dr_llm_uncoupled": "dr_llm.py(coupled=false)",
+    "original_router_tuning": "originals/router_tuning.py(granularity=block_token)",
 }
 # Models whose cards are stored here, and not by a test.
 ELSEWHERE: dict[str, tuple[str, Architecture | None]] = {
@@ -83,13 +74,14 @@ ELSEWHERE: dict[str, tuple[str, Architecture | None]] = {
 ALWAYS = {"causal", "rows_independent", "deterministic", "alone", "decode"}
 
 
-def column(name: str, heading: str, of: Architecture | None) -> AuditReport:
+def column(name: str, of: Architecture | None) -> AuditReport:
     """A stored card as a column of a table; held to nothing, what is not always judged is reported."""
     known, found = probes(of), stored(name)
     findings = {key: found[key] for key in known if key in found}
     if of is None:
         findings |= {key: _reported(each) for key, each in findings.items() if key not in ALWAYS}
-    titles = {key: probe.title for key, probe in known.items()}
+    titles, (kind, _, file) = {key: probe.title for key, probe in known.items()}, name.partition("_")
+    heading = HEADINGS.get(name) or f"{FOLDERS[kind]}{file}.py"
     return card(**findings).model_copy(update={"target": heading, "of": of, "titles": titles})
 
 
@@ -100,7 +92,7 @@ def _reported(found: Finding) -> Finding:
 def filled(page: str) -> str:
     """Return the page with its tables."""
     for name, (of, columns) in TABLES.items():
-        made = side_by_side([column(each, heading, of) for each, heading in columns.items()])
+        made = side_by_side([column(each, of) for each in columns])
         written = markdown.block(made)
         text = "\n".join([*written.head[2:], *written.rows])
         page = placed(page, name, text, str(Path(__file__).relative_to(ROOT)))

@@ -26,8 +26,7 @@ from modbench.plugins.audit.report import ARCHITECTURES, Architecture, AuditRepo
 from modbench.reports.markup.number_format import plain
 
 MUSEUM = Path(__file__).parent / "museum"
-CHEATS = Path(__file__).parents[3] / "tests" / "cheats"
-sys.path += [str(MUSEUM), str(CHEATS)]
+sys.path.append(str(MUSEUM))
 
 
 def pieces(file: str) -> dict[str, dict[str, Any]]:
@@ -49,7 +48,7 @@ SHAPES: list[dict[str, Any]] = [
 # all.
 IN_CI = {
     *("FiveFaults", "MasksInTraining", "softmax_of_the_chosen", "GateOnTheMlp", "plain_mod"),
-    *("weights_shared_over_depth", "TiedWeights", "RareShortcut"),
+    "weights_shared_over_depth",
 }
 
 
@@ -177,27 +176,3 @@ def test_random_numbers_are_held_where_shapes_differ_and_no_model_stays_in_memor
     del module
     gc.collect()
     assert seen() is None
-
-
-# The honest models of `tests/cheats`: what their cards say, where that is not nothing. It is true, and no accusation.
-SAID_OF_CHEATS = {
-    "CapacityThatTrainingMoves": {"causal", "training"},
-    "EarlyExit": {"rows_independent"},  # the sum of all rows' first tokens decides
-    "GateAtItsThreshold": {"causal", "rows_independent"},
-    "GateThatLearns": {"rows_independent"},
-    "LazyTable": {"alone"},  # its table follows the length of the batch
-    "NamesACapacity": {"alone"},  # and so does its k
-    "NoiseInEveryCall": {"deterministic"},
-    "RareShortcut": {"rows_independent"},  # the first row decides
-    "RouterWithACapacity": {"alone"},  # its k follows the length too
-    "RunningStatistics": {"training"},
-    "Spectral": {"training"},
-}
-SMALL: dict[str, Any] = {"d_model": 32, "n_layers": 1, "n_heads": 2, "seq_len": 16, "batch_size": 4}
-ODD = importlib.import_module("odd_but_honest")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", in_ci(name for name, piece in vars(ODD).items() if hasattr(piece, "told")))
-def test_cards_of_honest_models_of_the_core(name: str) -> None:
-    assert told(mb.audit(f"{ODD.__file__}:{name}", **SMALL)) == SAID_OF_CHEATS.get(name, set())

@@ -44,10 +44,7 @@ PIECES = {
     "dense": Piece("dense", "", f"{CAUSAL} alone decode zeroed"),
     # k - 1 tokens, r · (x + f(x)), a decoded token is always taken
     "astramind": Piece(
-        "mod",
-        "causal decode mod_k mod_residual",
-        f"skips zeroed {OTHERS} mod_bypass mod_routers",
-        "capacity=0.125",
+        "mod", "causal decode mod_k mod_residual", f"skips zeroed {OTHERS} mod_bypass mod_routers", "capacity=0.125"
     ),
     # a softmax over the chosen, the stream twice
     "kyegomez": Piece(
@@ -55,9 +52,7 @@ PIECES = {
     ),
     # the gate on the MLP alone, the stream twice, one router for all blocks, positions by rank
     "sramshetty": Piece(
-        "mod",
-        "causal mod_residual mod_stream mod_routers mod_attention",
-        f"skips zeroed {OTHERS} mod_k mod_bypass",
+        "mod", "causal mod_residual mod_stream mod_routers mod_attention", f"skips zeroed {OTHERS} mod_k mod_bypass"
     ),
     # no router, nothing is multiplied
     "a_mod": Piece(

@@ -11,9 +11,6 @@ import pytest
 from present import present
 
 from modbench.extend import planted_plan, planted_run
-from modbench.harness.core.contracts import Text
-from modbench.harness.planning import plan
-from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats.paired import ProcessSamples, numbers
 from modbench.plugins.combine import question as combine
 from modbench.plugins.combine.question import numbers_of_pairs
@@ -84,23 +81,6 @@ def test_counts_have_a_ratio_and_no_interval(run: Loaded, table: pd.DataFrame) -
     assert row.expected == pytest.approx(product)
     assert row.value == pytest.approx(flops["dense[attention]"] / flops[WINDOW] / product)
     assert (row.verdict, row.isna()["ci_low"], row.isna()["n"]) == ("worse", True, True)
-
-
-def test_losses_add_up_or_do_not(table: pd.DataFrame) -> None:
-    sums, more = one(table, WINDOW, "loss/val_causal"), one(table, CONVOLUTION, "loss/val_causal")
-    assert sums.ci_low < 0 < sums.ci_high
-    assert (sums.verdict, sums.n, sums.quantity) == ("inconclusive", 5, "difference of differences")
-    assert (more.verdict, more.value) == ("worse", pytest.approx(0.1, abs=0.01))
-    assert more.expected == pytest.approx(0.5, abs=0.01)
-
-
-def test_the_suite_has_two_combinations_at_each_length() -> None:
-    made = plan.make_plan(load_suite("combine"), device="cpu", text=Text("t", b"a" * 50_000, b"b" * 50_000, "c0ffee"))
-    titles = dict[str, set[int]]()
-    for comparison in made.comparisons:
-        for square in combine.squares(comparison, comparison.variants[0]):
-            titles.setdefault(square.title, set()).add(comparison.grid_point.seq_len)
-    assert titles == {key: {512, 2048} for key in ("MoD 0.125 × window 64", "MoD 0.125 × convolution 7")}
 
 
 def test_the_answer_counts_times_alone(run: Loaded, table: pd.DataFrame) -> None:

@@ -57,16 +57,6 @@ class GumbelInTraining(Routed):
         return super().passes(r_BT + noise_BT)
 
 
-@dense(like="alone")
-class TakesLengths(Dense):
-    """Takes the lengths of padded rows, and sets logits of padding to 0."""
-
-    def forward(self, tokens_BT, lengths_B=None):
-        logits_BTV = self.run(tokens_BT)
-        real_BT = torch.arange(tokens_BT.shape[1]) < (tokens_BT.shape[1] if lengths_B is None else lengths_B[:, None])
-        return logits_BTV * real_BT[..., None]
-
-
 @mod(like="alone", model=Lengths)
 class KOfRealTokens(Routed):
     """The paper's, whose k follows the real length of each padded row."""
@@ -90,20 +80,6 @@ class ScoresInHalfPrecision(Routed):
 
 
 # Decoding
-
-
-@dense(like="decode")
-class Window(Attention):
-    """Tokens attend to the last eight, and the cache forgets the others: less than a whole cache, and the same logits."""
-
-    def forward(self, x_BTD, at_BT, past=None):
-        q, k, v = self.project(x_BTD, at_BT)
-        if past:
-            k, v = (torch.cat(pair, 2)[:, :, -8:] for pair in zip(past, (k, v), strict=True))
-        if past is not None:
-            past[:] = [k[:, :, -8:].clone(), v[:, :, -8:].clone()]
-        far_TS = torch.arange(k.shape[2] - q.shape[2], k.shape[2])[:, None] - torch.arange(k.shape[2])
-        return self.attend(q, k, v, attn_mask=(far_TS >= 0) & (far_TS < 8))
 
 
 class Tokens(list):
@@ -206,12 +182,6 @@ loss_of_its_own = skipper(like="zeroed")(
 # Training
 
 
-@dense(like="training")
-class DropoutOff(Block):
-    def f(self, x_BTD, at_BT, past=None):
-        return F.dropout(super().f(x_BTD, at_BT, past), 0.2, self.training)
-
-
 @mod(like="training")
 class Checkpointed(Routed):
     """In training each routed block is computed again in the backward pass."""
@@ -246,35 +216,12 @@ class BlocksInAStack(TopK):
 
 
 @mod(like="mod_blocks")
-def blocks_in_wrappers(model):
-    """Such as a tool for adapters or for sharding puts around them."""
-    for i, block in enumerate(model.blocks):
-        model.blocks[i] = Wrapper(block)
-
-
-class Wrapper(nn.Module):
-    def __init__(self, wrapped):
-        super().__init__()
-        self.wrapped, self.new_cache = wrapped, wrapped.new_cache
-
-    def forward(self, *args):
-        return self.wrapped(*args)
-
-
-@mod(like="mod_blocks")
 def routes_even_blocks(model):
     for i in range(0, len(model.blocks), 2):
         model.blocks[i], model.blocks[i + 1] = model.blocks[i + 1], model.blocks[i]
 
 
 # its routers,
-
-
-@mod(like="mod_routers")
-def routed_weights_shared(model):
-    first, *others = model.blocks[1::2]
-    for block in others:
-        block.attention, block.up, block.down = first.attention, first.up, first.down
 
 
 @mod(like="mod_routers")
@@ -292,13 +239,6 @@ router_reads_a_copy = mod(like="mod_gradient")(
     part(Routed, score=lambda self, x_BTD: Routed.score(self, x_BTD.detach()))
 )
 score_scaled = mod(like="mod_residual")(part(Routed, score=lambda self, x_BTD: 0.5 * Routed.score(self, x_BTD)))
-
-
-@mod(like="mod_residual")
-def router_of_two_layers(model):
-    for block in model.blocks[1::2]:
-        block.router = nn.Sequential(nn.Linear(block.router.in_features, 16), nn.GELU(), nn.Linear(16, 1))
-        nn.init.normal_(block.router[-1].weight)
 
 
 # the stream,

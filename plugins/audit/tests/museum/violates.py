@@ -170,20 +170,6 @@ class MasksInTraining(Masked):
         return (Masked if self.training else Routed).forward(self, x_BTD, at_BT, cache, causal)
 
 
-@skipper(shows="zeroed")
-class MasksTheMlp(Routed):
-    """Attention is computed of the chosen tokens, the MLP of all of them."""
-
-    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
-        mask_BT1 = torch.zeros_like(r_BT).scatter(1, index_Bk, 1.0)[..., None]
-        y_BTD = torch.zeros_like(x_BTD)
-        if index_Bk.numel():
-            wide_BkD = index_Bk[..., None].expand(-1, -1, x_BTD.shape[-1])
-            x_BkD, at_Bk = x_BTD.gather(1, wide_BkD), at_BT.gather(1, index_Bk)
-            y_BTD = y_BTD.scatter(1, wide_BkD, self.attention(self.norm_1(x_BkD), at_Bk, past))
-        return x_BTD + r_BT[..., None] * (y_BTD + mask_BT1 * self.mlp(x_BTD + y_BTD))
-
-
 @mod("mod_k mod_residual mod_stream skips zeroed saves")
 class FiveFaults(Masked):
     """As a stranger might have written it: k - 1 tokens, the residual inside and outside of the block, and everything masked."""
@@ -233,20 +219,6 @@ k_by_ceil = mod("mod_k")(part(Routed, k=lambda self, t: math.ceil(self.share * t
 k_fixed = mod("mod_k")(part(Routed, k=lambda _, t: min(8, t)))
 k_minus_1 = mod("mod_k")(part(Routed, k=lambda self, t: max(1, Routed.k(self, t) - 1)))
 threshold_for_k = skipper("mod_k", of="mod")(part(Routed))
-
-
-@mod("rows_independent mod_k")
-class KOfTheBatch(Routed):
-    """Takes the best tokens of the whole batch, so that one row has more of them than another."""
-
-    def forward(self, x_BTD, at_BT, cache=None, causal=True):
-        if causal:
-            return super().forward(x_BTD, at_BT, cache, causal)
-        r_BT = self.score(x_BTD)
-        mask_BT = torch.zeros_like(r_BT, dtype=torch.bool)
-        mask_BT.flatten()[r_BT.flatten().topk(self.k(r_BT.numel())).indices] = True
-        rows = [slice(b, b + 1) for b in range(len(r_BT))]
-        return torch.cat([self.process(x_BTD[b], at_BT[b], r_BT[b], mask_BT[b][0].nonzero().T) for b in rows])
 
 
 # which blocks are routed, and by which routers,
