@@ -18,7 +18,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 
 OWN = """
-import os, signal, time, torch
+import os, signal, threading, time, torch
 def good(config):
     print("hello from the model", flush=True)
     return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 8), torch.nn.Linear(8, config.vocab_size))
@@ -44,6 +44,9 @@ class late(torch.nn.Module):
         if self.calls > 4:
             raise MemoryError("no room for 91 GiB")
         return self.inner(x)
+def strays(config):
+    threading.Thread(target=threading.Event().wait).start()
+    return good(config)
 def tells(config):
     from pathlib import Path
     print("environ", sorted(os.environ))

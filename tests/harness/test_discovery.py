@@ -81,9 +81,7 @@ def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatc
     assert catalogue.file_of_metric("c").origin == "served 1.0"
 
 
-def test_a_package_is_listed_without_being_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modbench: Any
-) -> None:
+def test_a_package_is_listed_but_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modbench: Any) -> None:
     """Its `__init__` would end the process, and nobody has what its router imports. Its files are found, read and shown."""
     suite = 'about = "Tiny"\nmetrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n'
     install(tmp_path, "pack", "2.1", {"routers/mine.py": ROUTER, "routers/bad.py": "X = 1", "suites/tiny.toml": suite})
@@ -262,7 +260,7 @@ def test_a_folder_must_exist_and_hold_a_manifest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("listed", "name", "text", "said"),
+    ("kind", "name", "text", "said"),
     [
         ("routers", "routers/mine.py", ROUTER, r"\bmine .*line 2: ModuleNotFoundError: .*'torch_that_nobody_has'"),
         (
@@ -275,19 +273,15 @@ def test_a_folder_must_exist_and_hold_a_manifest(tmp_path: Path) -> None:
         ("plugins", "passes/mine.py", "X = 1", "pass 'mine'"),
     ],
 )
-def test_check_imports_what_was_added(
-    listed: str, name: str, text: str, said: str, tmp_path: Path, modbench: Any
-) -> None:
+def test_check_imports_what_is_added(kind: str, name: str, text: str, said: str, tmp_path: Path, modbench: Any) -> None:
     bench = write(tmp_path / "bench", {name: text})
-    assert modbench("list", listed, "--plugin", bench).returncode == 0
-    checked = modbench("list", listed, "--check", "--plugin", bench)
+    assert modbench("list", kind, "--plugin", bench).returncode == 0
+    checked = modbench("list", kind, "--check", "--plugin", bench)
     assert checked.returncode == 1
     assert re.search(said, checked.stdout, re.DOTALL)
 
 
-def test_the_options_of_a_model_are_those_that_its_file_has_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_options_of_a_model_are_those_its_file_has_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A notebook's process outlives an edit."""
     file = tmp_path / "mine.py"
     monkeypatch.setattr(catalogue, "find", lambda _room, _name: SimpleNamespace(path=file))

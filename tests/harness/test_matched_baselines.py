@@ -177,9 +177,7 @@ def test_a_solved_shape_costs_what_was_asked(layers: int, d: int, t: int, share:
         ("time", "dense-s", 2e-6 * 64 * 1e11, {64}),  # a time is predicted where it is matched
     ],
 )
-def test_a_model_gets_a_dense_one_of_its_cost_at_the_longest_length(
-    match: str, name: str, wanted: float, gaps: set[int]
-) -> None:
+def test_a_model_gets_a_dense_one_of_its_cost(match: str, name: str, wanted: float, gaps: set[int]) -> None:
     made = planned(BUILD, match=match)
     (matched,) = made.matched_baselines
     case = next(each for each in made.cases if each.matched and each.grid_point.seq_len == 64)

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from collections import OrderedDict
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from modbench.harness.call.timing import nvtx
 from modbench.models.layers import kernels
-
-
-class Two(nn.Module):
-    """A product and a view of it, then an addition."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one = nn.Linear(4, 8, bias=False)
-
-    def forward(self, x_BD: Tensor) -> Any:
-        return self.one(x_BD).view(-1, 8) + 1.0
 
 
 def test_ranges_for_nvidias_tools_are_named_like_modules_steps_and_cases(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +27,7 @@ def test_ranges_for_nvidias_tools_are_named_like_modules_steps_and_cases(monkeyp
     monkeypatch.setattr(torch.cuda.nvtx, "range_pop", lambda: log.append("end"))
     monkeypatch.setattr(nvtx, "NVTX", True)
     monkeypatch.setattr(kernels, "NVTX", True)
-    module = Two()
+    module = nn.Sequential(OrderedDict(one=nn.Linear(4, 8)))
     nvtx.name_modules(module)
     with nvtx.sample("{models}/mine.py[c0.5]"), kernels.span("router"):
         module(torch.randn(2, 4))

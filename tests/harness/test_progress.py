@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from present import present
@@ -29,7 +29,7 @@ from modbench.harness.registry.case_facts import with_facts
 from modbench.harness.results import workspace
 from modbench.harness.results.progress_file import Group, Running, RunProgress
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.workspace import Steps, Workspace
+from modbench.harness.results.workspace import Workspace
 from modbench.progress_bar import MOST_SHOWN, Lines, Live
 
 Run = Callable[[Job, list[Any]], Iterable[object]]
@@ -158,15 +158,6 @@ def test_timing_says_its_last_word_before_it_begins(heard: list[str], monkeypatc
     assert heard[-2:] == ["measure", "measured"]
 
 
-def test_a_new_step_is_said_at_once_and_a_repeated_one_once_a_second(heard: list[str]) -> None:
-    clock = Clock()
-    steps = Steps("counting", clock)
-    for step, passed in (("one", 0.1), ("two, 1", 0.1), ("two, 2", 0.1), ("two, 3", 1.0), ("two, 4", 0.1)):
-        clock.now += passed
-        steps.say(step)
-    assert heard == ["one (counting)", "two, 1 (counting)", "two, 3 (counting)"]
-
-
 def test_what_is_merely_shown_ends_no_job(tmp_path: Path) -> None:
     """The folder is gone, or the disk is full; of several ranks only the first one speaks."""
     Workspace(tmp_path / "gone", "job").say("something")
@@ -213,41 +204,30 @@ def test_a_reader_that_goes_away_ends_no_run() -> None:
     Lines(stream=Gone()).show(RunProgress(left_s=1.0, most_s=1.0), "a job")
 
 
-class Shown:
-    """A display that keeps what is complete."""
-
-    def __init__(self) -> None:
-        self.series: list[list[str]] = []
-
-    def show(self, now: RunProgress, ended: str = "") -> None:
-        """Nothing."""
-
-    def complete(self, processes: Sequence[Job]) -> None:
-        self.series.append([job.name for job in processes])
-
-
 @pytest.mark.parametrize("more", [None, 0, 2])
 def test_a_timed_comparison_is_shown_once_when_its_last_process_has_ended(tmp_path: Path, more: int | None) -> None:
     """At draft effort nothing asks for more processes; else a rule asks for some, or decides that these do."""
-    shown = Shown()
+    display = mock.Mock()
     plan = plan_of(["latency/forward"], effort="draft" if more is None else "standard")
-    tracker = tracking(plan, tmp_path, display=shown)
+    tracker = tracking(plan, tmp_path, display=display)
     planned = [job for job in plan.jobs if job.series and not job.rule]
     asked = [job for job in plan.jobs if job.rule][:more]
     assert not (more is None and asked)
-    for job in planned:
-        assert not shown.series
-        tracker.started(job)
-        tracker.ended(job)
+
+    def run(jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            display.complete.assert_not_called()
+            tracker.started(job)
+            tracker.ended(job)
+
+    run(planned)
     if more is not None:
-        assert not shown.series
+        display.complete.assert_not_called()
         tracker.added("", asked[:1])
         tracker.added(planned[0].group, asked[1:])
-    for job in asked:
-        assert not shown.series
-        tracker.started(job)
-        tracker.ended(job)
-    assert shown.series == [[job.name for job in (*planned, *asked)]]
+    run(asked)
+    display.complete.assert_called_once()
+    assert [job.name for job in display.complete.call_args.args[0]] == [job.name for job in (*planned, *asked)]
 
 
 def test_the_time_left_follows_from_how_long_jobs_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,16 +246,6 @@ def test_the_time_left_follows_from_how_long_jobs_took(tmp_path: Path, monkeypat
             tracker.started(job)
             tracker.ended(job)
         assert tracker.now.left_s == 0
-
-
-def test_a_quick_look_times_one_workload_after_the_other_and_long_inputs_first() -> None:
-    def order(effort: str) -> list[tuple[str, int, int]]:
-        grid = {"seq_len": [16, 32]}
-        jobs = plan_of(["latency/decode", "latency/forward"], effort=effort, grid=grid, processes=2).jobs
-        return [(job.workload, job.process, job.comparison.grid_point.seq_len) for job in jobs if job.series]
-
-    assert order("draft") == [*itertools.product(("forward", "decode"), (0, 1), (32, 16))]
-    assert [process for _, process, _ in order("standard")] == [0] * 4 + [1] * 4
 
 
 def test_a_plan_counts_the_counting() -> None:

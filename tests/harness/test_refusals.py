@@ -175,9 +175,7 @@ def of_rust(file: Path) -> None:
 
 @FULL
 @pytest.mark.parametrize("save", [of_torch, of_ours, of_rust])
-def test_a_full_disk_is_recognised_behind_a_library(
-    save: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_recognised_behind_a_library(save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atomic_files, "new_file", lambda _: os.open("/dev/full", os.O_WRONLY))
     with pytest.raises(OSError, match="No space") as caught:
         save(tmp_path / "file")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_launcher import FakeLauncher
 from present import present
+from quiet import Quiet
 
 from modbench import api
 from modbench.harness.core.errors import IncompleteError, ModbenchError
@@ -28,7 +30,6 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.planted_runs import PlantedTrouble, planted_plan, planted_record
 from modbench.progress_bar import Lines
 
-QUIET = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None, added=lambda *_: None)
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -87,7 +88,7 @@ class Noting(FakeLauncher):
 
 
 def run(launcher: Noting, folder: RunFolder, stop: Stop, jobs: Sequence[Job], at_once: int) -> None:
-    Run(launcher, folder, QUIET, stop=stop).phase(Slots(tuple(jobs), at_once), {job.name: 9.0 for job in jobs})
+    Run(launcher, folder, Quiet(), stop=stop).phase(Slots(tuple(jobs), at_once), {job.name: 9.0 for job in jobs})
 
 
 NOW = "start start start end end end"
@@ -127,8 +128,9 @@ def test_a_signal_stops_a_run(
     assert heard == [1] * (signal.SIGINT in numbers)
     assert stop.left == ("Jobs go on. " if launcher.is_remote else "")
     if stop.ending:
-        stop.take(signal.SIGINT)  # workers are ended in peace
-    assert stop.cause == numbers[-1].name
+        with contextlib.suppress(KeyboardInterrupt):
+            stop.take(signal.SIGINT)
+    assert stop.cause == numbers[-1].name, "workers are ended in peace"
 
 
 @pytest.fixture
@@ -177,6 +179,15 @@ def test_an_interrupt_inside_a_finalizer_is_not_lost(
         run(launcher, folder, stop, made.jobs, 1)
     assert (launcher.events, launcher.waits) == (["start", "end"], 1)
     assert capsys.readouterr().err == ""
+
+
+def test_other_errors_of_finalizers_are_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    with stopping.signals(Stop()):
+        weakref.finalize(Stop(), divmod, 1, 0)
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -236,16 +247,13 @@ def test_a_worker_hears_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     assert graceful_stop.stop_requested()
 
 
-@pytest.mark.parametrize(("cause", "words"), [("SIGHUP", "interrupted by SIGHUP"), ("", "interrupted. ")])
-def test_what_is_kept_is_said(
-    cause: str, words: str, made: Plan, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_kept_is_said(made: Plan, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, stop: Stop, **__: Any) -> None:
-        stop.cause = cause
+        stop.cause = "SIGHUP"
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "run", interrupted)
-    with pytest.raises(IncompleteError, match=words):
+    with pytest.raises(IncompleteError, match="interrupted by SIGHUP"):
         api.run(made, folder, command=[], progress=Lines())
     (folder.path / "checkpoints").mkdir()
     (folder.path / "checkpoints" / "a.pt").touch()

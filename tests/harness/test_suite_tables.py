@@ -27,6 +27,8 @@ class PaintPlan(TablePlan):
     coats: int = 2
 
 class PaintTable(SuiteTable[PaintPlan]):
+    at_smoke = {"coats": 1}
+
     def check(self, suite, source):
         if PaintPlan.settled(suite).coats < 1:
             raise UsageError(f"{source}: [paint]: no coat")
@@ -61,6 +63,12 @@ def test_a_flag_changes_it_and_adds_one_that_has_defaults(tables: dict[str, Any]
     assert override(suite(**tables), Overrides(settings={"paint.coats": 3})).tables == {"paint": {"coats": 3}}
 
 
+@pytest.mark.parametrize(("settings", "coats"), [({}, 1), ({"paint.coats": 5}, 5)])
+def test_smoke_effort_has_values_of_its_own_for_what_is_not_set(settings: dict[str, Any], coats: int) -> None:
+    short = override(suite(paint={}), Overrides(effort="smoke", settings=settings))
+    assert short.tables == {"paint": {"coats": coats}}
+
+
 @pytest.mark.parametrize(
     ("tables", "said"),
     [
@@ -85,9 +93,7 @@ def test_what_cannot_be_meant_is_refused_in_a_line(tables: dict[str, Any], said:
         ({"rolls": {}}, "suite: unknown key 'rolls'"),
     ],
 )
-def test_one_whose_plugin_is_absent_is_unknown_unless_something_names_the_plugin(
-    tables: dict[str, Any], said: str, paint: Path
-) -> None:
+def test_one_whose_plugin_is_absent_is_unknown_unless_named(tables: dict[str, Any], said: str, paint: Path) -> None:
     manifest = 'needs = ["brush"]\n[suite_tables]\npaint = "suite_tables/paint.py"\n'
     (paint / plugin_manifests.MANIFEST).write_text(manifest)
     forget()

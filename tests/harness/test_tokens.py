@@ -277,9 +277,7 @@ def test_no_threads_are_left_and_the_environment_is_as_before(own: Path) -> None
         ("bpe", 300, Text("absent", b"a", b"b", ""), r"'tokenizers'.*pip install '\.\[bpe\]'"),
     ],
 )
-def test_a_mistake_is_answered_in_words(
-    tokenizer: str, size: int, text: Text, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mistakes_are_named(tokenizer: str, size: int, text: Text, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if text.name == "absent":
         monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(UsageError, match=said):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import signal
@@ -44,6 +43,12 @@ def ended(launcher: LocalLauncher, job: Job, folder: RunFolder) -> int | None:
         pass
     launcher.end(handle)
     return handle.exitcode
+
+
+def weighing(model: str, here: Path) -> tuple[RunFolder, Job]:
+    """A run folder, and its job that weighs dense and a model of own.py."""
+    made = weighed(model)
+    return folder_of(made, here), made.jobs[0]
 
 
 def printed(script: str, cwd: Path | None = None) -> str:
@@ -170,36 +175,18 @@ def test_timed_jobs_run_alone() -> None:
 # --- how it starts and ends
 
 
-# What a worker does in place of a job.
-STRAYS = """
-import threading
-from modbench.harness.execution import worker
-def run_job(job, folder):
-    threading.Thread(target=threading.Event().wait, daemon=False).start()
-    print("started", flush=True)
-def work(*given):
-    worker.run_job = run_job
-    worker.work(*given)
-"""
-
-
 @pytest.mark.slow
-def test_a_stray_thread_does_not_keep_a_job_alive(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In an interpreter of its own, which waits for threads when it ends; it loads no torch."""
-    (here / "strays.py").write_text(STRAYS)
-    monkeypatch.syspath_prepend(str(here))
-    monkeypatch.setattr(local, "work", importlib.import_module("strays").work)
-    made = weighed("good")
-    folder = folder_of(made, here)
-    assert ended(LocalLauncher(cold=True, threads=1), made.jobs[0], folder) == 0
-    assert "started" in folder.log(made.jobs[0]).read_text()
+def test_a_stray_thread_does_not_keep_a_job_alive(here: Path) -> None:
+    """In an interpreter of its own, which waits for threads when it ends."""
+    folder, job = weighing("strays", here)
+    assert ended(LocalLauncher(cold=True, threads=1), job, folder) == 0
+    assert "hello from the model" in folder.log(job).read_text()
 
 
 @pytest.mark.slow
 def test_a_job_that_has_a_record_is_not_run_again(here: Path) -> None:
     """A fork server may start a worker and be killed before it says so: that worker wrote the record, and another is started."""
-    made = weighed("good")
-    folder, job = folder_of(made, here), made.jobs[0]
+    folder, job = weighing("good", here)
     folder.record(job).write_text("kept")
     assert ended(LocalLauncher(cold=False, threads=1), job, folder) == 0
     assert folder.record(job).read_text() == "kept"
@@ -207,14 +194,13 @@ def test_a_job_that_has_a_record_is_not_run_again(here: Path) -> None:
 
 
 def test_a_job_that_is_not_in_the_plan_is_named(here: Path) -> None:
-    made = weighed("good")
-    folder, name = folder_of(made, here).path, made.jobs[0].name
+    folder, known = weighing("good", here)
     (here / "broken").mkdir()
     (here / "broken" / "run.json").write_text("[]")
     for place, job, said in (
-        (folder, "../../notes", "unknown job"),
-        (here, name, "not a run folder"),
-        (here / "broken", name, "no JSON object"),
+        (folder.path, "../../notes", "unknown job"),
+        (here, known.name, "not a run folder"),
+        (here / "broken", known.name, "no JSON object"),
     ):
         with pytest.raises(UsageError, match=said):
             run_folder.planned_job(place, job)

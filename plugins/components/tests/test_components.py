@@ -60,9 +60,7 @@ def run(stored_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.plugin("huggingface")
-def test_components_are_kept_beside_the_run_by_the_name_of_their_file(
-    run: Path, tmp_path: Path, modbench: Modbench
-) -> None:
+def test_components_are_kept_beside_the_run_by_their_file(run: Path, tmp_path: Path, modbench: Modbench) -> None:
     done = succeeded(modbench("convert", file_of(tmp_path, benchmark(), benchmark("other")), "--into", run))
     assert "2 components of micro.json" in done.stdout
     assert "no verdicts" in done.stdout

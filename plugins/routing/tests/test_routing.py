@@ -182,21 +182,6 @@ def test_an_effect_is_the_loss_without_the_pass_less_the_loss_with_it(rule: Any)
         assert [effect, later] == pytest.approx([known / 32, known / (32 - position)], rel=1e-3)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("router", ["learned", "every_n"])
-def test_flips_of_every_router(router: str) -> None:
-    module = built("mod", router=router, capacity=0.25)
-    found = json.loads(json.dumps(flip_effects(module, *windows(8, 32), 64, 0), allow_nan=False))
-    assert found["reason"] is None
-    assert (sum(found["flips"]["passed"]), {*found["flips"]["layer"]}) == (32, {1, 3})
-    assert any(effect != 0 for effect in found["flips"]["effect"])
-    assert {side: found["correlation"][side]["n"] for side in ("all", "passed", "skipped")} == {
-        "all": 64,
-        "passed": 32,
-        "skipped": 32,
-    }
-
-
 @pytest.mark.parametrize("model", ["dense", "moe"])
 def test_no_token_router_no_flips(model: str) -> None:
     found = flip_effects(built(model), *windows(2, 24), 8, 0)

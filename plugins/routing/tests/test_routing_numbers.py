@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted_routing import BYTES, TEXT, VOCAB, windows
+from planted_routing import BYTES
 from present import present
 from scipy import stats
 
@@ -105,14 +105,6 @@ def test_surprisal_is_witten_bell(vocab: int, length: int) -> None:
         assert found_NT[n, t] == pytest.approx(slow_surprisal(train, context, int(text_NT[n, t + 1]), vocab))
 
 
-def test_surprisal_is_lower_on_text_like_its_own() -> None:
-    own, noise = windows()[0].numpy(), np.random.default_rng(0).integers(0, 256, (6, 48))
-    train = np.frombuffer(TEXT, dtype=np.uint8)
-    hard = [surprisal(train, each[:, :-1], each[:, 1:], VOCAB).mean() for each in (own, noise)]
-    assert hard[0] < 0.5
-    assert hard[1] > 5
-
-
 # --- closed forms
 
 
@@ -128,14 +120,12 @@ def test_jaccard_in_closed_form() -> None:
     assert expected_jaccard(3, 8, 8) == pytest.approx(3 / 8)
 
 
-def test_expected_jaccard_is_what_draws_give() -> None:
-    rng = np.random.default_rng(0)
-    one, other = (rng.permuted(np.tile(np.arange(32) < passes, (4000, 1)), axis=1) for passes in (8, 5))
-    found = present(jaccard(one, other))
-    assert found[0] == pytest.approx(found[1], abs=0.005)
-    matrix, chance = between_layers(np.stack([one, other]))
-    assert matrix == [[1, found[0]], [found[0], 1]]
-    assert np.array(chance) == pytest.approx(np.array([[1, found[1]], [found[1], 1]]))
+def test_between_layers_the_diagonal_is_one() -> None:
+    masks = np.random.default_rng(0).random((2, 5, 32)) < 0.3
+    found, expected = present(jaccard(*masks))
+    matrix, chance = between_layers(masks)
+    assert np.array(matrix) == pytest.approx(np.array([[1, found], [found, 1]]))
+    assert np.array(chance) == pytest.approx(np.array([[1, expected], [expected, 1]]))
 
 
 def test_confusion_in_numbers() -> None:

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from in_process import succeeded
 from present import present
-from quiet import Quiet, folder_at
+from quiet import Quiet
 from slurm_stubs import jobs_of, lines, on_ranks, work
 from slurm_watching import beside, died, hurry, job_of, says, starts, tell, until
 from test_ranks import planned
@@ -29,6 +29,7 @@ from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.results import run_folder
 from modbench.harness.results.record_files import read_record
+from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.slurm import launcher as slurm
 from modbench.plugins.slurm.submitting import submissions
 
@@ -37,8 +38,8 @@ STUBS = Path(__file__).with_name("slurm_stubs.py")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("slurm")]
 
 
-def test_every_job_runs_once_in_arrays_that_the_queue_may_hold(tmp_path: Path) -> None:
-    folder, jobs = folder_at(tmp_path / "run"), jobs_of("count", "memory", "time")
+def test_every_job_runs_once_in_arrays_that_the_queue_may_hold(folder: RunFolder) -> None:
+    jobs = jobs_of("count", "memory", "time")
     work(jobs, folder, "--gres=gpu:1", "--max-submit=4")
     assert starts(folder) == Counter(job.name for job in jobs)
     assert all(folder.record(job).exists() for job in jobs)
@@ -56,9 +57,9 @@ def test_every_job_runs_once_in_arrays_that_the_queue_may_hold(tmp_path: Path) -
 
 
 def test_a_cancelled_job_is_recorded_and_a_resumed_run_completes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, jobs = folder_at(tmp_path / "run"), jobs_of("count")
+    jobs = jobs_of("count")
     monkeypatch.setenv("STUB_SECONDS", "60")
 
     def cancel() -> None:
@@ -86,9 +87,9 @@ def test_a_cancelled_job_is_recorded_and_a_resumed_run_completes(
     ],
 )
 def test_a_job_that_has_to_stop_saves_a_checkpoint_and_runs_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, nodes: int
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, told: str, nodes: int
 ) -> None:
-    folder, job = folder_at(tmp_path / "run"), jobs_of("train")[0] if nodes == 1 else on_ranks(nodes)
+    job = jobs_of("train")[0] if nodes == 1 else on_ranks(nodes)
     monkeypatch.setenv("STUB_SECONDS", "60")
 
     def disturb() -> None:
@@ -107,8 +108,10 @@ def test_a_job_that_has_to_stop_saves_a_checkpoint_and_runs_again(
     assert len(submissions(folder.path)) == 1  # the Slurm job itself ran again
 
 
-def test_a_killed_submitter_loses_no_job_and_starts_none_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, jobs = folder_at(tmp_path / "run"), jobs_of("count", trains=False)
+def test_a_killed_submitter_loses_no_job_and_starts_none_twice(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = jobs_of("count", trains=False)
     monkeypatch.setenv("STUB_SECONDS", "1")
     submitter = subprocess.Popen([sys.executable, STUBS, folder.path])
     until(lambda: starts(folder))
@@ -175,9 +178,9 @@ def test_ranks_on_two_nodes_find_the_losses_of_one_node(tmp_path: Path, monkeypa
 
 
 def test_a_rank_that_dies_on_another_node_ends_the_job_with_one_record_that_says_how(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, job = folder_at(tmp_path / "run"), on_ranks(2)
+    job = on_ranks(2)
     for name, value in (("STUB_SECONDS", "60"), ("STUB_DIES", job.name), ("STUB_DIES_ON", "1")):
         monkeypatch.setenv(name, value)
     work([job], folder, *ON_BOTH)
@@ -201,10 +204,10 @@ def lose(cluster: Path, slurm_job: str) -> None:
 
 
 def test_a_lost_node_loses_no_job_and_none_runs_twice(
-    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Path, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without Slurm's own requeueing: modbench submits the job again."""
-    folder, (job, *_) = folder_at(tmp_path / "run"), jobs_of("train")
+    job, *_ = jobs_of("train")
     monkeypatch.setenv("STUB_SECONDS", "60")
 
     def disturb() -> None:

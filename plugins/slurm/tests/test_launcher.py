@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from present import present
-from quiet import folder_at
 from slurm_stubs import StubLauncher, on_ranks, stub_plan
 
 from modbench.harness.core.errors import UsageError
@@ -76,14 +75,14 @@ def submitted(launcher: SlurmLauncher, folder: RunFolder, job: Job = JOB) -> tup
 
 
 def test_a_lost_job_is_submitted_again_and_given_up_at_last_with_its_reason(
-    launcher: SlurmLauncher, sbatch: Path, tmp_path: Path
+    launcher: SlurmLauncher, sbatch: Path, folder: RunFolder
 ) -> None:
-    handle, first = submitted(launcher, folder_at(tmp_path / "run"))
+    handle, first = submitted(launcher, folder)
     says(sbatch, f"7|N/A|NODE_FAIL|{first}")
     while handle.submission is not None:
         assert launcher.wait([handle], 0.0) == []
     launcher._submit([handle])
-    (sent,) = (each for each in submissions(tmp_path / "run") if each.name != first)
+    (sent,) = (each for each in submissions(folder.path) if each.name != first)
     second = sent.name
     (sent.place / "7_0_log.out").touch()
     says(sbatch, f"7|N/A|NODE_FAIL|{first}", f"7|N/A|TIMEOUT|{second}")
@@ -93,40 +92,40 @@ def test_a_lost_job_is_submitted_again_and_given_up_at_last_with_its_reason(
     assert died.kind == "timeout"
     assert "Slurm job 7 ended without a record (timeout), submitted 2 times" in died.reason
     assert died.reason.endswith(f"see slurm_jobs/{second[9:]}/7_0_log.out")
-    assert len(submissions(tmp_path / "run")) == 2
+    assert len(submissions(folder.path)) == 2
 
 
 def test_no_answer_of_squeue_is_no_end_of_a_job(
-    launcher: SlurmLauncher, sbatch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    launcher: SlurmLauncher, sbatch: Path, folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    handle, _ = submitted(launcher, folder_at(tmp_path / "run"))
+    handle, _ = submitted(launcher, folder)
     (sbatch / "states").unlink()
-    for _ in range(3):
-        assert launcher.wait([handle], 0.0) == []
+    assert [launcher.wait([handle], 0.0) for _ in range(3)] == [[]] * 3
     assert handle.gone is None
     assert capsys.readouterr().err.count("squeue does not answer (controller is gone)") == 1
 
 
-@pytest.mark.parametrize("end", ["noted by the Slurm job", "Slurm job ended"])
+@pytest.mark.parametrize("noted", [True, False])
 def test_a_record_is_taken_when_its_job_will_not_change_it_any_more(
-    launcher: SlurmLauncher, sbatch: Path, tmp_path: Path, end: str
+    noted: bool, launcher: SlurmLauncher, sbatch: Path, folder: RunFolder
 ) -> None:
-    handle, name = submitted(launcher, folder_at(tmp_path / "run"))
+    """When the Slurm job has noted its end, or has ended."""
+    handle, name = submitted(launcher, folder)
     handle.record.write_text("{}")
     says(sbatch, f"7|N/A|RUNNING|{name}")
     assert launcher.wait([handle], 0.0) == []
-    if end == "Slurm job ended":
-        says(sbatch, f"7|N/A|COMPLETED|{name}")
-    else:
+    if noted:
         (present(handle.submission).place / "0.ended").write_text(f"{JOB.name}\n")
+    else:
+        says(sbatch, f"7|N/A|COMPLETED|{name}")
     assert launcher.wait([handle], 0.0) == [handle]
     assert handle.died is None
 
 
 def test_who_resumes_waits_for_jobs_that_go_on_and_submits_the_rest(
-    launcher: SlurmLauncher, sbatch: Path, tmp_path: Path
+    launcher: SlurmLauncher, sbatch: Path, folder: RunFolder
 ) -> None:
-    folder, (one, two, *_) = folder_at(tmp_path / "run"), stub_plan(trains=False).jobs
+    one, two, *_ = stub_plan(trains=False).jobs
     _, name = submitted(launcher, folder, one)
     _, gone = submitted(launcher, folder, two)
     says(sbatch, f"7|N/A|PENDING|{name}", f"8|N/A|CANCELLED|{gone}", "9|N/A|RUNNING|somebody else's")
@@ -163,40 +162,42 @@ def test_an_sbatch_that_fails_is_the_users_fault_unless_slurm_does_not_answer(sa
     assert "`modbench resume 'my run'" in str(refused)
 
 
-def send_counts(place: Path, *words: str) -> Submission:
+def send_counts(folder: RunFolder, *words: str) -> Submission:
     tasks = [[(job, 60.0)] for job in stub_plan(trains=False).jobs if job.made_in == "count"]
     group = Group(timed=False, threads=1)
-    return send(folder_at(place / "run"), group, tasks, parse(words), requeues=0, make=StubLauncher)  # type: ignore[arg-type]
+    return send(folder, group, tasks, parse(words), requeues=0, make=StubLauncher)  # type: ignore[arg-type]
 
 
-def test_ctrl_c_does_not_reach_sbatch_and_secrets_stay_in_a_folder_of_the_users(sbatch: Path, tmp_path: Path) -> None:
-    sent = send_counts(tmp_path, "--export=ALL,HF_TOKEN=hidden")
+def test_ctrl_c_does_not_reach_sbatch_and_secrets_stay_in_a_folder_of_the_users(
+    sbatch: Path, folder: RunFolder
+) -> None:
+    sent = send_counts(folder, "--export=ALL,HF_TOKEN=hidden")
     assert sent.slurm_job == "7"
     assert (sbatch / "blocked").read_text() == "True"
     assert "hidden" in (sbatch / "script").read_text()
     assert sent.place.stat().st_mode & 0o777 == 0o700
 
 
-def test_an_sbatch_that_fails_after_its_jobs_were_taken_leaves_their_names(sbatch: Path, tmp_path: Path) -> None:
+def test_an_sbatch_that_fails_after_its_jobs_were_taken_leaves_their_names(sbatch: Path, folder: RunFolder) -> None:
     (sbatch / "sbatch").write_text(
         "#!/bin/sh\necho 'sbatch: error: Socket timed out on send/recv operation' >&2\nexit 1\n"
     )
     with pytest.raises(QueueError, match=r"Socket timed out.*modbench resume"):
-        send_counts(tmp_path)
-    (left,) = submissions(tmp_path / "run")
+        send_counts(folder)
+    (left,) = submissions(folder.path)
     assert len(left.tasks) > 1
 
 
-def test_torchrun_is_told_of_the_other_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_is_told_of_the_other_nodes(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     from torch.distributed import run
 
     told: list[Any] = []
     monkeypatch.setattr(run, "run", told.append)
     before = signal.getsignal(signal.SIGUSR1)
     try:
-        ranks.start(on_ranks(8), folder_at(tmp_path))
+        ranks.start(on_ranks(8), folder)
         monkeypatch.setenv(ranks.NODES, ranks.Nodes(2, 1, "10.0.0.1", 17_000).as_variable())
-        ranks.start(on_ranks(8), folder_at(tmp_path))
+        ranks.start(on_ranks(8), folder)
     finally:
         signal.signal(signal.SIGUSR1, before)
     alone, second = told

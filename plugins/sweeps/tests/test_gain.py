@@ -257,16 +257,6 @@ def test_the_interval_leaves_1_out_where_that_of_the_difference_leaves_0_out(
     assert (low > 1 or high < 1) == (abs(difference) > half)
 
 
-def test_the_interval_holds_the_truth_in_95_of_100_cases() -> None:
-    rng, held = np.random.default_rng(0), 0
-    truth, sd, fall, fall_sd = -0.05, 0.01, 0.12, 0.015
-    for _ in range(4000):
-        difference, per_fold = rng.normal(truth, sd), rng.normal(fall, fall_sd)
-        made = from_fall(difference, 1.96 * sd, Fall(per_fold, 1.96 * fall_sd))
-        held += present(made.low) <= math.exp(-truth / fall) <= present(made.high)
-    assert held / 4000 == pytest.approx(0.95, abs=0.012)
-
-
 # --- where a line reaches 0
 
 NUMBERS = st.floats(-10, 10)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import trend_published
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from planted_sweeps import BUDGETS, FOUR_SIZES, followed, losses_along, over, sizes
 from present import present
@@ -55,7 +55,11 @@ def half_over_error(found: Any) -> float:
 # --- one budget
 
 
-@given(st.floats(11.5, 13.1), st.floats(0.01, 0.3), st.floats(-1, 1))
+@example(11.41, 0.1, 0.0)
+@example(11.39, 0.1, 0.0)
+@example(13.19, 0.1, 0.0)
+@example(13.21, 0.1, 0.0)
+@given(st.floats(11, 13.6), st.floats(0.01, 0.3), st.floats(-1, 1))
 def test_the_lowest_point_of_a_parabola_is_found_from_two_sizes(optimum: float, bend: float, level: float) -> None:
     made = sizes(optimum, level, bend=bend)
     assert made.place(bend) == pytest.approx(optimum, abs=1e-9)
@@ -188,20 +192,6 @@ def test_where_bartletts_test_speaks_against_it_each_budget_has_its_own_spread()
     # The line at 6.4e13 weighs the budgets by -2/3, 1/3 and 4/3; four more seeds spread as the last budget's.
     variance = np.array([4 / 9, 1 / 9, 16 / 9 + 1]) @ np.square(found.spreads) / 4
     assert present(found.forecast(6.4e13, 4)).error == pytest.approx(math.sqrt(variance))
-
-
-def test_forecasts_hold_and_so_do_most_of_the_narrowest() -> None:
-    """The seeds as published: with a spread of each budget's own the narrowest eighth held in two of three."""
-    rng, made = np.random.default_rng(1), list[tuple[float, bool]]()
-    for _ in range(500):
-        noise_KS = [rng.normal(0, 0.02, seeds) for seeds in (7, 5, 4)]
-        ahead, then = present(over((0.0, 0.0, 0.0), *noise_KS).forecast(6.4e13, 4)), rng.normal(0, 0.02, 4).mean()
-        low, high = present(ahead.low), present(ahead.high)
-        made.append((high - low, bool(low <= then <= high)))
-    held = [each for _, each in sorted(made)]
-    # Monte-Carlo errors: 0.01, and 0.043 of the narrowest 65, of which 0.86 hold (`benchmarks/trend.py`).
-    assert np.mean(held) == pytest.approx(0.95, abs=0.02)
-    assert np.mean(held[:65]) > 0.8
 
 
 def test_the_published_trend_is_made_anew_from_its_page() -> None:

@@ -17,7 +17,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
-from modbench.plugins.tasks.evaluation import answer, batch_of, one_question_each, pieces
+from modbench.plugins.tasks.evaluation import answer, batch_of, one_question_each, rows_of
 from modbench.plugins.tasks.measurement import train_on_task
 from modbench.plugins.tasks.notes import TaskNotes
 from modbench.plugins.tasks.table import condition_of
@@ -125,14 +125,8 @@ def test_one_question_of_every_sequence_is_scored_the_same_each_time() -> None:
     places = np.bincount(np.nonzero(one.answers_NT != UNASKED)[1])
     assert places.sum() == places[[1, 4, 7]].sum()
     assert min(places[[1, 4, 7]]) > 40  # any of the three as likely
-
-
-def test_pieces_are_the_whole() -> None:
-    parts = list(pieces(SOURCE.held_out, 16))
-    assert (np.concatenate([part.tokens_NT for part in parts]) == SOURCE.held_out.tokens_NT).all()
-    batch = batch_of(parts[0])
-    assert batch.number_of_targets == 48
-    assert present(batch.prompt_B).tolist() == [2] * 16
+    batch = batch_of(rows_of(SOURCE.held_out, slice(16)))
+    assert (batch.number_of_targets, present(batch.prompt_B).tolist()) == (48, [2] * 16)
 
 
 @pytest.mark.slow

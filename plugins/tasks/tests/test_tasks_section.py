@@ -26,7 +26,7 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import printed_run
 
 FIVE = (0, 1, 2, 3, 4)
-COUNTED = {"counted": ["copy"]}
+COUNTED: dict[str, Any] = {"counted": ["copy"]}
 
 
 def rows_of(loaded: Loaded) -> list[Any]:
@@ -57,6 +57,13 @@ def test_three_seeds_among_two_variants_decide_nothing_whatever_they_show(tmp_pa
     assert (mod.p, mod.p_adjusted) == (pytest.approx(0.03125), pytest.approx(0.0625))
     assert (mod.verdict, mod.seeds_needed) == ("inconclusive", 4)
     assert (depth.verdict, depth.seeds_needed, depth.difference) == ("inconclusive", pd.NA, 0)
+
+
+def test_a_first_look_that_decides_nothing_asks_for_more_seeds_than_were_made(tmp_path: Path) -> None:
+    """Four would do for a single look at none against all."""
+    right = [[1000] * 5, [500] * 5, [1000] * 5]
+    _, mod, _ = rows_of(planted(tmp_path / "run", FIVE, right, tasks=COUNTED | {"interim_analyses": 2}))
+    assert (mod.solved, mod.verdict, mod.seeds_needed) == (0, "inconclusive", 6)
 
 
 def test_a_failed_variant_has_a_row_and_takes_no_other_with_it(tmp_path: Path) -> None:

@@ -17,9 +17,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.training.logger_feed import LoggerFeed
 
 
-def test_what_is_not_installed_is_refused_at_plan_time_without_importing_what_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_not_installed_is_refused_without_importing_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in sorted(catalogue.entries("loggers")):
         logger: Logger = catalogue.load("loggers", name)
         assert logger.package not in sys.modules or name == "tensorboard"
@@ -32,9 +30,7 @@ def test_what_is_not_installed_is_refused_at_plan_time_without_importing_what_is
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
-def test_trackers_share_one_interface_and_stay_below_the_run_folder(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trackers_stay_below_the_run_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, Any]] = []
     fake: Any = types.ModuleType(name)
     fake.init = lambda **settings: calls.append(("init", settings))
