@@ -107,7 +107,7 @@ def test_an_aa_control_is_neither_contender_nor_baseline(calm: Loaded) -> None:
 
 
 def test_an_aa_control_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Holm over variants and A/A controls together would let a machine's check cost the variants their verdicts."""
+    """Holm over both would let a machine's check cost the variants their verdicts. Other metrics and places are no neighbours."""
     sizes, judge = list[int](), verdicts.together
 
     def counted(contrasts: Sequence[verdicts.Contrast]) -> list[verdicts.Contrast]:

@@ -141,15 +141,3 @@ def test_where_no_capacity_differs_a_place_has_a_mark_in_one_of_twenty(side: ver
     found = verdict_errors.false_marks(side, verdict_errors.KINDS["loss, 5 seeds"], maps)
     assert found.points <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / (maps * lengths))
     assert found.more <= 0.05
-
-
-@pytest.mark.slow
-def test_other_metrics_and_places_are_no_neighbours(tmp_path: Path) -> None:
-    """The adjusted p-value of a pair is that of its family: variants against the baseline, for one metric at one place."""
-    verdicts = []
-    for lengths in ([64], [64, 128, 256]):
-        plan = planted_plan("draft", metrics=["latency/forward"], grid={"seq_len": lengths})
-        frame = stored(tmp_path / str(len(lengths)), plan)
-        rows = frame[(frame.seq_len == 64) & (frame.baseline_variant == "dense")]
-        verdicts.append(rows.set_index("variant").verdict.to_dict())
-    assert verdicts[0] == verdicts[1]

@@ -70,9 +70,8 @@ def kept(rewinds: bool, monkeypatch: pytest.MonkeyPatch) -> Kept:
     load, made = catalogue.load, Kept()
     logger = Logger(package="json", extra="none", open=made.open, rewinds=rewinds)
     monkeypatch.setattr(catalogue, "load", lambda room, name: logger if room == "loggers" else load(room, name))
-    monkeypatch.setattr(
-        training, "PROGRESS_S", 0.0
-    )  # told after every step, so that whatever it could disturb, it would
+    # Told after every step, so that whatever a logger could disturb, it would.
+    monkeypatch.setattr(training, "PROGRESS_S", 0.0)
     return made
 
 
@@ -188,17 +187,12 @@ def test_where_what_was_sent_cannot_be_read_all_is_sent(tmp_path: Path, kept: Ke
     assert kept.steps == [1, 10] * 2
 
 
-def test_losses_that_were_not_read_yet_wait(tmp_path: Path, kept: Kept) -> None:
+def test_losses_that_were_not_read_yet_wait_and_what_is_not_finite_is_not_sent(tmp_path: Path, kept: Kept) -> None:
     log = log_of(tmp_path, log_every=5)
     log.look(some(20, known=8), {}, 0)
     assert kept.steps == [1, 5]
-    log.look(some(20), {}, 0)
-    assert kept.steps == [1, 5, 10, 15, 20]
-
-
-def test_what_is_not_finite_is_not_sent(tmp_path: Path, kept: Kept) -> None:
-    log = log_of(tmp_path)
     log.look(some(40), {}, 0)
+    assert kept.steps == [1, *range(5, 41, 5)]
     log.end({"loss/val": 2.0, "loss/gap": math.nan})
     assert kept.rows[-1] == (40, {"loss/val": 2.0})
 

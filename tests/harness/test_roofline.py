@@ -58,8 +58,7 @@ def test_rates_between_two_measured_sizes_are_their_geometric_mean_and_beyond_th
 def test_more_work_never_takes_less_time() -> None:
     table = planted()
     for kind, grid in table.grids.items():
-        size = tuple(4 for _ in grid.axes)
-        size = size if len(size) == 1 else (1, *size)
+        size = (4,) if len(grid.axes) == 1 else (1, *(4 for _ in grid.axes))
         size = (*size, 1) if kind == "optimizer" else size
         for i in range(len(size)):
             grown = tuple(value * (16 if i == j else 1) for j, value in enumerate(size))
@@ -117,8 +116,7 @@ def test_an_aa_control_attains_exactly_1_and_a_cheaper_variant_more() -> None:
     tables.counted = lambda case: CountNotes(forward_operators=mod if case.model == "mod" else dense)
     value, reason = predicted(tables, tiny("mod", 256), tiny(seq_len=256), METRICS["latency/forward"])
     assert reason is None
-    assert value is not None
-    assert value > 1
+    assert present(value) > 1
 
 
 @pytest.mark.parametrize(
@@ -172,17 +170,18 @@ def test_peaks_of_today_are_reused_and_others_are_not(tmp_path: Path, monkeypatc
     """Kept by machine and number format; measured within a day with the same torch they are this machine's, else not."""
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))
     table = planted()
-    assert stored.recent("here", table.dtype, table.torch) is None
-    assert stored.latest("here", table.dtype) is None
+
+    def known(torch: str = table.torch) -> tuple[Table | None, Table | None]:
+        return stored.recent("here", table.dtype, torch), stored.latest("here", table.dtype)
+
+    assert known() == (None, None)
     assert stored.keep("here", table) is None
-    assert stored.latest("there", table.dtype) is None
-    assert stored.latest("here", "bf16") is None
-    assert stored.recent("here", table.dtype, table.torch) == table
-    assert stored.recent("here", table.dtype, "another torch") is None
+    assert stored.latest("there", table.dtype) is stored.latest("here", "bf16") is None
+    assert known() == (table, table)
+    assert known("another torch") == (None, table)
     (file,) = (tmp_path / "peaks").iterdir()
     long_ago = file.stat().st_mtime - 2 * stored.DAY_S
     os.utime(file, (long_ago, long_ago))
-    assert stored.recent("here", table.dtype, table.torch) is None
-    assert stored.latest("here", table.dtype) == table
+    assert known() == (None, table)
     file.write_text("{")
-    assert stored.latest("here", table.dtype) is None
+    assert known() == (None, None)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 from typing import Any
-from unittest import mock
 
 import pytest
 from planted_peaks import planted
 from present import present
 
+from modbench.commands.doctor import checkup
 from modbench.harness.call.timing.interleave import SHORTEST_SAMPLE_S
 from modbench.harness.domain.case import Job
 from modbench.harness.execution.run_time import DRAW_S, FIRST_CALLS, VARIANT_S, RunTime, operators
-from modbench.harness.machine.roofline.table import Table
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, predicted_seconds
 
@@ -58,16 +57,6 @@ def test_a_timed_job_takes_its_variants_its_warm_up_and_its_rounds() -> None:
         + 2 * protocol.rounds * sum(calls)
     )
     assert RunTime(plan, {"fp32": table}).seconds(job, 1) == pytest.approx(expected)
-
-
-def test_the_call_of_an_aa_control_is_its_anchors() -> None:
-    """Each call is priced once: a sweep has thousands of jobs and a few dozen calls."""
-    job = timed(plan := plan_of(aa_control=True, metrics=["latency/forward"]), "forward")
-    run_time = RunTime(plan, {"fp32": planted(1e7)})
-    with mock.patch.object(Table, "seconds", autospec=True, side_effect=Table.seconds) as priced:
-        anchor, _, aa_control = (run_time.call(case, "forward") for case in job.comparison.variants)
-    assert anchor == aa_control
-    assert priced.call_count == 2  # dense and MoD
 
 
 def test_without_peaks_the_time_is_assumed() -> None:
@@ -134,6 +123,11 @@ def test_what_is_made_by_shape_alone_and_built_once_is_what_torch_finds(monkeypa
     monkeypatch.setattr(calls, "_shared", functools.lru_cache(maxsize=1)(calls._module))
     assert found() == ours
     assert len(asked) > 100 * len(models)
+
+
+def test_doctor_measures_the_peaks_in_a_job_of_its_own() -> None:
+    job = checkup.peaks_job(2)
+    assert (job.made_in, job.comparison.grid_point.threads) == ("roofline", 2)
 
 
 def test_the_peaks_are_measured_once_where_times_claim_something() -> None:

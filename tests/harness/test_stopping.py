@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -180,6 +181,15 @@ def test_an_interrupt_inside_a_finalizer_is_not_lost(
     assert capsys.readouterr().err == ""
 
 
+def test_other_errors_of_finalizers_are_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    with stopping.signals(Stop()):
+        weakref.finalize(Stop(), divmod, 1, 0)
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 @pytest.fixture
 def _restored() -> Iterator[None]:
     """Every signal does afterwards what it did before."""
@@ -237,16 +247,13 @@ def test_a_worker_hears_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     assert graceful_stop.stop_requested()
 
 
-@pytest.mark.parametrize(("cause", "words"), [("SIGHUP", "interrupted by SIGHUP"), ("", "interrupted. ")])
-def test_what_is_kept_is_said(
-    cause: str, words: str, made: Plan, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_kept_is_said(made: Plan, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, stop: Stop, **__: Any) -> None:
-        stop.cause = cause
+        stop.cause = "SIGHUP"
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "run", interrupted)
-    with pytest.raises(IncompleteError, match=words):
+    with pytest.raises(IncompleteError, match="interrupted by SIGHUP"):
         api.run(made, folder, command=[], progress=Lines())
     (folder.path / "checkpoints").mkdir()
     (folder.path / "checkpoints" / "a.pt").touch()

@@ -91,6 +91,36 @@ def test_closed_form_equals_counter_exactly(model: str, options: dict[str, Any])
     assert present(counted.notes.operators).unknown == {}
 
 
+# Of all models, and of those that read them.
+OF_ALL = {"n_layers", "tied", "activation", "norm", "position", "mixer", "window", "bidirectional", "head_dim"}
+ANY: dict[str, list[Any]] = {
+    "n_layers": [2, 3, 4, 5],
+    "tied": [False, True],
+    "activation": ["swiglu", "gelu"],
+    "norm": ["rms", "layer"],
+    "position": ["rotary", "learned"],
+    "mixer": ["attention", "window", "convolution"],
+    "window": [*range(1, 61)],
+    "bidirectional": [False, True],
+    "head_dim": [None, None, 8, 24, 40],
+    "every": [1, 2, 3],
+    "granularity": ["block", "attention", "mlp"],
+    "router": sorted(catalogue.entries("routers")),
+    "causal": ["predictor", "aux_loss", "threshold", "none"],
+    "round_k": [1, 8],
+    "choice": ["expert", "token"],
+    "experts_top_k": [1, 2],
+    "n_no_ops": [1, 2],
+    "expert_d_ff": [None, 24, 200],
+    "shared_experts": [0, 1, 2],
+    "gate": ["straight_through", "gumbel"],
+    "exit_by": ["sequence", "token"],
+    "no_op": ["zero", "identity", "constant"],
+    "no_op_logits": ["own", "shared"],
+    "balance": ["loss", "bias", "threshold"],
+}
+
+
 @pytest.mark.slow
 @settings(max_examples=settings().max_examples // 2)  # each takes a second
 @given(
@@ -98,66 +128,28 @@ def test_closed_form_equals_counter_exactly(model: str, options: dict[str, Any])
     t=st.integers(1, 100),
     b=st.integers(1, 3),
     heads=st.sampled_from([(4, 4), (4, 2), (2, 1)]),
-    layers=st.integers(2, 5),
-    shape=st.fixed_dictionaries(
-        {
-            "tied": st.booleans(),
-            "activation": st.sampled_from(["swiglu", "gelu"]),
-            "norm": st.sampled_from(["rms", "layer"]),
-            "position": st.sampled_from(["rotary", "learned"]),
-            "mixer": st.sampled_from(["attention", "window", "convolution"]),
-            "window": st.integers(1, 60),
-            "bidirectional": st.booleans(),
-            "head_dim": st.sampled_from([None, None, 8, 24, 40]),
-        }
-    ),
-    routing=st.fixed_dictionaries(
-        {
-            "capacity": st.floats(0.01, 1.0),
-            "every": st.integers(1, 3),
-            "granularity": st.sampled_from(["block", "attention", "mlp"]),
-            "router": st.sampled_from(sorted(catalogue.entries("routers"))),
-            "causal": st.sampled_from(["predictor", "aux_loss", "threshold", "none"]),
-            "round_k": st.sampled_from([1, 8]),
-            "choice": st.sampled_from(["expert", "token"]),
-            "experts_top_k": st.integers(1, 2),
-            "n_no_ops": st.integers(1, 2),
-            "expert_d_ff": st.sampled_from([None, 24, 200]),
-            "shared_experts": st.integers(0, 2),
-            "gate": st.sampled_from(["straight_through", "gumbel"]),
-            "exit_by": st.sampled_from(["sequence", "token"]),
-            "no_op": st.sampled_from(["zero", "identity", "constant"]),
-            "no_op_logits": st.sampled_from(["own", "shared"]),
-            "balance": st.sampled_from(["loss", "bias", "threshold"]),
-        }
-    ),
+    drawn=st.fixed_dictionaries({"capacity": st.floats(0.01, 1.0), **{k: st.sampled_from(v) for k, v in ANY.items()}}),
 )
 def test_closed_form_equals_counter_on_any_shape(
-    model: str,
-    t: int,
-    b: int,
-    heads: tuple[int, int],
-    layers: int,
-    shape: dict[str, Any],
-    routing: dict[str, Any],
+    model: str, t: int, b: int, heads: tuple[int, int], drawn: dict[str, Any]
 ) -> None:
     """Every option that a model reads; to the last FLOP and the last parameter."""
-    options = catalogue.model_options(model)
-    no_ops = {"no_op", "no_op_logits", "balance"} if routing["choice"] == "expert" else set()
-    changes = {key: value for key, value in routing.items() if key in options.keys() - no_ops}
+    no_ops = {"no_op", "no_op_logits", "balance"} if drawn["choice"] == "expert" else set()
+    read = catalogue.model_options(model).keys() | OF_ALL
+    shape = {key: value for key, value in drawn.items() if key in read - no_ops}
     if shape["bidirectional"] and shape["mixer"] == "window":
-        shape = {**shape, "mixer": "attention"}
+        shape["mixer"] = "attention"
     if shape["mixer"] == "window":
-        shape = {**shape, "position": "rotary"}
+        shape["position"] = "rotary"
     if shape["mixer"] == "convolution":
-        shape = {**shape, "head_dim": None}
-    if changes.get("exit_by") == "token" and (shape["bidirectional"] or shape["mixer"] == "convolution"):
-        changes["exit_by"] = "sequence"
+        shape["head_dim"] = None
+    if shape.get("exit_by") == "token" and (shape["bidirectional"] or shape["mixer"] == "convolution"):
+        shape["exit_by"] = "sequence"
     if model == "depth_branches":
-        layers = max(layers, 4)
-    if changes.get("n_no_ops", 2) < changes.get("experts_top_k", 1):
-        changes["n_no_ops"] = changes["experts_top_k"]  # fewer no-ops than choices cannot have every capacity
-    made = case(model, t, b, n_heads=heads[0], n_kv_heads=heads[1], n_layers=layers, **shape, **changes)
+        shape["n_layers"] = max(shape["n_layers"], 4)
+    if shape.get("n_no_ops", 2) < shape.get("experts_top_k", 1):
+        shape["n_no_ops"] = shape["experts_top_k"]  # fewer no-ops than choices cannot have every capacity
+    made = case(model, t, b, n_heads=heads[0], n_kv_heads=heads[1], **shape)
     reconciled(made, guards=False)
 
 

@@ -205,12 +205,8 @@ def drawn_anew(tokens_BT: Tensor) -> Tensor:
     ("forward", "length", "tried", "said"),
     [
         (drawn_anew, 24, True, "differ by up to"),
-        (
-            lambda x_BT: torch.full((*x_BT.shape, V), torch.nan),
-            24,
-            True,
-            "not numbers",
-        ),  # no difference to NaN is ever large
+        # No difference to NaN is ever large.
+        (lambda x_BT: torch.full((*x_BT.shape, V), torch.nan), 24, True, "not numbers"),
         (Leaking("openly"), 1, False, "token"),
     ],
 )

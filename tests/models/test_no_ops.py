@@ -92,6 +92,17 @@ def test_no_ops_given_by_hand_change_how_the_rest_is_divided_and_not_the_share()
             assert balance_loss(other_X, 2 * other_X, p_X).item() > 2
 
 
+def test_no_ops_that_share_a_logit_are_balanced_as_those_with_equal_logits() -> None:
+    own, shared = model(balance="loss").train(), model(balance="loss", no_op_logits="shared").train()
+    weights = shared.state_dict()
+    real_4D, null_1D = weights["blocks.1.mlp.router.weight"].split([4, 1])
+    own.load_state_dict(weights | {"blocks.1.mlp.router.weight": torch.cat((real_4D, null_1D.expand(4, -1)))})
+    for lengths_B in (None, torch.tensor([24, 5, 1])):
+        theirs, ours = (each(tokens(), lengths_B, auxiliary=True)[1] for each in (own, shared))
+        torch.testing.assert_close(ours, theirs)
+        assert ours > 0
+
+
 # --- what they give
 
 

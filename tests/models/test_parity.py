@@ -225,6 +225,7 @@ def changed(module: Decoder, t: int) -> list[int]:
             for capacity in (0.01, 0.125, 0.29, 0.5, 1.0)
             for t in (1, 5, 24)
         ),
+        ({"capacity": 0.29, "max_seq_len": 100}, 100, 29),  # not floor(28.999999999999996)
         *(({"capacity": 0.3, "round_k": 8}, t, k) for t, k in ((4, 4), (16, 8), (64, 24))),
         ({"capacity": 0.5, "router_init": 0.0, "multiplier": "raw"}, 16, 0),  # a zero start: an identity,
         ({"capacity": 0.5, "router_init": 0.0, "multiplier": "sigmoid"}, 16, 8),  # or half a block

@@ -166,3 +166,5 @@ def test_names_are_checked_without_running_code(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(UsageError, match=said):
             user_routers.check(spec)
     assert not Path("mark").exists()
+    names = [user_routers.short(each) for each in ("a/mine.py:ROUTER", "a/mine.py:Mine", "norm")]
+    assert names == ["mine", "mine:Mine", "norm"]

@@ -163,6 +163,7 @@ ROWS = {
     "a case, its time": Row(suite(variants=[DENSE]), TIME, UNTOLD, UNTOLD, two_runs.NO_CASE),
     "a metric": Row(suite(metrics=[TIME]), FLOPS, OPEN, UNTOLD, two_runs.NOT_ASKED),
     "a time": Row(suite(metrics=[FLOPS]), TIME, UNTOLD, UNTOLD, two_runs.NOT_ASKED),
+    "a record": Row({"leave_out": "count"}, FLOPS, OPEN, OPEN, "now: "),
     "what failed": Row({"fails": "moe"}, TIME, "fail", UNTOLD, "fails now: error: planted failure"),
     "its baseline failed": Row({"fails": "dense"}, TIME, UNTOLD, UNTOLD, "now: "),
     # counts: by the margin of 2 %, or by a limit of their own, on any machine
@@ -217,7 +218,8 @@ def test_a_time_of_two_runs_is_printed_and_has_no_verdict(slower: float, base: L
     found = gate.gate(base, run(tmp_path / "now", seed=2, slower={"moe": slower}))
     moe = of(found, "moe", TIME)
     assert {moe.verdict, of(found, "dense", TIME).verdict} == {NOT_ALTERNATED}
-    assert (found.verdict, found.exit_code()) == ("pass", 0)
+    told = found.as_dict()
+    assert (found.verdict, told["exit_code"], "tiers" in told) == ("pass", 0, False)
     assert moe.typical.value == pytest.approx(1 / slower, rel=0.02)
     assert present(moe.typical.low) < 1 / slower < present(moe.typical.high)
 

@@ -85,6 +85,8 @@ def test_processes_are_pooled_with_a_label_but_not_across_hardware(
     assert [*loaded.pairs.verdict.notna().unique()] == [judged]
     said = f"its processes ran on different hardware ({why}), which no verdict may pool"
     assert [*loaded.pairs.reason.fillna("").str.contains(said, regex=False).unique()] == [bool(why)]
+    timed_on = [words for what, words in machine_check.jobs(loaded) if what == "Timed on"]
+    assert label or timed_on == ["n1 (EPYC; A/A: fit)"]
     assert TwoRuns(loaded.tables, loaded.tables, 0.02).same_machine is (even[0] == odd[0])
 
 

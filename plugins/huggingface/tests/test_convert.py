@@ -131,6 +131,9 @@ def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(typed: Type
     with torch.no_grad():
         logits_BTV = build(None, path=str(out))(prompts["input_ids"], causal=True)
         assert torch.equal(logits_BTV, model(**prompts, use_cache=False).logits)
+    cost = typed(f"cost 'modbench.plugins.huggingface.mod:build(path={out})' --seq-len 32")
+    assert (cost.returncode, len(cost.stderr.strip().splitlines())) == (2, 1)
+    assert f"write --model 'hf:{out}'" in cost.stderr
 
 
 # The files of the folder that change (None: taken away), the command, and what is said.

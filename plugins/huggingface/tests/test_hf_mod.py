@@ -233,38 +233,42 @@ def test_the_predictor_learns_nothing_from_the_language_model() -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_as_modbench_measures_it(family: str) -> None:
-    """Top-k, and without later tokens; prefill, decode, rewind; observed decisions; padding on the right."""
+@torch.no_grad()
+def test_as_modbench_decodes_it(family: str) -> None:
+    """What prefill and decode give are the causal logits; rewound, the same again. Padding on the right changes nothing."""
     x_BT = tokens(2, 20)
     model = routed(family, x_BT)
     module = Logits(model).eval()
-    with torch.no_grad():
-        assert torch.equal(module(x_BT), top_k(model, x_BT))
-        causal_BTV = module(x_BT, causal=True)
-        close(causal_BTV, logits(model, x_BT))
-        logits_BV, cache = module.prefill(x_BT[:, :15])
-        close(logits_BV, causal_BTV[:, 14])
-        bytes_then, mark = cache.nbytes, cache.mark()
-        for _ in range(2):
-            for t in range(15, 20):
-                close(module.decode(x_BT[:, t], cache), causal_BTV[:, t])
-            assert cache.nbytes > bytes_then
-            cache.rewind(mark)
-        assert cache.nbytes == bytes_then
-        seen_BTV, decisions = module.observe(x_BT)
-        assert torch.equal(seen_BTV, module(x_BT))
-        assert [(each.layer, int(each.chosen_BT.sum())) for each in decisions] == [(0, 20), (2, 20)]
-        assert all(each.predicted_BT is not None for each in decisions)
-        flip_LBT = torch.zeros(LAYERS, 2, 20, dtype=torch.bool)
-        flip_LBT[2, 1, 7] = True
-        flipped_BTV, flipped = module.observe(x_BT, flip_LBT=flip_LBT)
-        assert (flipped[1].chosen_BT ^ decisions[1].chosen_BT).nonzero().tolist() == [[1, 7]]
-        # The chosen tokens of all rows are one product: with one more of them, some processors round the others differently.
-        close(flipped_BTV[0], seen_BTV[0])
-        assert not torch.allclose(flipped_BTV[1], seen_BTV[1], rtol=0, atol=1e-2)
-        short_BTV = module(x_BT, torch.tensor([20, 12]))
-        close(short_BTV[1, :12], module(x_BT[1:, :12])[0])
-    assert module.observe(x_BT)[0].requires_grad
+    assert torch.equal(module(x_BT), top_k(model, x_BT))
+    causal_BTV = module(x_BT, causal=True)
+    close(causal_BTV, logits(model, x_BT))
+    logits_BV, cache = module.prefill(x_BT[:, :15])
+    close(logits_BV, causal_BTV[:, 14])
+    bytes_then, mark = cache.nbytes, cache.mark()
+    for _ in range(2):
+        for t in range(15, 20):
+            close(module.decode(x_BT[:, t], cache), causal_BTV[:, t])
+        assert cache.nbytes > bytes_then
+        cache.rewind(mark)
+    assert cache.nbytes == bytes_then
+    close(module(x_BT, torch.tensor([20, 12]))[1, :12], module(x_BT[1:, :12])[0])
+
+
+def test_a_reversed_decision_changes_its_row_alone() -> None:
+    x_BT = tokens(2, 20)
+    model = routed("llama", x_BT)
+    module = Logits(model).eval()
+    seen_BTV, decisions = module.observe(x_BT)
+    assert torch.equal(seen_BTV, module(x_BT))
+    assert [(each.layer, int(each.chosen_BT.sum())) for each in decisions] == [(0, 20), (2, 20)]
+    assert all(each.predicted_BT is not None for each in decisions)
+    flip_LBT = torch.zeros(LAYERS, 2, 20, dtype=torch.bool)
+    flip_LBT[2, 1, 7] = True
+    flipped_BTV, flipped = module.observe(x_BT, flip_LBT=flip_LBT)
+    assert (flipped[1].chosen_BT ^ decisions[1].chosen_BT).nonzero().tolist() == [[1, 7]]
+    # The chosen tokens of all rows are one product: with one more of them, some processors round the others differently.
+    close(flipped_BTV[0], seen_BTV[0])
+    assert not torch.allclose(flipped_BTV[1], seen_BTV[1], rtol=0, atol=1e-2)
     assert model.routing.decisions is None
 
 

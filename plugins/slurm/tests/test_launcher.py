@@ -100,24 +100,24 @@ def test_no_answer_of_squeue_is_no_end_of_a_job(
 ) -> None:
     handle, _ = submitted(launcher, folder)
     (sbatch / "states").unlink()
-    for _ in range(3):
-        assert launcher.wait([handle], 0.0) == []
+    assert [launcher.wait([handle], 0.0) for _ in range(3)] == [[]] * 3
     assert handle.gone is None
     assert capsys.readouterr().err.count("squeue does not answer (controller is gone)") == 1
 
 
-@pytest.mark.parametrize("end", ["noted by the Slurm job", "Slurm job ended"])
+@pytest.mark.parametrize("noted", [True, False])
 def test_a_record_is_taken_when_its_job_will_not_change_it_any_more(
-    launcher: SlurmLauncher, sbatch: Path, folder: RunFolder, end: str
+    noted: bool, launcher: SlurmLauncher, sbatch: Path, folder: RunFolder
 ) -> None:
+    """When the Slurm job has noted its end, or has ended."""
     handle, name = submitted(launcher, folder)
     handle.record.write_text("{}")
     says(sbatch, f"7|N/A|RUNNING|{name}")
     assert launcher.wait([handle], 0.0) == []
-    if end == "Slurm job ended":
-        says(sbatch, f"7|N/A|COMPLETED|{name}")
-    else:
+    if noted:
         (present(handle.submission).place / "0.ended").write_text(f"{JOB.name}\n")
+    else:
+        says(sbatch, f"7|N/A|COMPLETED|{name}")
     assert launcher.wait([handle], 0.0) == [handle]
     assert handle.died is None
 
