@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,16 @@ def one(table: Any, metric: str = FLOPS, variant: str = MOD) -> Any:
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    made = planned()
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made, folder = planned(), tmp_path_factory.mktemp("exchange")
     gains = losses(step_flops(made), **{MOD: 1.25, HALF: 1.6, MOE: 0.2})
-    return rates(tmp_path_factory.mktemp("exchange"), made, losses=gains, run_noise=0.003)
+    rates(folder, made, losses=gains, run_noise=0.003)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def table(run: Path) -> pd.DataFrame:
+    return written(run.parent)
 
 
 def test_the_planted_rate_comes_back_in_flops(table: pd.DataFrame) -> None:
@@ -144,6 +151,15 @@ def test_a_loss_that_saw_the_future_is_labelled(tmp_path: Path) -> None:
     assert (row.loss_metric, row.labels) == ("loss/val", Label.SAW_FUTURE)
     rows: Any = present(exchange.table(load(tmp_path / "run"))).rows
     assert [row[1].given["doubts"] for row in rows if plain(row[0]) == "MoD 0.125"] == [Label.SAW_FUTURE]
+
+
+def test_a_noisy_pair_with_a_dense_model_labels_the_gain_in_its_quantity(run: Path) -> None:
+    loaded = load(run)
+    pairs = loaded.pairs.copy()
+    pairs.loc[pairs.metric == SECONDS, "labels"] = Label.NOISY
+    for of, labelled in ((loaded, set()), (replace(loaded, pairs=pairs), {SECONDS})):
+        found = [row for row in exchange.speedups(of) if row.variant.case.variant == MOD]
+        assert {row.metric.key for row in found if Label.NOISY in row.labels} == labelled
 
 
 @pytest.mark.parametrize(
