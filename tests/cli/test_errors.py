@@ -22,6 +22,7 @@ from modbench.harness.core.plain_text import is_printable
 from modbench.harness.machine import accelerators
 
 NEWEST = "runs/new-20261129-1"
+SCALED = f"{Path(__file__).parents[2] / 'examples' / 'routers' / 'scaled_norm.py'}:ROUTER"
 MINE = "import torch\ndef build(config):\n    return torch.nn.Embedding(config.vocab_size, config.vocab_size)\n"
 FILES = {
     "own.toml": 'metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n',
@@ -155,6 +156,8 @@ MISTAKES: list[tuple[str | list[str], *tuple[str, ...]]] = [
     ("cost dense --set d_model=63 --set n_heads=4", "63"),
     ("cost dense --capacity 0.5", "capacity"),
     ("cost dense --seq-len 0", "sequence lengths"),
+    ("cost dense --dtype fp8", "fp32"),
+    (f"cost mod --set router={SCALED}", "closed forms know the routers"),
     ("cost dense --seq-len 1024 --set max_seq_len=512", "max_seq_len"),
     ("cost mine.py:nothing", "mine.py"),
     # where a run goes

@@ -197,17 +197,6 @@ def test_what_runs_found_is_on_the_page_and_in_one_table(day: Day) -> None:
     assert rows[: len(rows) // 2] == list(csv.DictReader(stored.read_text(encoding="utf-8").splitlines()))
 
 
-def test_the_page_is_the_docs_with_results() -> None:
-    """What the docs say before the results stays, but for the sentence that there are none."""
-    empty = {"steps": [], "sizes": {}, "made": "now", "training": []}
-    docs = gpu_day_page.DOCS.read_text(encoding="utf-8")
-    assert gpu_day_page.NOT_YET in docs
-    assert gpu_day_page.page_of(empty).startswith(docs.partition(gpu_day_page.HEADING)[0].rstrip())
-    measured = gpu_day_page.page_of(empty | {"sizes": {"gpu": "day"}})
-    assert gpu_day_page.NOT_YET not in measured
-    assert "## Other accelerators" in measured
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "said"), [(("--only", "gpu,nope"), "'nope'"), ((), "no CUDA device; --rehearse")], ids=["step", "card"]

@@ -9,6 +9,7 @@ import platform
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 import webbrowser
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from modbench.commands.init.starts import STARTS, TEMPLATE, kind_of
 from modbench.commands.init.suite_file import suite_schema
 from modbench.harness.planning.load_suite import load_suite, read_suite
 from modbench.harness.registry import catalogue
+from modbench.harness.results import layout
 from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports import demo
 
@@ -265,6 +267,19 @@ def test_the_demo_is_a_run_like_any_other_and_says_that_nothing_was_measured_her
     assert "already holds another run" in again.stderr
 
 
+@pytest.mark.parametrize("windows", [{}, {"DISPLAY": ":0"}])
+def test_the_page_is_opened_only_where_there_is_a_window(
+    windows: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = mock.Mock(return_value=True)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(webbrowser, "open", opened)
+    kept = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"}}
+    monkeypatch.setattr(os, "environ", kept | windows)
+    assert demo_command.open_page(tmp_path / "report.html") is bool(windows)
+    assert opened.call_args_list == [mock.call((tmp_path / "report.html").as_uri())] * bool(windows)
+
+
 @pytest.mark.parametrize("packed", demo.SHIPPED.values(), ids=demo.SHIPPED)
 def test_a_stored_run_is_small_and_names_no_host(packed: Path) -> None:
     data = packed.read_bytes()
@@ -310,7 +325,6 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
     [
         ({"command": ["modbench", "run", "/data/me/suite.toml"]}, "names a path"),
         ({"command": ["modbench", "run", "quick", "on secret-host"]}, "this host"),
-        ({"layout": "spread"}, "layout"),
     ],
 )
 def test_a_run_that_tells_too_much_is_not_packed(
@@ -319,4 +333,12 @@ def test_a_run_that_tells_too_much_is_not_packed(
     monkeypatch.setattr(platform, "node", lambda: "secret-host")
     reseal_with(run / "run.json", lambda body: body.update(change))
     with pytest.raises(ValueError, match=said):
+        make_demo.packed(run)
+
+
+def test_a_run_of_many_jobs_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MOST_TOGETHER", 1)
+    run = planted_run(tmp_path, planted_plan("draft", metrics=["latency/forward"], processes=3, rounds=1))
+    ended(run)
+    with pytest.raises(ValueError, match="too many units"):
         make_demo.packed(run)

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,16 @@ def test_what_ends_it(tmp_path: Path, at: int, error: BaseException, raised: typ
 def test_a_new_side_that_fails_is_a_finding(tmp_path: Path) -> None:
     result = run(Planted(tmp_path, at=(1, SideFailsError("it broke"))))
     assert (result.exit_code(), result.rows[0].lacking) == (1, "new")
+
+
+@pytest.mark.parametrize("lacking", ["base", "new"])
+def test_it_ends_where_no_row_has_a_number_any_more(
+    tmp_path: Path, lacking: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Planted, "rows", lambda _: [Row("a case", "wall_s", why="failed: it broke", lacking=lacking)])
+    with pytest.raises(UsageError, match="it broke") if lacking == "base" else nullcontext():
+        assert run(Planted(tmp_path)).exit_code() == 1
+    assert folder.blocks(tmp_path) == 1
 
 
 @pytest.mark.parametrize(

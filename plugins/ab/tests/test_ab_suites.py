@@ -211,17 +211,27 @@ def test_a_block_has_four_processes_in_their_order_and_its_name_once_it_is_whole
     assert planted.folder.joinpath("base").exists()
 
 
-@pytest.mark.parametrize(("said", "why"), [("modbench: it broke", "it broke"), ("Killed", "exit code 1: Killed")])
-def test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake(said: str, why: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "code", "why", "errors"),
+    [
+        ("modbench: it broke", 1, "it broke", (UsageError, SideFailsError)),
+        ("Killed", 1, "exit code 1: Killed", (UsageError, SideFailsError)),
+        ("modbench: No space left", 3, "No space left", (ModbenchError, ModbenchError)),  # no fault of the side
+    ],
+)
+def test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake(
+    said: str, code: int, why: str, errors: Sequence[type[ModbenchError]], tmp_path: Path
+) -> None:
     """Whatever stops `modbench run` of a side: that nothing could be measured, or that the side refuses the suite."""
     python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    python.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {code}\n")
     python.chmod(0o755)
     made = compared(tmp_path)
-    for side, error in zip(made.both, (UsageError, SideFailsError), strict=True):
+    for side, error in zip(made.both, errors, strict=True):
         made.both = (replace(side, python=str(python)), side)
-        with pytest.raises(error, match=rf"{side.label}.*: {why}$"):
+        with pytest.raises(error, match=rf"{side.label}.*: {why}$") as met:
             made.prepare()
+        assert type(met.value) is error
 
 
 @pytest.mark.parametrize(("hung", "tries"), [(False, 2), (True, 1)])

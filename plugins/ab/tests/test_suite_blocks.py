@@ -64,16 +64,16 @@ def made(
     *,
     base: dict[str, Any] | None = None,
     new: dict[str, Any] | None = None,
-    variants: list[dict[str, Any]] = VARIANTS,
     rounds: int = 4,
+    **of_new: Any,
 ) -> list[list[Path]]:
-    """Blocks of planted runs: what goes wrong on each side, and the variants of the new one."""
+    """Blocks of planted runs: what goes wrong on each side, and what the suite of the new one changes."""
     random, blocks = np.random.default_rng(0), list[list[Path]]()
     for block in range(number):
         blocks.append([])
         for name in NAMES:
-            trouble, kinds = (base, VARIANTS) if name.startswith("base") else (new, variants)
-            plan = planted_plan("draft", **(PLAN | {"rounds": rounds}), variants=kinds)
+            trouble, changes = (base, {}) if name.startswith("base") else (new, of_new)
+            plan = planted_plan("draft", **(PLAN | {"rounds": rounds, "variants": VARIANTS} | changes))
             noise = {case.variant: math.exp(random.normal(0, 0.005)) for case in plan.cases}
             more = (trouble or {}).get("slower", {})
             slower = {variant: own * more.get(variant, 1.0) for variant, own in noise.items()}
@@ -125,6 +125,11 @@ def test_the_quotient_of_the_two_times_is_the_ratio(tmp_path: Path) -> None:
     lurches: dict[str, Any] = {"lurches": 0.3}  # blocks that differ by 30 %
     for row in judged(made(tmp_path, 3, base=lurches, new=lurches, rounds=8)).values():
         assert present(row.base_value) / present(row.new_value) == pytest.approx(row.ratio.value, rel=1e-9)
+
+
+def test_the_same_id_of_another_shape_is_not_compared(tmp_path: Path) -> None:
+    for row in judged(made(tmp_path, 3, shape={"n_layers": 3})).values():
+        assert (row.contrast, plain(row.why).partition(":")[0]) == (None, "the same id, but another case")
 
 
 def test_two_builds_are_one_case_where_their_place_is_one(tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def test_a_number_that_supports_no_claim_only_may_fit(
     (judged,) = (each for each in found.judged if variant(each) == LOW)
     assert judged.word == MAY
     assert [plain(kept.reason)[: len(reason)] for kept in judged.kept] == [reason]
+    assert all(kept.need is not None for kept in judged.kept), "what would decide it is said"
     assert (variant(found.best) in fit) == bool(fit), "what fits goes first"
 
 
