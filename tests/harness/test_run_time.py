@@ -1,4 +1,4 @@
-"""The time of a run: from planted peaks it is arithmetic; without peaks it is assumed, as before. No seconds are measured."""
+"""The time of a run: from planted peaks it is arithmetic. No seconds are measured."""
 
 from __future__ import annotations
 
