@@ -138,7 +138,7 @@ FAULTS = (
     Fault(
         8,
         "`hf:` reads pickled weights, which run code.",
-        "plugins/huggingface/tests/test_convert.py::test_pickled_weights_are_not_read",
+        "plugins/huggingface/tests/test_model_loaders.py::test_what_cannot_be_made_is_refused_in_one_line[pickled weights]",
         (
             "plugins/huggingface/model/spec.py",
             "    if others:\n        raise UsageError(",
@@ -365,7 +365,7 @@ FAULTS = (
     Fault(
         29,
         "A process runs a model's file twice, under two names.",
-        "tests/cli/test_user_imports.py::test_a_process_runs_a_file_once_under_whatever_names_it_is_loaded",
+        "tests/cli/test_user_code.py::test_a_process_runs_a_file_once_under_whatever_names_it_is_loaded",
         (
             "harness/registry/user_code.py",
             "    if imported and _MODULES.setdefault(version, module) is not module:\n",

@@ -35,12 +35,6 @@ class NarrowRouter(Plain):
         return super().body(x_BTD) * score_BT2.float().softmax(-1)[..., :1]
 
 
-@honest()
-class BlocksRunTwice(Plain):
-    def body(self, x_BTD):
-        return super().body(super().body(x_BTD))
-
-
 @honest(trains=True)
 class TiedWeights(Plain):
     def __init__(self, config):
@@ -156,22 +150,6 @@ class GradientCheckpointing(Plain):
         return x_BTD
 
 
-class Rounded(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return (8 * x).round() / 8
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad
-
-
-@honest(trains=True)
-class CustomGradient(Plain):
-    def body(self, x_BTD):
-        return super().body(Rounded.apply(x_BTD))
-
-
 class Adapter(nn.Module):
     def __init__(self, base, rank=4):
         super().__init__()
@@ -206,31 +184,15 @@ class Spectral(Plain):
 # How much of an input they compute
 
 
-class Exits(Plain):
-    def depth(self, tokens_BT):
-        raise NotImplementedError
+@honest()
+class EarlyExit(Plain):
+    """Runs as many blocks as the tokens of the batch ask for."""
 
     def forward(self, tokens_BT):
         x_BTD = self.embedding(tokens_BT)
-        for block in self.blocks[: self.depth(tokens_BT)]:
+        for block in self.blocks[: 1 + int(tokens_BT[:, 0].sum()) % 4]:
             x_BTD = block(x_BTD)
         return self.head(x_BTD)
-
-
-@honest()
-class EarlyExit(Exits):
-    """Runs as many blocks as the tokens of the batch ask for."""
-
-    def depth(self, tokens_BT):
-        return 1 + int(tokens_BT[:, 0].sum()) % 4
-
-
-@honest()
-class RareShortcut(Exits):
-    """One batch in several is much cheaper than the others."""
-
-    def depth(self, tokens_BT):
-        return 1 if int(tokens_BT[0, 0]) % 5 == 0 else 4
 
 
 @honest("not usable for generation", trains=True)  # the gate reads the whole sequence
@@ -251,22 +213,6 @@ class GateAtItsThreshold(Plain):
 
     def aux_loss(self):
         return self.loss
-
-
-@honest(trains=True)
-class GateThatLearns(Plain):
-    """It decides on whole inputs how many blocks run, and training moves it."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.gate = nn.Linear(32, 1)
-
-    def forward(self, tokens_BT):
-        x_BTD = self.embedding(tokens_BT)
-        score = self.gate(x_BTD[:, 0]).sigmoid().mean()
-        for block in self.blocks[: 2 + (2 if float(score.detach()) > 0.5 else 0)]:
-            x_BTD = x_BTD + score * (block(x_BTD) - x_BTD)
-        return self.head(x_BTD)
 
 
 class Experts(nn.Module):

@@ -1,32 +1,267 @@
-"""Every mistake of a user's: one or two lines, exit code 2, no traceback, nothing written, nothing lost."""
+"""Every mistake of a user's: one or two lines that name it, exit code 2, no traceback, nothing written, nothing lost."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]  # it has no types
 import pytest
+import torch
 from in_process import command_line
+from planted_compare import compared_run
 
+from modbench.commands.init.suite_file import suite_schema, toml
 from modbench.harness.core.atomic_files import write_atomically
 from modbench.harness.core.errors import UsageError
-from modbench.harness.machine import environment
+from modbench.harness.core.plain_text import is_printable
+from modbench.harness.machine import accelerators
+
+NEWEST = "runs/new-20261129-1"
+SCALED = f"{Path(__file__).parents[2] / 'examples' / 'routers' / 'scaled_norm.py'}:ROUTER"
+MINE = "import torch\ndef build(config):\n    return torch.nn.Embedding(config.vocab_size, config.vocab_size)\n"
+FILES = {
+    "own.toml": 'metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n',
+    "mine.py": MINE,
+    "novels.txt": "a text\n",
+    "times.json": "{}",
+    "my_llama/config.json": '{"model_type": "llama"}',
+    "there.yml": "mine",
+    "other/suite.schema.json": "{}",
+    "damaged/run.json": "{",
+    "array/run.json": "[]",
+    "version/run.json": '{"schema_version": 15}',
+    "begun/run.json": "precious",
+    "notes/notes.txt": "precious",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder, with two runs: nothing in it may change."""
+    folder = tmp_path_factory.mktemp("here")
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    for name in (NEWEST, "runs/old-20261129-1"):
+        compared_run(folder / name, suite={"grid": {"seq_len": [64]}, "processes": 3})
+    return folder
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def refused(arguments: str | list[str]) -> str:
     """Run a command that must be refused; its message."""
+    before = {path: path.stat().st_mtime_ns for path in Path.cwd().rglob("*")}
     done = command_line(*(arguments.split() if isinstance(arguments, str) else arguments))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) <= (4 if lines[0].startswith("Usage:") else 2)
     assert len(done.stderr) < 600
+    assert is_printable(done.stderr.replace("\n", ""))
+    assert {path: path.stat().st_mtime_ns for path in Path.cwd().rglob("*")} == before
     return done.stderr
+
+
+# A margin is a share above 0 and below 1: 5 for 5 % would let five times slower code pass.
+SHARE, NO_SHARES = "0.05 is 5 %", ("1", "5", "inf", "nan", "-0.1", "0", "100%")
+# What is asked, and words of the message.
+MISTAKES: list[tuple[str | list[str], *tuple[str, ...]]] = [
+    ("run quik", "unknown suite 'quik'", "Did you mean 'quick'?"),
+    ("run nowhere.toml", "no suite file 'nowhere.toml'", "modbench list suites"),
+    ("run own.tml", "Did you mean 'own.toml'"),
+    ("demo quik", "Did you mean 'quick'?"),
+    ("quick", "'quick' is a suite: modbench run quick\n"),
+    ("quick --model mine.py:build(a=1)", "modbench run quick --model 'mine.py:build(a=1)'\n"),
+    # models, routers, and where they are found
+    ("run quick --model moed", "unknown model 'moed'", "Did you mean 'moe'?", "mode_staged"),
+    ("run quick --model min.py:build", "no file 'min.py'", "Did you mean 'mine.py'"),
+    ("run quick --model mine.py", "names no function", "FILE.py:build"),
+    ("run quick --model no.such.package:build", "no module 'no.such.package'"),
+    (["plan", "quick", "--model", "x" * 100_000], "unknown model"),
+    ("run quick --set router=lerned", "unknown router 'lerned'", "Did you mean 'learned'?"),
+    ("plan quick --router nrom", "Did you mean 'norm'"),
+    ("plan quick --router norm,min.py:R", "no file 'min.py'", "Did you mean 'mine.py'"),
+    ("cost mod --set router=gone.py:ROUTER", "router 'gone.py:ROUTER'"),
+    ("run quick --plugin run", "runs'"),
+    ("run quick --corpus nothing.txt", "corpus 'nothing.txt'"),
+    (["run", "quick", "--corpus", "x" * 300], "File name too long"),
+    (["run", "quick", "--corpus", "bad\udcff"], "not printable UTF-8"),
+    # numbers
+    ("run quick --capacity 1.5", "capacity 1.5 is outside (0, 1]", "share of tokens"),
+    ("run quick --capacity 12.5", "Did you mean 0.125"),
+    (["run", "quick", "--set", f"capacity={10**400}"], "capacity 1000", "is outside (0, 1]"),
+    ("run quick --capacity nan", "outside (0, 1]"),
+    ("run quick --capacity many", "--capacity takes shares", "'many'"),
+    ("run quick --capacity ,", "--capacity needs"),
+    ("run quick --model dense --capacity 0.5", "reads 'capacity'"),
+    ("run quick --seq-len 0", "grid.seq_len", "at least 1"),
+    ("run quick --seq-len 12.5", "--seq-len takes whole numbers"),
+    ("run quick --dtype fp8", "dtype", "'fp32', 'bf16' or 'fp16'", "fp8"),
+    ("run quick --effort drafty", "unknown effort 'drafty'", "Did you mean 'draft'?"),
+    ("run quick --seeds=-1", "-1 is not a seed"),
+    (["run", "quick", "--seeds", "9" * 30], "is not a seed"),
+    *((f"{each} BASE NEW --margin {share}", SHARE) for each in ("gate", "compare") for share in NO_SHARES),
+    *((f"plan quick --set margin={share}", SHARE) for share in ("1", "nan", "500%")),
+    # keys
+    ("run quick --set d_modle=64", "unknown key 'd_modle'", "Did you mean 'd_model'?"),
+    ("run quick --set d_model", "lacks a value", "--set KEY=VALUE"),
+    ("run quick --seq-len 16 --set metrics=flops/forward d_model=64", "takes no options", "--set d_model=64?"),
+    ("run quick --seq-len 16 --set metrics=flops/forward 64", "got '64'. Leave them out."),
+    ("run quick --set d_model=large", "d_model", "whole number", "large"),
+    ("run quick --set n_heads=5", "d_model 256 over n_heads 5"),
+    ("run quick --set first_routed=9", "first_routed 9", "4 layers"),
+    ("run quick --set max_seq_len=100", "seq_len 512", "max_seq_len 100"),
+    ("run quick --set experts_top_k=9", "experts_top_k 9", "n_experts 4"),
+    ("run quick --set train.seq_len=[128,-1]", "train.seq_len.1", "equal to 1"),
+    ("run quick --metrics x", " --set metrics=…?"),
+    ("plan quick --d-model 64", " --set d_model=…?"),
+    ("run quick --train.steps 2", " --set train.steps=…?"),
+    # sizes that no machine has
+    ("plan quick --set n_layers=5000", "5,000 layers", "at most 1,000"),
+    (f"cost dense --set n_layers={10**20}", "n_layers", "equal to 10000"),
+    ("plan quick --set d_model=1048576 --set n_layers=90", "any machine", "modbench cost"),
+    (f"plan quick --set d_model={10**12}", "d_model", "less than"),
+    (f"plan quick --seq-len {10**11}", "grid.seq_len", "1,073,741,824"),
+    (["plan", "quick", "--seq-len", ",".join(map(str, range(1, 5000)))], "cases", "at most 20,000"),
+    (["plan", "quick", "--capacity", ",".join(f"0.{i}" for i in range(1000, 2000))], "variants", "at most 500"),
+    (["plan", "quick", "--seeds", ",".join(map(str, range(2000)))], "seeds", "at most 1000"),
+    ("plan quick --set rounds=1000000", "rounds", "100000"),
+    (f"plan quick --set train.tokens={10**20}", "train.tokens", "less than"),
+    (f"plan quick --set decode.tokens={10**9}", "decode.tokens", "less than"),
+    ("plan quick --set threads=1000000", "threads", "4096"),
+    ("plan quick --set train.clip=inf", "train.clip", "less than"),
+    # selections
+    (["run", "quick", "-k", "mod and"], "expected a name"),
+    (["run", "quick", "-k", "(mod"], "parenthesis is not closed"),
+    (["run", "quick", "-k", "mod dense"], "'and' or 'or'", "before 'dense'"),
+    (["run", "quick", "-k", "transformer"], "'transformer'", "Their ids look like"),
+    (["run", "quick", "-k", "(" * 5000 + "mod"], "nested too deeply"),
+    # devices
+    ("run quick --device tpu", "unknown device 'tpu'", "cpu, cuda"),
+    ("run quick --device mps", "Apple's GPU", "energy"),
+    ("plan quick --device xpu", "Intel's GPU"),
+    ("doctor --device rocm", "Use --device cuda"),
+    ("run quick --device cuda:1", "CUDA_VISIBLE_DEVICES=1"),
+    # cost
+    ("cost denze", "Did you mean 'dense'?"),
+    ("cost dense --set d_model=63 --set n_heads=4", "63"),
+    ("cost dense --capacity 0.5", "capacity"),
+    ("cost dense --seq-len 0", "sequence lengths"),
+    ("cost dense --dtype fp8", "fp32"),
+    (f"cost mod --set router={SCALED}", "closed forms know the routers"),
+    ("cost dense --seq-len 1024 --set max_seq_len=512", "max_seq_len"),
+    ("cost mine.py:nothing", "mine.py"),
+    # where a run goes
+    (["run", "quick", "--device", "cpu", "-o", ""], "names no folder"),
+    ("run quick --device cpu -o own.toml/run", "cannot be written"),
+    ("run quick --device cpu -o /proc/run", "cannot be written"),
+    # runs
+    ("report nowhere", "'nowhere'", "modbench run"),
+    ("resume nowhere", "'nowhere'"),
+    ("report damaged", "run.json"),
+    ("report array", "run.json"),
+    ("report version", "run.json"),
+    ("report runs/nw-20261129-1", f"Did you mean '{NEWEST}'?"),
+    ("watch runs/new-20261129", f"Did you mean '{NEWEST}'?"),
+    (f"compare {NEWEST} runs/od-20261129-1", "Did you mean 'runs/old-20261129-1'?"),
+    (f"gate runs/od-20261129-1 {NEWEST}", "Did you mean 'runs/old-20261129-1'?"),
+    ("resume runs/new", f"Did you mean '{NEWEST}'?"),
+    ("compare --by capacity --force", "--force needs --html"),
+    ("gate base", "`modbench gate BASE NEW`"),
+    ("gate", "BASE"),
+    ("resume", "RUN"),
+    ("compare", "--by"),
+    ("list model", "unknown list 'model'", "Did you mean 'models'?"),
+    # init
+    ("init new.toml --from quik", "Did you mean 'quick'"),
+    ("init new.toml --model mdo", "unknown model 'mdo'"),
+    ("init suite.json", "must end in .toml"),
+    ("init model", "`modbench init` alone lists them"),
+    ("init mine.py", "never overwritten"),
+    ("init new.py --model mod", "--model needs a suite or a workflow"),
+    ("init gate.yml", "--model FILE.py:build"),
+    ("init gate.yml --model mine.py:build,mine.py:build", "gates one model"),
+    ("init gate.yml --model mine.py:biuld", "Did you mean 'build'"),
+    ("init there.yml --model mine.py:build", "never overwritten"),
+    ("init own.toml", "never overwritten"),
+    ("init other/new.toml", "suite.schema.json"),
+]
+OF_PLUGINS: dict[str, list[tuple[str | list[str], *tuple[str, ...]]]] = {
+    "ab": [
+        ("gate a b --fail-on slower:2%", "slower:2%", "ab revisions"),
+        ("ab revisions a b quick", "--model FILE.py:build", "--self"),
+        ("ab revisions HEAD HEAD quick --model min.py:build", "no file 'min.py'", "Did you mean 'mine.py'?"),
+        ("ab builds a.py:build a.py:build quick", "named twice"),
+    ],
+    "huggingface": [
+        ("run quick --model hf:lama", "Did you mean 'hf:my_llama'"),
+        ("convert hf:my_lama --to mod --out new", "Did you mean 'hf:my_llama'"),
+        ("convert hf:my_llama --to mod --capacity 12.5 --out new", "Did you mean 0.125"),
+        (f"convert time.json --into {NEWEST}", "Did you mean 'times.json'"),
+        ("convert times.json --into runs/nw-20261129-1", f"Did you mean '{NEWEST}'"),
+        ("init my_llama", "Did you mean 'hf:my_llama'"),
+        ("init hf:my_lama", "Did you mean 'hf:my_llama'"),
+        ("init hf:my_llama", "holds no weights"),
+    ],
+    "paper": [("figure", "RUN"), ("figure runs/new map", f"Did you mean '{NEWEST}'?")],
+    "recommend": [("recommend runs/new", f"Did you mean '{NEWEST}'?")],
+    "slurm": [("run quick --launcher slurm --launcher-profile own.tml", "Did you mean 'own.toml'?")],
+    "tasks": [
+        ("run tasks --set isoflop.train_flops=[1e9]", "it has no [isoflop]"),
+        ("run tasks-confirm --variants-from runs/new", f"Did you mean '{NEWEST}'?"),
+        (["plan", "tasks", "--set", 'metrics=["task/nli_pairs"]'], "--set tasks.paths.nli_pairs=PATH"),
+        ("plan tasks --set tasks.paths.copy=x", "makes its own questions"),
+        (["plan", "tasks", "--set", 'tasks.paths={copy="x"}'], "makes its own questions"),
+        ("plan tasks --set tasks.paths.nothing=x", "unknown metric 'task/nothing'"),
+    ],
+    "training": [
+        ("train dense --device mps", "Apple's GPU"),
+        ("train mod --corpus novel.txt", "Did you mean 'novels.txt'"),
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        *((arguments, said) for arguments, *said in MISTAKES),
+        *(
+            pytest.param(arguments, said, marks=pytest.mark.plugin(name))
+            for name, rows in OF_PLUGINS.items()
+            for arguments, *said in rows
+        ),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_a_mistake_is_answered_in_words(arguments: str | list[str], said: list[str]) -> None:
+    message = refused(arguments)
+    for words in said:
+        assert words in message
+
+
+@pytest.mark.parametrize(("name", "said"), [("begun", "another run"), ("notes", "other files")])
+@pytest.mark.usefixtures("here")
+def test_a_folder_that_holds_something_is_left_alone(name: str, said: str) -> None:
+    message = refused(f"run quick --device cpu -o {name}")
+    assert said in message
+    assert "never overwritten" in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["report runs/quite-another", "run nothing.toml"])
+@pytest.mark.usefixtures("here")
+def test_nothing_is_guessed_where_nothing_is_similar(command: str) -> None:
+    assert "Did you mean" not in refused(command)
 
 
 @pytest.mark.parametrize("arguments", [["list", "models", "x" * 5000], ["x" * 5000], ["gate", "--" + "x" * 5000]])
@@ -37,228 +272,143 @@ def test_a_long_argument_is_shortened(arguments: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ("run quik", ["unknown suite 'quik'", "Did you mean 'quick'?"]),
-        ("plan nowhere.toml", ["no suite file 'nowhere.toml'", "modbench list suites"]),
-        ("run quick --model moed", ["unknown model 'moed'", "Did you mean 'moe'?", "mode_staged"]),
-        ("run quick --capacity 1.5", ["capacity 1.5 is outside (0, 1]", "share of tokens"]),
-        (["run", "quick", "--set", f"capacity={10**400}"], ["capacity 1000", "is outside (0, 1]"]),
-        ("run quick --capacity 0", ["capacity 0.0 is outside (0, 1]"]),
-        ("run quick --capacity=-0.1", ["capacity -0.1 is outside (0, 1]"]),
-        ("run quick --capacity many", ["--capacity takes shares", "'many'"]),
-        ("run quick --capacity nan", ["outside (0, 1]"]),
-        ("run quick --capacity ,", ["--capacity needs"]),
-        ("compare --by capacity --force", ["--force needs --html"]),
-        ("run quick --seq-len 0", ["grid.seq_len", "at least 1"]),
-        ("run quick --seq-len 12.5", ["--seq-len takes whole numbers"]),
-        ("run quick --batch-size -1", ["grid.batch_size", "at least 1"]),
-        ("run quick --dtype fp8", ["dtype", "'fp32', 'bf16' or 'fp16'", "fp8"]),
-        ("run quick --device tpu", ["unknown device 'tpu'", "cpu, cuda"]),
-        ("run quick --effort drafty", ["unknown effort 'drafty'", "Did you mean 'draft'?"]),
-        ("run quick --set d_modle=64", ["unknown key 'd_modle'", "Did you mean 'd_model'?"]),
-        ("run quick --set d_model", ["lacks a value", "--set KEY=VALUE"]),
-        ("run quick --seq-len 16 --set metrics=flops/forward d_model=64", ["takes no options", "--set d_model=64?"]),
-        ("run quick --seq-len 16 --set metrics=flops/forward 64", ["got '64'. Leave them out."]),
-        ("run quick --set n_heads=5", ["d_model 256 over n_heads 5"]),
-        ("run quick --set d_model=large", ["d_model", "whole number", "large"]),
-        ("run quick --set router=lerned", ["unknown router 'lerned'", "Did you mean 'learned'?"]),
-        ("run quick --set first_routed=9", ["first_routed 9", "4 layers"]),
-        ("run quick --set max_seq_len=100", ["seq_len 512", "max_seq_len 100"]),
-        ("run quick --set experts_top_k=9", ["experts_top_k 9", "n_experts 4"]),
-        ("run quick --set train.tokens=x", ["train.tokens", "whole number"]),
-        ("run quick --corpus nothing.txt", ["corpus 'nothing.txt'"]),
-        ("run quick --model mine.py:build", ["no file 'mine.py'"]),
-        ("run quick --model mine.py", ["names no function", "FILE.py:build"]),
-        ("run quick --model no.such.package:build", ["no module 'no.such.package'"]),
-        ("gate base", ["`modbench gate BASE NEW`"]),
-        ("gate a b --fail-on slower:2%", ["slower:2%", "ab revisions"]),
-        ("ab revisions a b quick", ["--model FILE.py:build", "--self"]),
-        ("ab revisions a b quick --model mine.py:build", ["no file 'mine.py'"]),
-        ("ab builds a.py:build a.py:build quick", ["named twice"]),
-        (["run", "quick", "-k", "mod and"], ["expected a name"]),
-        (["run", "quick", "-k", "(mod"], ["parenthesis is not closed"]),
-        (["run", "quick", "-k", "mod dense"], ["'and' or 'or'", "before 'dense'"]),
-        (["run", "quick", "-k", "transformer"], ["'transformer'", "Their ids look like"]),
-        (["run", "quick", "--corpus", "bad\udcff"], ["not printable UTF-8"]),
-        ("run quick --model dense --capacity 0.5", ["reads 'capacity'"]),
-        ("run quick --seeds=-1", ["-1 is not a seed"]),
-        ("run quick --set train.batch_size=0", ["train.batch_size", "equal to 1"]),
-        ("run quick --set train.seq_len=[128,-1]", ["train.seq_len.1", "equal to 1"]),
-        ("run quick --set max_seq_len=abc", ["max_seq_len", "whole number"]),
-        (["run", "quick", "--corpus", "x" * 300], ["File name too long"]),
-        (["run", "quick", "-k", "(" * 5000 + "mod"], ["nested too deeply"]),
-        (["run", "quick", "--seeds", "9" * 30], ["is not a seed"]),
-        (f"plan quick --set n_layers={10**20}", ["1e+20 layers", "at most 1,000", "modbench cost"]),
-        ("plan quick --set n_layers=5000", ["5,000 layers", "at most 1,000"]),
-        (f"cost dense --set n_layers={10**20}", ["n_layers", "equal to 10000"]),
-        (f"plan quick --set d_model={10**12}", ["d_model", "less than"]),
-        (f"plan quick --set n_heads={10**12}", ["n_heads", "less than"]),
-        (f"plan quick --set d_ff={10**15}", ["d_ff", "less than"]),
-        ("plan quick --set d_model=1048576 --set n_layers=90", ["any machine", "modbench cost"]),
-        (f"plan quick --seq-len {10**11}", ["grid.seq_len", "1,073,741,824"]),
-        (f"plan quick --batch-size {10**14}", ["grid.batch_size", "1,073,741,824"]),
-        (["plan", "quick", "--seq-len", ",".join(map(str, range(1, 5000)))], ["cases", "at most 20,000"]),
-        (["plan", "quick", "--capacity", ",".join(f"0.{i}" for i in range(1000, 2000))], ["variants", "at most 500"]),
-        (["plan", "quick", "--seeds", ",".join(map(str, range(2000)))], ["seeds", "at most 1000"]),
-        ("plan quick --set rounds=1000000", ["rounds", "100000"]),
-        (f"plan quick --set train.tokens={10**20}", ["train.tokens", "less than"]),
-        (f"plan quick --set train.steps={10**20}", ["train.steps", "less than"]),
-        (f"plan quick --set decode.tokens={10**9}", ["decode.tokens", "less than"]),
-        ("plan quick --set threads=1000000", ["threads", "4096"]),
-        ("plan quick --set train.clip=inf", ["train.clip", "less than"]),
-        (["plan", "quick", "--model", "x" * 100_000], ["unknown model"]),
-        ("list model", ["unknown list 'model'", "Did you mean 'models'?"]),
-        ("report nowhere", ["'nowhere'", "modbench run"]),
-    ],
-)
-@pytest.mark.plugin("ab")
-def test_a_mistake_is_answered_in_words(arguments: str | list[str], said: list[str], here: Path) -> None:
-    message = refused(arguments)
-    for words in said:
-        assert words in message
-    assert list(here.iterdir()) == []
+def test_what_was_meant_is_said_before_anything_heavy_is_imported(folder: Path) -> None:
+    """Of runs, suites, texts and models, in one process."""
+    commands = (
+        "run own.tml",
+        "report runs/nw-20261129-1",
+        "run quick --model min.py:build",
+        "run quick --capacity 12.5",
+    )
+    code = "import sys\nfrom modbench.cli import main\nfor words in sys.argv[1:]:\n"
+    code += (
+        "    sys.argv = ['modbench', *words.split()]\n    try:\n        main()\n    except SystemExit:\n        pass\n"
+    )
+    code += "print(*{'torch', 'transformers', 'pandas', 'matplotlib'} & {*sys.modules})"
+    command = [sys.executable, "-c", code, *commands]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stderr.count("Did you mean") == len(commands)
+    assert done.stdout == "\n"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ("run quick --metrics x", " --set metrics=…?"),
-        ("plan quick --d-model 64", " --set d_model=…?"),
-        ("run quick --train.steps 2", " --set train.steps=…?"),
-        ("run quick --ony", "--ony (Possible options: --"),
-        ("list models --metrics x", "No such option: --metrics"),
-    ],
-)
-def test_a_key_that_was_typed_as_an_option_leads_to_set(arguments: str, said: str) -> None:
-    done = command_line(*arguments.split())
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert ("--set" in done.stderr) is ("--set" in said)
+# --- suite files
+
+GOOD = {"metrics": ["flops/forward"], "variants": [{"model": "dense"}]}
+DENSE, LONG = {"model": "dense"}, "x" * 1_000_000
+# Changes to a suite, and words of the message. An editor with the schema sees these too, …
+WRONG: list[tuple[dict[str, Any], *tuple[str, ...]]] = [
+    ({"metricz": []}, "unknown key 'metricz'", "Did you mean 'metrics'?"),
+    ({"metrics": ["flops/foward"]}, "unknown metric 'flops/foward'", "'flops/forward'?"),
+    ({"metrics": []}, "metrics", "at least 1 item"),
+    ({"effort": "fast"}, "effort"),
+    ({"processes": 0}, "processes", "(got 0)"),
+    ({"device": "gpu"}, "gpu"),
+    ({"shape": {"d_mode": 64}}, "'d_model'?"),
+    ({"shape": {"capacity": 0.5}}, "belongs to a variant"),
+    ({"grid": {"seqlen": 5}}, "[grid]", "'seq_len'?"),
+    ({"grid": {"seq_len": [[16]]}}, "grid.seq_len", "whole number"),
+    ({"grid": 3}, "grid"),
+    ({"train": {"step": 5}}, "[train]", "unknown key 'step'"),
+    ({"variants": []}, "variants"),
+    ({"variants": ["dense"]}, "must be a table"),
+    ({"variants": [{"model": "mud"}]}, "unknown model 'mud'", "Did you mean 'mod'?"),
+    ({"variants": [{"capacity": 0.5}]}, "model"),
+    ({"variants": [{"model": "mod", "capasity": 0.5}]}, "unknown key 'capasity'", "'capacity'?"),
+    ({"variants": [{"model": "mod", "capacity": [0.5, 0]}]}, "outside (0, 1]"),
+    ({"variants": [{"model": "mod", "capacity": "half"}]}, "capacity 'half' is outside (0, 1]"),
+    ({"variants": [DENSE | {"match": "mod"}]}, "must be a table"),
+    ({"variants": [DENSE | {"match": {"variant": "mod", "quantity": "flops"}}]}, "quantity"),
+]
+# … and those it does not.
+TOGETHER: list[tuple[dict[str, Any], *tuple[str, ...]]] = [
+    ({"name": "../evil"}, "'../evil'", "folder name"),
+    ({"metrics": ["loss/val"]}, "'loss/val'", "[train]"),
+    ({"variants": [DENSE | {"capacity": 0.5}]}, "not read 'capacity'"),
+    ({"variants": [{"model": "mod", "capacity": []}]}, "capacity = [] leaves no variant"),
+    ({"variants": [DENSE | {"baseline": True}, {"model": "mod", "baseline": True}]}, "more than one"),
+    ({"variants": [DENSE, DENSE | {"match": {"variant": "mdo"}}]}, "unknown variant 'mdo'"),
+    (
+        {
+            "shape": {"d_model": 64, "n_layers": 8},
+            "grid": {"seq_len": 4096},
+            "variants": [DENSE, DENSE | {"match": {"variant": "mod", "capacity": 0.01, "every": 1, "first_routed": 0}}],
+        },
+        "at most 8 layers",
+    ),
+    ({"plugins": "bench"}, "mine.toml: plugins", "list of folders"),
+    ({"plugins": ["none"]}, "mine.toml: plugins", "there is no such folder"),
+    ({"plugins": ["."]}, "mine.toml: plugins", "plugin.toml"),
+]
+# The name of each is cut, and steers no terminal.
+LONG_OR_ODD: list[dict[str, Any]] = [
+    {"metrics": ["a\x1b[2Jb"]},
+    *({"name": LONG}, {"metrics": [LONG]}, {"metrics": LONG}, {"effort": LONG}, {LONG: 1}),
+    *({"shape": {"d_model": LONG}}, {"grid": {"dtype": [LONG]}}),
+    {"metrics": ["loss/val"], "corpus": LONG, "train": {}},
+    *({"variants": [{"model": each}]} for each in (LONG, f"{LONG}.py:build")),
+    *({"variants": [DENSE | more]} for more in ({"router": LONG}, {"match": {"variant": LONG}})),
+]
+
+
+def write_suite(change: dict[str, Any]) -> None:
+    Path("mine.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in (GOOD | change).items()))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("toml", "said"),
-    [
-        ('metrics = ["flops/forward"]\ngrid = = 3\n', ["not TOML", "line 2"]),
-        (
-            'metricz = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n',
-            ["unknown key 'metricz'", "Did you mean 'metrics'?"],
-        ),
-        (
-            'metrics = ["flops/foward"]\n[[variants]]\nmodel = "dense"\n',
-            ["unknown metric 'flops/foward'", "'flops/forward'?"],
-        ),
-        ('metrics = ["flops/forward"]\n[[variants]]\nmodel = "mud"\n', ["unknown model 'mud'", "Did you mean 'mod'?"]),
-        (
-            'metrics = ["flops/forward"]\n[[variants]]\nmodel = "mod"\ncapasity = 0.5\n',
-            ["unknown key 'capasity'", "'capacity'?"],
-        ),
-        ('metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\ncapacity = 0.5\n', ["not read 'capacity'"]),
-        ('metrics = ["flops/forward"]\n[grid]\nseqlen = 5\n[[variants]]\nmodel = "dense"\n', ["[grid]", "'seq_len'?"]),
-        (
-            'metrics = ["flops/forward"]\n[train]\nstep = 5\n[[variants]]\nmodel = "dense"\n',
-            ["[train]", "unknown key 'step'"],
-        ),
-        (
-            'metrics = ["flops/forward"]\n[shape]\ncapacity = 0.5\n[[variants]]\nmodel = "mod"\n',
-            ["belongs to a variant"],
-        ),
-        ('metrics = ["loss/val"]\n[[variants]]\nmodel = "dense"\n', ["'loss/val'", "[train]"]),
-        ('metrics = ["flops/forward"]\n', ["variants", "is missing"]),
-        (
-            'name = "../evil"\nmetrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n',
-            ["'../evil'", "folder name"],
-        ),
-        ('metrics = ["flops/forward"]\nvariants = ["dense"]\n', ["must be a table"]),
-        ('metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\nmatch = "mod"\n', ["must be a table"]),
-        (
-            'metrics = ["flops/forward"]\n[grid]\nseq_len = [[16]]\n[[variants]]\nmodel = "dense"\n',
-            ["grid.seq_len", "whole number"],
-        ),
-        (
-            'metrics = ["flops/forward"]\n[[variants]]\nmodel = "mod"\ncapacity = []\n',
-            ["capacity = [] leaves no variant"],
-        ),
-        ('metrics = []\n[[variants]]\nmodel = "dense"\n', ["metrics", "at least 1 item"]),
-        ('metrics = ["flops/forward"]\nprocesses = 0\n[[variants]]\nmodel = "dense"\n', ["processes", "(got 0)"]),
-        (
-            'metrics = ["flops/forward"]\n[[variants]]\nmodel = "mod"\ncapacity = "half"\n',
-            ["capacity 'half' is outside (0, 1]"],
-        ),
-        ('metrics = ["flops/forward"]\ngrid = 3\n[[variants]]\nmodel = "dense"\n', ["grid"]),
-        (
-            (
-                'metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\nbaseline = true\n'
-                '[[variants]]\nmodel = "mod"\nbaseline = true\n'
-            ),
-            ["more than one"],
-        ),
-        (
-            (
-                'metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n[[variants]]\nmodel = "dense"\n'
-                'match = { variant = "mdo" }\n'
-            ),
-            ["unknown variant 'mdo'"],
-        ),
-    ],
+    ("change", "said"),
+    [*((change, said) for change, *said in [*WRONG, *TOGETHER]), *((change, []) for change in LONG_OR_ODD)],
 )
-def test_a_suite_file_with_a_mistake(toml: str, said: list[str], here: Path) -> None:
-    (here / "mine.toml").write_text(toml)
+def test_a_suite_file_with_a_mistake(
+    change: dict[str, Any], said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_suite(change)
     message = refused("plan mine.toml")
+    assert 20 < len(message) <= 500
     for words in said:
         assert words in message
-    assert [path.name for path in here.iterdir()] == ["mine.toml"]
 
 
-def test_a_matched_that_cannot_exist(here: Path) -> None:
-    (here / "mine.toml").write_text(
-        'metrics = ["flops/forward"]\n[shape]\nd_model = 64\nn_layers = 8\n[[variants]]\nmodel = "dense"\n'
-        '[[variants]]\nmodel = "dense"\nmatch = { variant = "mod", capacity = 0.01, every = 1, first_routed = 0 }\n'
-    )
-    message = refused("plan mine.toml --seq-len 4096")
-    assert "at most 8 layers" in message
+def test_a_suite_file_that_is_no_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('metrics = ["flops/forward"]\ngrid = = 3\n')
+    message = refused("plan mine.toml")
+    assert "not TOML" in message
+    assert "line 2" in message
 
 
-@pytest.mark.parametrize("found", ["run.json", "notes.txt"])
-def test_a_folder_that_holds_something_is_left_alone(found: str, here: Path) -> None:
-    (here / "out").mkdir()
-    (here / "out" / found).write_text("precious")
-    message = refused("run quick --device cpu -o out")
-    assert ("another run" if found == "run.json" else "other files") in message
-    assert "never overwritten" in message
-    assert (here / "out" / found).read_text() == "precious"
-    assert [path.name for path in (here / "out").iterdir()] == [found]
+@pytest.mark.parametrize("change", [change for change, *_ in WRONG], ids=json.dumps)
+def test_the_schema_refuses_it_too(change: dict[str, Any]) -> None:
+    assert not jsonschema.Draft202012Validator(suite_schema()).is_valid(GOOD | change)
 
 
-def test_an_out_without_a_name(here: Path) -> None:
-    assert "names no folder" in refused(["run", "quick", "--device", "cpu", "-o", ""])
-    assert not list(here.iterdir())
+# --- others
 
 
-def test_an_out_that_cannot_be_written(here: Path) -> None:
-    (here / "file").write_text("")
-    message = refused("run quick --device cpu -o file/run")
-    assert "cannot be written" in message
-    message = refused("run quick --device cpu -o /proc/run")
-    assert "cannot be written" in message
-
-
-def test_cuda_that_is_not_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     message = refused("run quick --device cuda")
     assert "sees no CUDA device" in message
     assert "--device cpu" in message
-    assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 15}'])
-def test_a_damaged_run_folder(content: str, here: Path) -> None:
-    (here / "run.json").write_text(content)
-    message = refused("report .")
-    assert "run.json" in message
+@pytest.mark.parametrize(
+    ("hip", "cuda", "said"),
+    [(None, None, "a CPU build"), (None, "13.0", "a CUDA 13.0 build"), ("6.4", None, "a ROCm 6.4 build")],
+)
+def test_a_build_of_torch_is_named_for_what_it_is(
+    hip: str | None, cuda: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only NVIDIA's driver tells is not measured on AMD's cards."""
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    assert accelerators.build() == said
+    assert accelerators.not_measured("cpu") is None
+    gap = accelerators.not_measured("cuda")
+    assert (gap is None) is (hip is None)
+    assert gap is None or ("AMD" in gap and accelerators.FROM_NVML in gap)
 
 
 def test_a_bug_of_ours_is_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,12 +420,6 @@ def test_a_bug_of_ours_is_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modbench.api.load_suite", broken)
     done = command_line("plan", "quick")
     assert (done.returncode, "bug in modbench" in done.stderr) == (3, True)
-
-
-def test_environment_says_why_there_is_no_commit(tmp_path: Path) -> None:
-    state = environment.git_state(tmp_path)
-    assert state["commit"] is None
-    assert state["reason"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are POSIX's")

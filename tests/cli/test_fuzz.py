@@ -35,14 +35,10 @@ def number(few: int, many: int) -> pytest.MarkDecorator:
 
 def problem(done: subprocess.CompletedProcess[str], codes: set[int]) -> str | None:
     """What is wrong with how a command ended, or None."""
-    lines = done.stderr.strip().splitlines()
-    if done.returncode not in codes:
+    lines, usage = done.stderr.strip().splitlines(), "Usage:" in done.stderr
+    if done.returncode not in codes or "Traceback" in done.stderr or "bug in modbench" in done.stderr:
         return f"exit code {done.returncode}: {done.stderr[-600:]}"
-    if "Traceback" in done.stderr or "bug in modbench" in done.stderr:
-        return done.stderr[-600:]
-    if done.returncode in {2, 4} and "Usage:" not in done.stderr and not 1 <= len(lines) <= 12:
-        return f"{len(lines)} lines: {done.stderr[:600]}"
-    if done.returncode == 2 and "Usage:" not in done.stderr and len(lines) > 2:
+    if not usage and done.returncode in {2, 4} and not 1 <= len(lines) <= (2 if done.returncode == 2 else 12):
         return f"{len(lines)} lines: {done.stderr[:600]}"
     return next((f"a line of {len(line)} characters" for line in lines if len(line) > 800), None)
 
@@ -89,17 +85,8 @@ WORDS = (
 )
 FLAGS = (
     *("--model", "--capacity", "--seq-len", "--batch-size", "--dtype", "--device", "--seeds", "--corpus", "--set"),
-    *("--effort", "-k", "-o", "--baseline", "--fail-on", "--margin", "--launcher", "--json", "--strict"),
-    *(
-        "--compile",
-        "--allow-inconclusive",
-        "--help",
-        "--version",
-        "--workload",
-        "--comparisons",
-        "--threads",
-        "--no-such-flag",
-    ),
+    *("--effort", "-k", "-o", "--baseline", "--fail-on", "--margin", "--launcher", "--json", "--strict", "--compile"),
+    *("--allow-inconclusive", "--help", "--version", "--workload", "--comparisons", "--threads", "--no-such-flag"),
 )
 SETTINGS = (
     *("d_model", "n_layers", "rounds", "processes", "train.tokens"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shlex
 import shutil
@@ -26,16 +25,7 @@ from gpu_day_folder import MOST_BYTES, MOST_FILES, Day, Done, open_day
 from gpu_day_steps import STEPS, Mode, Step
 from in_process import succeeded
 
-SCRIPT = Path(gpu_day.__file__)
-
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def started(*flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *flags]
-    return subprocess.run(
-        command, check=check, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
 
 
 # What stands in for a step: a process that sees the pretend card. A proof rehearses all steps as they are.
@@ -122,39 +112,38 @@ def step(code: str, *, limit_s: float = 1500.0) -> Step:
     return Step("doctor", "a test", 0.1, limit_s, f"-c {shlex.quote(code)}")
 
 
+DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
+
+
 @pytest.mark.slow
-def test_a_step_that_hangs_is_interrupted_and_one_that_fails_is_named(
-    day: Day, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "limit_s", "said"),
+    [
+        ("import time; time.sleep(600)", 0.5, "interrupted at its limit"),
+        (DEAF, 3.0, "interrupted at its limit"),
+        ("import os; os.abort()", 1500.0, "died of SIGABRT"),
+        ("raise SystemExit(3)", 1500.0, "failed with 3"),
+    ],
+    ids=["hangs", "hangs and ignores interrupts", "crashes", "fails"],
+)
+def test_a_step_that_ends_badly_is_named_and_done_again(
+    code: str, limit_s: float, said: str, day: Day, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hanging = gpu_day.run_step(day, step("import time; time.sleep(600)", limit_s=0.5), "day")
-    assert hanging.code < 0
-    assert "interrupted at its limit" in hanging.in_words
-    crashed = gpu_day.run_step(day, step("import os; os.abort()"), "day")
-    assert "died of SIGABRT" in crashed.in_words
-    failing = gpu_day.run_step(day, step("raise SystemExit(3)"), "day")
-    assert "failed with 3" in failing.in_words
+    monkeypatch.setattr(gpu_day, "GRACE_S", 0.5)
+    monkeypatch.setattr(gpu_day_page, "DOCS", day.work / "none.md")
+    failing = gpu_day.run_step(day, step(code, limit_s=limit_s), "day")
+    assert said in failing.in_words
     day.keep(failing)
     assert not day.is_done("doctor", "day")
     day.keep(gpu_day.run_step(day, step("pass"), "day"))
     assert day.is_done("doctor", "day")
     assert not day.is_done("doctor", "look")
-    monkeypatch.setattr(gpu_day_page, "DOCS", day.work / "none.md")
     assert "doctor: failed" not in day.write()
-
-
-@pytest.mark.slow
-def test_a_process_group_that_ignores_interrupts_is_killed(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_day, "GRACE_S", 0.5)
-    deaf = (
-        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
-    )
-    assert gpu_day.run_step(day, step(deaf, limit_s=3.0), "day").code < 0
 
 
 def test_nothing_goes_on_beside_the_next_step(day: Day) -> None:
     """A process that a step leaves behind, deaf to interrupts, ends with the step."""
-    deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
-    child = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {deaf!r}]).pid)"
+    child = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {DEAF!r}], stdout=-3).pid)"
     assert gpu_day.run_step(day, step(child), "day").code == 0
     pid = int((day.work / "day" / "doctor.out").read_text(encoding="utf-8"))
     status = Path(f"/proc/{pid}/stat")
@@ -208,58 +197,15 @@ def test_what_runs_found_is_on_the_page_and_in_one_table(day: Day) -> None:
     assert rows[: len(rows) // 2] == list(csv.DictReader(stored.read_text(encoding="utf-8").splitlines()))
 
 
-def test_how_steps_ended_is_never_half_written(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps side by side read it while one of them writes: it is replaced whole."""
-    day.keep(Done("train-dense", "rehearse", 0, 1.0, 120.0))
-
-    def full(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="disk full"):
-        day.keep(Done("train-mod", "rehearse", 0, 1.0, 120.0))
-    assert [done.name for done in day.all_done()] == ["train-dense"]
-
-
-def test_what_no_step_found_is_not_printed(day: Day) -> None:
-    """An empty day has a page without a table."""
-    page = gpu_day_page.page_of(gpu_day_page.collected(day))
-    assert "|" not in page.partition(gpu_day_page.HEADING)[2]
-    day.keep(Done("profile", "day", 3, 1.0, 120.0, "-m modbench profile"))
-    page = gpu_day_page.page_of(gpu_day_page.collected(day))
-    assert "| profile | day | failed with 3" in page
-    assert "Training" not in page.partition(gpu_day_page.HEADING)[2]
-
-
-def test_the_page_is_the_docs_with_results() -> None:
-    """What the docs say before the results stays, but for the sentence that there are none."""
-    empty = {"steps": [], "sizes": {}, "made": "now", "training": []}
-    docs = gpu_day_page.DOCS.read_text(encoding="utf-8")
-    assert gpu_day_page.NOT_YET in docs
-    assert gpu_day_page.page_of(empty).startswith(docs.partition(gpu_day_page.HEADING)[0].rstrip())
-    measured = gpu_day_page.page_of(empty | {"sizes": {"gpu": "day"}})
-    assert gpu_day_page.NOT_YET not in measured
-    assert "## Other accelerators" in measured
-
-
-def test_columns_without_a_number_are_left_out() -> None:
-    made = list(gpu_day_page._table("T", ("a", "b", "c"), [("1", "", "3"), ("4", "", "6")]))
-    assert made[2:] == ["| a | c |", "| --- | --- |", "| 1 | 3 |", "| 4 | 6 |", ""]
-    assert list(gpu_day_page._table("T", ("a",), [])) == []
-
-
-def test_an_unknown_step_is_refused_in_words() -> None:
-    ended = started("--only", "gpu,nope", check=False)
-    assert ended.returncode == 1
-    assert "'nope'" in ended.stderr
-    assert "train-gpu" in ended.stderr
-
-
 @pytest.mark.slow
-def test_without_a_card_it_says_so_before_any_step(tmp_path: Path) -> None:
-    ended = started("--out", str(tmp_path / "day"), check=False)
+@pytest.mark.parametrize(
+    ("flags", "said"), [(("--only", "gpu,nope"), "'nope'"), ((), "no CUDA device; --rehearse")], ids=["step", "card"]
+)
+def test_what_is_not_there_is_said_before_any_step(flags: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    command = [sys.executable, gpu_day.__file__, *flags, "--out", str(tmp_path / "day")]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ended.returncode == 1
-    assert "no CUDA device; --rehearse" in ended.stderr
+    assert said in ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""`--plugin`, a suite's `plugins` and `--router` as a user types them; what a report says of a broken section."""
+"""A user's plug-in and router as they are named: in a run, resumed, reported, broken; and what a plug-in may not do."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ import pandas as pd
 import pytest
 from fresh_catalogue import forget
 from in_process import succeeded
+from own_plugin import write
 
 from modbench.cli import app
-from modbench.harness.registry import plugin_manifests
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.records import Outcome
+from modbench.harness.execution import worker
+from modbench.harness.registry import catalogue, plugin_manifests
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples"
-pytestmark = [pytest.mark.plugin("example"), pytest.mark.plugin("tasks")]
 
 RAISES = """
 from modbench.extend import Section
@@ -43,6 +45,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     forget()
 
 
+@pytest.mark.plugin("example")
 @pytest.mark.plugin("tasks")
 def test_a_suite_names_its_plugins_from_its_own_folder(here: Path, modbench: Any) -> None:
     (here / "sub").mkdir()
@@ -50,20 +53,9 @@ def test_a_suite_names_its_plugins_from_its_own_folder(here: Path, modbench: Any
     assert any("entropy" in case["case"] for case in json.loads(planned.stdout)["cases"])
 
 
-@pytest.mark.parametrize(
-    ("named", "said"),
-    [('"bench"', "list of folders"), ('["none"]', "there is no such folder"), ('["."]', "plugin.toml")],
-)
-def test_wrong_plugins_of_a_suite_are_refused(here: Path, modbench: Any, named: str, said: str) -> None:
-    suite = (here / "mine.toml").read_text()
-    (here / "mine.toml").write_text(suite.replace('["bench"]', named))
-    done = modbench("plan", "mine.toml", cwd=here)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert said in done.stderr
-    assert "mine.toml: plugins" in done.stderr
-
-
 @pytest.mark.slow
+@pytest.mark.plugin("example")
+@pytest.mark.plugin("tasks")
 @pytest.mark.usefixtures("undrawn", "jobs_here")
 def test_resume_uses_the_plugins_of_a_run_and_report_does_not(
     here: Path, modbench: Any, monkeypatch: pytest.MonkeyPatch
@@ -111,56 +103,98 @@ def test_resume_uses_the_plugins_of_a_run_and_report_does_not(
     succeeded(modbench("resume", "run", cwd=here))
 
 
+SCALED = f"{ROOT / 'examples' / 'routers' / 'scaled_norm.py'}:ROUTER"
+
+
 @pytest.mark.slow
-def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbench: Any) -> None:
-    """A sweep, as of capacities; beside a shipped one, alone, and in a suite's file."""
-    spec = f"{EXAMPLES / 'routers' / 'scaled_norm.py'}:ROUTER"
-    flags = (
-        *("--device", "cpu", "--json", "--model", "mod"),
-        *("--set", "d_model=32", "--set", "n_layers=2", "--seq-len", "32"),
-    )
+@pytest.mark.parametrize(
+    ("words", "variants"),
+    [
+        (("--capacity", "0.25", "--router", f"norm,{SCALED}"), ["c0.25-norm", "c0.25-scaled_norm"]),
+        (("--capacity", "0.25,0.5", "--router", SCALED), ["c0.25-scaled_norm", "c0.5-scaled_norm"]),
+        (("--capacity", "0.25", "--set", f"router={SCALED}"), ["c0.25-scaled_norm"]),
+    ],
+    ids=["beside a shipped one", "of capacities", "as a setting"],
+)
+def test_a_router_is_named_on_the_command_line_and_in_the_id(
+    words: tuple[str, ...], variants: list[str], modbench: Any
+) -> None:
+    small = ("--seq-len", "32", "--set", "d_model=32", "--set", "n_layers=2", "--device", "cpu")
+    done = succeeded(modbench("plan", "quick", "--model", "mod", *small, *words, "--json"))
+    found = [case["case"].partition("[")[2].partition("-T")[0] for case in json.loads(done.stdout)["cases"]]
+    assert [*dict.fromkeys(each for each in found if each.startswith("c"))] == variants
 
-    def variants(*more: str) -> list[str]:
-        done = succeeded(modbench("plan", "quick", *flags, *more, cwd=here))
-        found = (case["case"].partition("[")[2].partition("-T")[0] for case in json.loads(done.stdout)["cases"])
-        return list(dict.fromkeys(variant for variant in found if variant.startswith("c")))
 
-    assert variants("--capacity", "0.25", "--router", f"learned,norm,{spec}") == [
-        *("c0.25-learned", "c0.25-norm", "c0.25-scaled_norm")
-    ]
-    assert variants("--capacity", "0.25,0.5", "--router", spec) == ["c0.25-scaled_norm", "c0.5-scaled_norm"]
-    assert variants("--capacity", "0.25", "--set", f"router={spec}") == ["c0.25-scaled_norm"]
-    shutil.copy(EXAMPLES / "routers" / "scaled_norm.py", here / "mine.py")
-    suite = (
-        'metrics = ["flops/forward"]\n[[variants]]\nmodel = "mod"\nrouter = ["norm", "mine.py:ROUTER"]\n'
-        "[shape]\nd_model = 32\n"
-    )
-    (here / "mine.toml").write_text(suite)
-    (here / "sub").mkdir()
-    beside = succeeded(modbench("plan", here / "mine.toml", "--device", "cpu", cwd=here / "sub"))
-    assert "mod[c0.125-mine-" in beside.stdout
-    assert f"router {here / 'mine.py'}:ROUTER " in " ".join(beside.stdout.split())
-    cost = modbench("cost", "mod", "--set", "router=mine.py:ROUTER", cwd=here)
-    assert cost.returncode == 2
-    assert "router 'mine.py:ROUTER'" in cost.stderr
-    for router, said in (("nrom", "Did you mean 'norm'"), ("gone.py:ROUTER", "no file 'gone.py'")):
-        refused = modbench("plan", "quick", "--router", router, "--device", "cpu", cwd=here)
-        assert refused.returncode == 2
-        assert said in refused.stderr
+def test_a_suite_names_a_router_from_its_own_folder(tmp_path: Path, modbench: Any) -> None:
+    shutil.copy(SCALED.removesuffix(":ROUTER"), tmp_path / "mine.py")
+    variant = '[[variants]]\nmodel = "mod"\nrouter = "mine.py:ROUTER"\n[shape]\nd_model = 32\n'
+    (tmp_path / "mine.toml").write_text(f'metrics = ["flops/forward"]\n{variant}')
+    (tmp_path / "sub").mkdir()
+    done = succeeded(modbench("plan", tmp_path / "mine.toml", "--device", "cpu", cwd=tmp_path / "sub"))
+    assert "mod[c0.125-mine-" in done.stdout
+    assert f"router {tmp_path / 'mine.py'}:ROUTER " in " ".join(done.stdout.split())
 
 
 def test_every_command_takes_folders() -> None:
-    takes = {
-        each.callback.__name__: "plugin" in inspect.signature(each.callback).parameters
-        for each in app.registered_commands
-        if each.callback is not None
-    }
-    assert {name for name, included in takes.items() if not included} == set()
-    assert len(takes) > 10
+    commands = [each.callback for each in app.registered_commands if each.callback is not None]
+    assert [each.__name__ for each in commands if "plugin" not in inspect.signature(each).parameters] == []
+    assert len(commands) > 10
 
 
+@pytest.mark.plugin("example")
 def test_relative_folders_stay_where_they_were(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers may run elsewhere: the variable that they inherit holds absolute folders."""
     monkeypatch.chdir(here)
     plugin_manifests.include(["bench"])
     assert os.environ[plugin_manifests.VARIABLE] == str(here / "bench")
+
+
+# --- what a plug-in may not do, and what it prints
+
+
+@pytest.mark.parametrize(
+    ("kind", "imported", "code", "said"),
+    [
+        ("metrics", "metrics.latency import METRICS", 2, "there is a metric 'latency/forward' already"),
+        ("passes", "passes.inspect import PASS", 0, "its PASS is named 'inspect'. Name it 'mine'"),
+    ],
+)
+def test_what_is_shipped_cannot_be_replaced(
+    kind: str, imported: str, code: int, said: str, tmp_path: Path, modbench: Any
+) -> None:
+    """Whoever asks for the metric is told; a pass that nobody can ask for is named in the list."""
+    write(tmp_path, {f"{kind}/mine.py": f'"""Mine."""\nfrom modbench.harness.measure.{imported}\n'})
+    words = ("plan", "quick", "--set", 'metrics=["latency/forward"]', "--seq-len", "16", "--device", "cpu")
+    done = modbench(*words, "--plugin", ".", cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert (said in done.stderr) is (code == 2)
+    listed = modbench("list", kind, "--check", "--plugin", ".", cwd=tmp_path)
+    assert listed.returncode == 1
+    assert said in listed.stdout
+
+
+def test_a_pass_that_leaves_other_notes_than_it_names_fails_at_once() -> None:
+    """Its record could not be read back."""
+
+    class Other(Notes):
+        pass
+
+    for left in (Other(), Outcome.model_construct(notes=Other())):
+        with pytest.raises(AssertionError, match="inspect left Other"):
+            worker._check_notes(catalogue.passes()["inspect"], [left])
+
+
+def test_report_of_a_folder_that_a_plug_in_made(tmp_path: Path, modbench: Any) -> None:
+    """The plug-in prints it; without the plug-in one line says which is needed."""
+    prints = "def REPORT(folder, *, as_json, quiet): print(f'{folder.name}, {as_json}')"
+    folder, made = write(tmp_path / "own", {"reports/mine.py": prints}), tmp_path / "made"
+    made.mkdir()
+    (made / "mine.json").write_text('{"plugin": "own"}')
+    done = modbench("report", made, "--plugin", folder)
+    assert (done.returncode, done.stdout) == (0, "made, False\n")
+    assert modbench("report", made, "--plugin", folder, "--baseline", "dense").returncode == 2
+    missing = modbench("report", made)
+    assert missing.returncode == 2
+    assert f"{made} needs the plug-in 'own'" in missing.stderr
+    (made / "mine.json").write_text("[")
+    assert "no run.json" in modbench("report", made).stderr

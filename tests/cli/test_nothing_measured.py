@@ -34,15 +34,13 @@ shape = { d_model = 16, n_layers = 1, n_heads = 1 }
 BAD = """
 from torch import nn
 def raises(config): raise RuntimeError("cannot be made")
-class returns_a_tuple(nn.Module):
+class has_no_products(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.table = nn.Embedding(config.vocab_size, config.vocab_size)
-    def forward(self, tokens): return self.table(tokens), None
-class returns_none(returns_a_tuple):
-    def forward(self, tokens): self.table(tokens)
-class has_no_products(returns_a_tuple):
     def forward(self, tokens): return self.table(tokens)
+class returns_none(has_no_products):
+    def forward(self, tokens): self.table(tokens)
 """
 
 
@@ -91,16 +89,12 @@ def test_skipped_cells_and_jobs_without_a_record_are_no_measurements(tmp_path: P
 
 @pytest.mark.parametrize(
     "suite",
-    [
-        {"metrics": ["flops/forward", "latency/forward"]},
-        {"variants": [{"model": "dense"}, {"model": "moe"}]},
-    ],
+    [{"metrics": ["flops/forward", "latency/forward"]}, {"variants": [{"model": "dense"}, {"model": "moe"}]}],
+    ids=["another metric", "another variant"],
 )
 def test_one_value_is_something(tmp_path: Path, suite: dict[str, Any], modbench: Modbench) -> None:
     loaded = finished(tmp_path, **suite)
     assert loaded.measured
-    machine_check.check_measured(loaded, Path("page"))
-    assert printed_run.as_json(loaded, Path("page"), None)["measured"] is True
     done = modbench("resume", loaded.path)
     assert done.returncode == 0
     assert "Nothing was measured" not in done.stdout + done.stderr
@@ -123,18 +117,12 @@ def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
     assert done.stdout == f"{loaded.path / 'report.html'}\n"
     assert done.stderr.count("failed: dense[") == 1
     assert "planted failure" in done.stderr
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    good = planted_run(whole, planned(metrics=["flops/forward"]))
-    done = modbench("report", good, "-q")
-    assert (done.stdout, done.stderr) == (f"{good / 'report.html'}\n", "")
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
         ("raises", "made (bad.py, line 3)"),
-        pytest.param("returns_a_tuple", "it returned tuple", marks=pytest.mark.proof),  # as the next
         ("returns_none", "it returned NoneType"),
         ("has_no_products", "saw no operator"),  # but it is timed
     ],

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,18 +13,16 @@ from typing import Any
 import pytest
 from in_process import command_line, succeeded
 from present import present
-from test_progress import plan_of as small_plan
-from test_progress import tracking
+from small_runs import small_plan
 
-from modbench.commands.watch import _live, snapshot
-from modbench.commands.watch.snapshot import take
+from modbench.commands.watch import _live
+from modbench.commands.watch.snapshot import Snapshot, as_json, as_lines, take
 from modbench.harness.core.atomic_files import now
-from modbench.harness.core.errors import UsageError
 from modbench.harness.core.plain_text import SCREEN
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Missing
-from modbench.harness.execution.progress_and_time_left import SELDOM_S
-from modbench.harness.planning.plan import Plan
+from modbench.harness.execution.progress_and_time_left import SELDOM_S, Tracker
+from modbench.harness.execution.runner import phases
 from modbench.harness.registry import catalogue
 from modbench.harness.results import lock, progress_file
 from modbench.harness.results.measured_or_missing import missing
@@ -36,329 +31,250 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace
 from modbench.planted_runs import PlantedTrouble, planted_record
 
-plan_of = partial(small_plan, ["latency/forward", "memory/peak_allocated"])
-
-
-@pytest.fixture
-def plan() -> Plan:
-    return plan_of()
-
-
-@pytest.fixture
-def folder(plan: Plan, tmp_path: Path) -> RunFolder:
-    return begun(tmp_path / "run", plan)
-
-
-def begun(path: Path, plan: Plan) -> RunFolder:
-    path.mkdir()
-    folder = RunFolder(path)
-    folder.write_run(plan, {}, ["modbench", "run", "small"], now())
-    return folder
-
-
-def written(folder: RunFolder, **fields: Any) -> Path:
-    """A folder in which a runner wrote this before it was killed."""
-    progress_file.write(
-        folder.path, RunProgress(**{"title": "small, draft, cpu", "left_s": 60.0, "most_s": 60.0, **fields})
-    )
-    return folder.path
-
-
 watching = partial(command_line, "watch")
+GAP = Missing(status="failed", kind="error", reason="ValueError: no")
 
 
-def lines(folder: RunFolder | Path, **options: Any) -> list[str]:
-    path = folder if isinstance(folder, Path) else folder.path
-    return snapshot.as_lines(take(str(path)), **options)
+class Run:
+    """A run of two models that has begun, and what its runner writes."""
 
+    def __init__(self, path: Path) -> None:
+        shape, metrics = {"d_model": 32, "n_layers": 2, "vocab_size": 64}, ["latency/forward", "memory/peak_allocated"]
+        self.plan = small_plan(metrics, "dense", "mod", effort="draft", shape=shape, grid={"seq_len": [16]})
+        self.jobs, self.path, self.folder = self.plan.jobs, path, RunFolder(path)
+        self.timed = [job for job in self.jobs if job.made_in == "time"]
+        self.progress = path / progress_file.NAME
+        self.seconds = 0.0
+        path.mkdir()
+        self.folder.write_run(self.plan, {}, ["modbench", "run", "small"], now())
 
-def keep(folder: RunFolder, job: Job, gap: Missing | None = None) -> None:
-    """Write a record in which the last case failed, if one is given."""
-    record, last, metrics = planted_record(job, PlantedTrouble()), job.comparison.variants[-1], catalogue.metrics()
-    if gap is not None:
-        outcomes = (
-            missing(last, metrics[each.metric], gap) if each.case == last.id else each for each in record.outcomes
+    def tracker(self, **more: Any) -> Tracker:
+        """Its clock stands until a test sets `seconds`."""
+        return Tracker(self.plan, phases(self.plan, 1), self.folder, clock=lambda: self.seconds, **more)
+
+    def write(self, *, age_s: float = 0.0, **fields: Any) -> None:
+        """Write what a runner wrote before it was killed."""
+        told = {"title": "small, draft, cpu", "left_s": 60.0, "most_s": 60.0, **fields}
+        progress_file.write(self.path, RunProgress.model_validate(told))
+        os.utime(self.progress, (time.time() - age_s, time.time() - age_s))
+
+    def keep(self, job: Job, gap: Missing | None = None) -> None:
+        """Write a record in which the last case failed, if so."""
+        record, last, metrics = planted_record(job, PlantedTrouble()), job.comparison.variants[-1], catalogue.metrics()
+        outcomes = tuple(
+            missing(last, metrics[each.metric], gap) if gap and each.case == last.id else each
+            for each in record.outcomes
         )
-        record = record.model_copy(update={"outcomes": tuple(outcomes)})
-    folder.write_record(record)
+        self.folder.write_record(record.model_copy(update={"outcomes": outcomes}))
+
+    @property
+    def seen(self) -> Snapshot:
+        return take(str(self.path))
+
+    def lines(self, **options: Any) -> list[str]:
+        return as_lines(self.seen, **options)
 
 
-def test_jobs_are_counted_by_what_became_of_them(folder: RunFolder, plan: Plan) -> None:
-    count, *_ = plan.jobs
-    timed = [job for job in plan.jobs if job.made_in == "time"]
-    gap = Missing(status="failed", kind="error", reason="ValueError: no")
-    with lock.hold(folder.path) as held, tracking(plan, folder.path, lock=held) as tracker:
-        assert lines(folder)[0].startswith("small, draft, cpu: running ")
-        for job in (count, *timed[:2]):
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "run")
+
+
+# --- what a runner writes
+
+
+def test_jobs_are_counted_by_what_became_of_them(run: Run) -> None:
+    with lock.hold(run.path) as held, run.tracker(lock=held) as tracker:
+        for job in (run.jobs[0], *run.timed[:2]):
             tracker.started(job)
-            keep(folder, job, gap if job == timed[1] else None)
-            folder.log(job).write_text("Traceback")
+            run.keep(job, GAP if job == run.timed[1] else None)
+            run.folder.log(job).write_text("Traceback")
             tracker.ended(job)
-        tracker.started(timed[2])
-        Workspace(folder.path, timed[2].name).say("timing 3 models")
-        seen = take(str(folder.path))
-        assert seen.now is not None
-        groups = {each.name: each for each in seen.now.groups}
+        tracker.started(run.timed[2])
+        Workspace(run.path, run.timed[2].name).say("timing 3 models")
+        seen = run.seen
+        groups = {each.name: each for each in present(seen.now).groups}
         assert groups["count"] == Group(name="count", done=1)
-        assert groups["time"] == Group(name="time", done=1, failed=1, running=1, waiting=len(timed) - 3)
+        assert groups["time"] == Group(name="time", done=1, failed=1, running=1, waiting=len(run.timed) - 3)
         assert groups["memory"].waiting == 1
-        assert seen.said == {timed[2].name: "timing 3 models"}
-        (failure,) = seen.now.failures
-        assert (failure.job, failure.log, failure.reason) == (timed[1].name, f"logs/{timed[1].name}.log", gap.reason)
+        (failure,) = present(seen.now).failures
+        assert (failure.job, failure.log, failure.reason) == (
+            run.timed[1].name,
+            f"logs/{run.timed[1].name}.log",
+            GAP.reason,
+        )
         assert (seen.state, seen.complete, seen.next_step) == ("running", False, None)
-        text = "\n".join(lines(folder))
-        assert str(os.getpid()) in text
+        text = "\n".join(run.lines())
         assert f"  {failure.case}: ValueError: no ({failure.metrics[0]})\n    see {failure.log}\n" in f"{text}\n"
-        body = json.loads(json.dumps(snapshot.as_json(seen)))
+        body = json.loads(json.dumps(as_json(seen)))
         assert body["groups"][0] == {"name": "count", "done": 1, "failed": 0, "running": 0, "waiting": 0, "jobs": 1}
         assert [each["said"] for each in body["running"]] == ["timing 3 models"]
         tracker.stop.finishing = True
         tracker.tick()
-        assert (take(str(folder.path)).state, take(str(folder.path)).alive) == ("stopping", True)
-        assert lines(folder)[0].startswith("small, draft, cpu: stopping ")
+        assert run.lines()[0].startswith("small, draft, cpu: stopping ")
 
 
-def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(folder: RunFolder, plan: Plan) -> None:
-    moment = [0.0]
-    with tracking(plan, folder.path, clock=lambda: moment[0]) as tracker:
-        for job in plan.jobs:
+def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(run: Run) -> None:
+    with run.tracker() as tracker:
+        for job in run.jobs:
             tracker.started(job)
-            keep(folder, job)
+            run.keep(job)
             tracker.ended(job)
-        moment[0] = 61.0
-    assert "finished in 1 min 01 s" in succeeded(watching(folder.path)).stdout
-    folder.record(plan.jobs[0]).unlink()
-    done = watching(folder.path)
+        run.seconds = 61.0
+    assert "finished in 1 min 01 s" in succeeded(watching(run.path)).stdout
+    run.folder.record(run.jobs[0]).unlink()
+    done = watching(run.path)
     assert done.returncode == 4
     assert "1 record missing since" in done.stdout
-    assert f"modbench resume {folder.path}" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("error", "state", "note"),
     [(KeyboardInterrupt(), "stopped", ""), (OSError(28, "No space left"), "failed", "[Errno 28] No space left")],
 )
-def test_how_a_runner_ended_is_written(
-    error: BaseException, state: str, note: str, folder: RunFolder, plan: Plan
-) -> None:
-    def ends() -> None:
-        with tracking(plan, folder.path) as tracker:
-            tracker.started(plan.jobs[0])
-            raise error
-
-    with pytest.raises(type(error)):
-        ends()
-    seen = take(str(folder.path))
-    assert seen.now is not None
-    assert (seen.state, seen.now.note) == (state, note)
-    assert sum(each.running for each in seen.now.groups) == len(seen.now.running) == 0
-    assert seen.next_step == f"modbench resume {folder.path}"
-    assert lines(folder)[0].endswith(" to run")
+def test_how_a_runner_ended_is_written(run: Run, error: BaseException, state: str, note: str) -> None:
+    tracker = run.tracker()
+    tracker.started(run.timed[0])
+    with pytest.raises(type(error)), tracker:
+        raise error
+    seen = run.seen
+    assert (seen.state, present(seen.now).note) == (state, note)
+    assert sum(each.running for each in present(seen.now).groups) == len(present(seen.now).running) == 0
 
 
-def test_a_runner_that_lost_its_folder_writes_no_more(folder: RunFolder, plan: Plan) -> None:
-    with lock.hold(folder.path) as held, tracking(plan, folder.path, lock=held) as tracker:
-        before = (folder.path / progress_file.NAME).read_bytes()
+def test_a_runner_that_lost_its_folder_writes_no_more(run: Run) -> None:
+    with lock.hold(run.path) as held, run.tracker(lock=held) as tracker:
+        before = run.progress.read_bytes()
         other = held.holder.model_copy(update={"token": "another"})
-        (folder.path / lock.NAME).write_text(other.model_dump_json())
-        tracker.started(plan.jobs[0])
-    assert (folder.path / progress_file.NAME).read_bytes() == before
+        (run.path / lock.NAME).write_text(other.model_dump_json())
+        tracker.started(run.timed[0])
+    assert run.progress.read_bytes() == before
 
 
-def test_beside_a_timed_job_the_progress_is_written_seldom(folder: RunFolder, plan: Plan) -> None:
-    moment = [0.0]
-    tracker = tracking(plan, folder.path, clock=lambda: moment[0])
+@pytest.mark.parametrize(("made_in", "writes"), [("time", 39 // SELDOM_S), ("count", 39)])
+def test_beside_a_timed_job_the_progress_is_written_seldom(run: Run, made_in: str, writes: int) -> None:
+    """A tick each second."""
+    tracker = run.tracker()
+    tracker.started(next(job for job in run.jobs if job.made_in == made_in))
+    number = 0
+    for _ in range(39):
+        run.seconds += 1
+        run.progress.unlink(missing_ok=True)
+        tracker.tick()
+        number += run.progress.exists()
+    assert number == writes
 
-    def writes(job: Job, seconds: int) -> int:
-        """Number of writes while a job runs, with a tick each second."""
+
+def test_jobs_that_are_submitted_at_once_are_written_together(run: Run) -> None:
+    tracker = run.tracker(remote=True)
+
+    def running() -> int:
+        return sum(each.running for each in present(progress_file.read(run.path)).groups)
+
+    for job in run.jobs:
         tracker.started(job)
-        number = 0
-        for _ in range(seconds):
-            moment[0] += 1
-            (folder.path / progress_file.NAME).unlink(missing_ok=True)
-            tracker.tick()
-            number += (folder.path / progress_file.NAME).exists()
-        keep(folder, job)
-        tracker.ended(job)
-        return number
-
-    timed = next(job for job in plan.jobs if job.made_in == "time")
-    assert writes(timed, 39) == 39 // SELDOM_S
-    assert writes(plan.jobs[0], 39) == 39
-
-
-def test_a_dead_runner_is_named_with_what_continues_the_run(folder: RunFolder) -> None:
-    written(folder)
-    (folder.path / lock.NAME).write_text(lock.Holder(host="here", pid=7).model_dump_json())
-    done = watching("--once", folder.path)
-    assert done.returncode == 4
-    assert "stopped" in done.stdout
-    assert "dead" in done.stdout
-    assert f"modbench resume {folder.path}" in done.stdout
-    written(folder, resumable=False)
-    assert (take(str(folder.path)).next_step or "").endswith(f"command with -o {folder.path}")
-
-
-def test_without_locks_a_runner_lives_while_it_writes(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    written(folder)
-    monkeypatch.setattr(lock, "_state", lambda *_, **__: "unknown")
-    (folder.path / lock.NAME).write_text("")
-    assert take(str(folder.path)).state == "running"
-    os.utime(folder.path / progress_file.NAME, (time.time() - 7200, time.time() - 7200))
-    assert (take(str(folder.path)).next_step or "").endswith("--take-over")
-
-
-def test_a_runner_that_hangs_shows_in_the_age_of_what_it_wrote(folder: RunFolder) -> None:
-    written(folder)
-    with lock.hold(folder.path):
-        assert "written" not in lines(folder)[0]
-        os.utime(folder.path / progress_file.NAME, (time.time() - 7200, time.time() - 7200))
-        assert "running for 2 h 00 min" in lines(folder)[0]
-        assert lines(folder)[0].endswith("written 2 h 00 min ago")
-
-
-def test_without_a_runner_nobody_counts_what_jobs_do(folder: RunFolder, plan: Plan) -> None:
-    first, second, *_ = plan.jobs
-    tracker = tracking(plan, folder.path, remote=True, clock=lambda: 0.0)
-    tracker.started(first)
-    tracker.stop.left = "1 job goes on"
-    with pytest.raises(KeyboardInterrupt), tracker:
-        raise KeyboardInterrupt
-    assert "jobs may go on" in lines(folder)[0]
-    assert "note     1 job goes on" in lines(folder)
-    keep(folder, second)
-    assert lines(folder)[0].endswith("1 record written since")
-    seen = take(str(folder.path))
-    assert seen.now is not None
-    assert (seen.now.left_s, seen.now.most_s) == (None, None)
-    assert seen.now.left_reason
-    with lock.hold(folder.path):  # a runner is there again: a job that has said nothing may wait in the queue
-        assert take(str(folder.path)).said == {}
-        Workspace(folder.path, first.name).say("timing 3 models")
-        assert take(str(folder.path)).said == {first.name: "timing 3 models"}
-        assert any("submitted" in line for line in lines(folder))
-
-
-def test_jobs_that_are_submitted_at_once_are_written_together(folder: RunFolder, plan: Plan) -> None:
-    moment = [0.0]
-    tracker = tracking(plan, folder.path, remote=True, clock=lambda: moment[0])
-    for job in plan.jobs:
-        tracker.started(job)
-    seen = present(progress_file.read(folder.path))
-    assert sum(each.running for each in seen.groups) == 1
-    moment[0] = 1.0
+    assert running() == 1
+    run.seconds = 1.0
     tracker.tick()
-    seen = present(progress_file.read(folder.path))
-    assert sum(each.running for each in seen.groups) == len(plan.jobs)
-    keep(folder, plan.jobs[0])
-    moment[0] = 3.0
-    tracker.ended(plan.jobs[0])
+    assert running() == len(run.jobs)
+    run.keep(run.jobs[0])
+    run.seconds = 3.0
+    tracker.ended(run.jobs[0])
     assert tracker.now.left_s == pytest.approx(3.0 * (tracker._total - tracker._done) / tracker._done)
 
 
-def test_a_folder_of_an_earlier_version_shows_what_its_files_do(folder: RunFolder, plan: Plan) -> None:
-    keep(folder, plan.jobs[0])
-    (first, *_), seen = lines(folder), take(str(folder.path))
-    assert "unknown, 1 record; " in first
-    assert (seen.complete, seen.state) == (False, "unknown")
-    folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
-    succeeded(watching(folder.path))
-    body = snapshot.as_json(take(str(folder.path)))
-    assert (body["state"], body["left_s"], body["groups"], body["records"]) == ("finished", None, [], 1)
-    assert "progress.json" in body["left_reason"]
-    with lock.hold(folder.path):
-        assert ": starting, 1 record; " in lines(folder)[0]
-
-
-DAMAGE: dict[str, Callable[[Path], Any]] = {
-    "no JSON": lambda file: file.write_text("{"),
-    "no object": lambda file: file.write_text("[]"),
-    "a deep nest": lambda file: file.write_text("[" * 100_000),
-    "a state": lambda file: file.write_text('{"state": "happy"}'),
-    "a text for a number": lambda file: file.write_text('{"elapsed_s": "5"}'),
-    "a huge number": lambda file: file.write_text('{"left_s": 1e300}'),
-    "below 0": lambda file: file.write_text('{"groups": [{"name": "a", "done": -1}]}'),
-    "not finite": lambda file: file.write_text('{"left_s": NaN}'),
-    "a path": lambda file: file.write_text('{"running": [{"job": "../../secret", "since": ""}]}'),
-    "a long name": lambda file: file.write_text(json.dumps({"failures": [{"job": "a" * 999}]})),
-    "a pipe": os.mkfifo,
-    "a folder": lambda file: file.mkdir(),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_strangers_progress_is_refused_in_a_line(damage: str, folder: RunFolder) -> None:
-    DAMAGE[damage](folder.path / progress_file.NAME)
-    for option in ("--once", "--json"):
-        done = watching(folder.path, option)
-        assert (done.returncode, progress_file.NAME in done.stderr) == (2, True)
-        assert len(done.stderr.splitlines()) <= 2
-        assert len(done.stderr) < 500
-
-
-def test_a_strangers_folder_is_data(folder: RunFolder, plan: Plan, tmp_path: Path) -> None:
-    """Links are refused, and no control character reaches the terminal."""
-    job, evil = plan.jobs[0].name, "\x1b[2Jgone\nnext\u202e"
-    failure = Failure(job=job, case=evil, metrics=[evil], reason=evil, log=evil)
-    told = dict.fromkeys(("title", "note", "left_reason"), evil)
-    written(folder, **told, groups=[Group(name=evil, done=1)], failures=[failure], decisions=[evil], left_s=None)
-    assert all(line.isprintable() for line in lines(folder))
-    with lock.hold(folder.path):
-        written(folder, title=evil, running=[Running(job=job, since=evil)])
-        (folder.logs / f"{job}.progress").write_text(evil)
-        assert all(line.isprintable() for line in lines(folder))
-        (tmp_path / "secret").write_text("a secret")
-        (folder.logs / f"{job}.progress").unlink()
-        (folder.logs / f"{job}.progress").symlink_to(tmp_path / "secret")
-    done = watching(folder.path)
-    assert done.returncode == 2
-    assert "a secret" not in done.stdout + done.stderr
-
-
-def test_a_record_that_is_damaged_counts_as_failed(folder: RunFolder, plan: Plan) -> None:
-    tracker = tracking(plan, folder.path)
-    tracker.started(plan.jobs[0])
-    folder.record(plan.jobs[0]).write_text("{")
-    tracker.ended(plan.jobs[0])
+def test_a_record_that_is_damaged_counts_as_failed(run: Run) -> None:
+    tracker = run.tracker()
+    tracker.started(run.timed[0])
+    run.folder.record(run.timed[0]).write_text("{")
+    tracker.ended(run.timed[0])
     (failure,) = tracker.now.failures
     assert "its record is damaged" in failure.reason
 
 
-def test_a_cluster_of_failures_and_jobs_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_file, "MOST_FAILURES", 3)
+def test_many_failures_and_running_jobs_are_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_file, "MOST_FAILURES", 1)
     monkeypatch.setattr(progress_file, "MOST_RUNNING", 2)
-    plan = plan_of(grid={"seq_len": [16, 32, 64]})
-    folder = begun(tmp_path / "run", plan)
-    tracker = tracking(plan, folder.path)
-    timed = [job for job in plan.jobs if job.made_in == "time"][:8]
-    for job in timed:
+    tracker = run.tracker()
+    for job in run.timed[:3]:
         tracker.started(job)
-    assert [each.job for each in tracker.now.running] == [job.name for job in timed[:2]]
-    for job in timed:
-        keep(folder, job, Missing(status="failed", kind="error", reason="no " * 1000))
+    assert [each.job for each in tracker.now.running] == [job.name for job in run.timed[:2]]
+    for job in run.timed[:3]:
+        run.keep(job, GAP.model_copy(update={"reason": "no " * 1000}))
         tracker.ended(job)
-    assert (len(tracker.now.failures), tracker.now.failures_left_out) == (3, 5)
-    assert len(tracker.now.failures[0].reason) == progress_file.MOST_TEXT
-    assert any("5 more" in line for line in lines(folder))
+    (failure,) = tracker.now.failures
+    assert (tracker.now.failures_left_out, len(failure.reason)) == (2, progress_file.MOST_TEXT)
+    assert any("2 more" in line for line in run.lines())
 
 
-def test_what_is_no_run_or_is_gone_is_bad_input(folder: RunFolder, tmp_path: Path) -> None:
-    for none in (tmp_path, tmp_path / "nowhere"):
-        done = watching(none)
-        assert (done.returncode, "not a run folder" in done.stderr) == (2, True)
-    shutil.rmtree(folder.path)
-    with pytest.raises(UsageError, match="not a run folder"):
-        take(str(folder.path))
+# --- what is shown
 
 
-def test_chosen_texts_are_masked_before_lines_are_cut(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    reason = "x " * 30 + "said hush hush " + "y " * 30
-    written(folder, failures=[Failure(job="a", case="b", metrics=[], reason=reason)])
-    monkeypatch.setenv("MODBENCH_MASK", "hush hush")
-    shown = watching(folder.path, "--once").stdout + watching(folder.path, "--json").stdout
-    assert "said ***" in " ".join(shown.split())
-    assert "hush" not in shown
+HOURS = 7200.0
+# What was written, by a runner that is …; the end of the first line, and the command that continues the run.
+STATES: list[tuple[dict[str, Any], str, str, str]] = [
+    ({}, "dead", "to run", "modbench resume {}"),
+    ({"resumable": False}, "dead", "to run", "repeat its command with -o {}"),
+    ({"remote": True}, "dead", "jobs may go on", "modbench resume {}"),
+    ({}, "unknown", " left", ""),
+    ({"age_s": HOURS}, "unknown", "to run", "modbench resume {} --take-over"),
+    ({}, "alive", " left", ""),
+    ({"age_s": HOURS}, "alive", "written 2 h 00 min ago", ""),
+]
+
+
+@pytest.mark.parametrize(("fields", "runner", "ending", "following"), STATES)
+def test_whether_the_runner_lives_and_what_continues_the_run(
+    run: Run, fields: dict[str, Any], runner: str, ending: str, following: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.write(**fields)
+    (run.path / lock.NAME).write_text(lock.Holder(host="here", pid=7).model_dump_json())
+    monkeypatch.setattr(lock, "_state", lambda *_, **__: runner)
+    assert run.lines()[0].endswith(ending)
+    assert (run.seen.next_step or "") == following.format(run.path)
+    done = watching("--once", run.path)
+    assert done.returncode == 4
+    assert following.format(run.path) in done.stdout
+
+
+def test_a_dead_runner_is_found_by_its_lock_alone(run: Run) -> None:
+    run.write()
+    (run.path / lock.NAME).write_text(lock.Holder(host="here", pid=7).model_dump_json())
+    assert run.seen.state == "stopped"
+    with lock.hold(run.path):
+        assert run.seen.state == "running"
+
+
+def test_without_a_runner_nobody_counts_what_jobs_do(run: Run) -> None:
+    first, second, *_ = run.jobs
+    tracker = run.tracker(remote=True)
+    tracker.started(first)
+    tracker.stop.left = "1 job goes on"
+    with pytest.raises(KeyboardInterrupt), tracker:
+        raise KeyboardInterrupt
+    assert "note     1 job goes on" in run.lines()
+    run.keep(second)
+    assert run.lines()[0].endswith("1 record written since")
+    seen = present(run.seen.now)
+    assert (seen.left_s, seen.most_s) == (None, None)
+    assert seen.left_reason
+    with lock.hold(run.path):  # a runner is there again: a job that has said nothing may wait in the queue
+        assert run.seen.said == {}
+        Workspace(run.path, first.name).say("timing 3 models")
+        assert run.seen.said == {first.name: "timing 3 models"}
+        assert any("submitted" in line for line in run.lines())
+
+
+def test_a_folder_of_an_earlier_version_shows_what_its_files_do(run: Run) -> None:
+    run.keep(run.jobs[0])
+    assert "unknown, 1 record; " in run.lines()[0]
+    assert not run.seen.complete
+    run.folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
+    body = json.loads(succeeded(watching(run.path, "--json")).stdout)
+    assert (body["state"], body["left_s"], body["groups"], body["records"]) == ("finished", None, [], 1)
+    assert "progress.json" in body["left_reason"]
+    with lock.hold(run.path):
+        assert ": starting, 1 record; " in run.lines()[0]
 
 
 def failed(number: int, reason: str = "a long reason {}" + " and so on" * 20) -> list[Failure]:
@@ -368,42 +284,90 @@ def failed(number: int, reason: str = "a long reason {}" + " and so on" * 20) ->
     ]
 
 
-def test_the_picture_fits_the_terminal(folder: RunFolder) -> None:
-    written(folder, failures=failed(24), decisions=["a row: 3 jobs requested"] * 9)
-    for width, height in ((80, 24), (40, 12), (200, 50)):
-        shown = lines(folder, width=width, height=height)
-        assert len(shown) <= height
-        assert max(map(len, shown)) <= width
-    assert any(" more" in line for line in lines(folder, width=80, height=24))
-    assert len(lines(folder)) <= SCREEN
-    assert sum("a long reason" in line for line in lines(folder, verbose=True)) == 24
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12), (200, 50)])
+def test_the_picture_fits_the_terminal(run: Run, width: int, height: int) -> None:
+    run.write(failures=failed(24), decisions=["a row: 3 jobs requested"] * 9)
+    shown = run.lines(width=width, height=height)
+    assert len(shown) <= height
+    assert max(map(len, shown)) <= width
+    assert len(run.lines()) <= SCREEN
+    assert any(" more" in line for line in run.lines())
+    assert sum("a long reason" in line for line in run.lines(verbose=True)) == 24
 
 
-def test_failures_for_one_reason_are_one_entry_with_their_number(folder: RunFolder) -> None:
-    written(folder, failures=[*failed(1, "second"), *failed(9, "first")])
-    shown = lines(folder)
-    assert sum(": first" in line for line in shown) == sum(": second" in line for line in shown) == 1
-    assert " and 8 more: first" in "\n".join(shown)
+def test_failures_for_one_reason_are_one_entry_with_their_number(run: Run) -> None:
+    run.write(failures=[*failed(1, "second"), *failed(9, "first")])
+    text = "\n".join(run.lines())
+    assert text.count(": first") == text.count(": second") == 1
+    assert " and 8 more: first" in text
 
 
-def test_the_live_picture_ends_with_the_run(folder: RunFolder, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    with lock.hold(folder.path) as held, tracking(plan, folder.path, lock=held):
+def test_the_live_picture_ends_with_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lock.hold(run.path) as held, run.tracker(lock=held):
 
         def ends(_seconds: float) -> None:
-            written(folder, state="finished")
+            run.write(state="finished")
             held.release()
 
         monkeypatch.setattr(time, "sleep", ends)
-        assert _live(take(str(folder.path))).complete
+        assert _live(run.seen).complete
+
+
+# --- a stranger's folder
+
+
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "no JSON": lambda file: file.write_text("{"),
+    "no object": lambda file: file.write_text("[]"),
+    "a deep nest": lambda file: file.write_text("[" * 100_000),
+    "a state": lambda file: file.write_text('{"state": "happy"}'),
+    "a huge number": lambda file: file.write_text('{"left_s": 1e300}'),
+    "below 0": lambda file: file.write_text('{"groups": [{"name": "a", "done": -1}]}'),
+    "not finite": lambda file: file.write_text('{"left_s": NaN}'),
+    "a path": lambda file: file.write_text('{"running": [{"job": "../../secret", "since": ""}]}'),
+    "a long name": lambda file: file.write_text(json.dumps({"failures": [{"job": "a" * 999}]})),
+    "a pipe": os.mkfifo,
+}
 
 
 @pytest.mark.slow
-def test_watching_loads_no_torch(folder: RunFolder) -> None:
-    code = (
-        "import sys; sys.argv = ['modbench', 'watch', '--once', sys.argv[1]]\n"
-        "from modbench.cli import main\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    print(end.code)\n"
-        "print([name for name in ('torch', 'numpy', 'pandas', 'scipy') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-2:] == ["4", "[]"]
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_strangers_progress_is_refused_in_a_line(run: Run, damage: str) -> None:
+    DAMAGE[damage](run.progress)
+    done = watching(run.path, "--json")
+    assert (done.returncode, progress_file.NAME in done.stderr) == (2, True)
+    assert len(done.stderr.splitlines()) <= 2
+    assert len(done.stderr) < 500
+
+
+def test_a_strangers_folder_is_data(run: Run, tmp_path: Path) -> None:
+    """Links are refused, and no control character reaches the terminal."""
+    job, evil = run.jobs[0].name, "\x1b[2Jgone\nnext\u202e"
+    failure = Failure(job=job, case=evil, metrics=[evil], reason=evil, log=evil)
+    told: dict[str, Any] = dict.fromkeys(("title", "note", "left_reason"), evil)
+    run.write(**told, groups=[Group(name=evil, done=1)], failures=[failure], decisions=[evil], left_s=None)
+    assert all(line.isprintable() for line in run.lines())
+    with lock.hold(run.path):
+        run.write(title=evil, running=[Running(job=job, since=evil)])
+        (run.folder.logs / f"{job}.progress").write_text(evil)
+        assert all(line.isprintable() for line in run.lines())
+        (tmp_path / "secret").write_text("a secret")
+        (run.folder.logs / f"{job}.progress").unlink()
+        (run.folder.logs / f"{job}.progress").symlink_to(tmp_path / "secret")
+    done = watching(run.path)
+    assert done.returncode == 2
+    assert "a secret" not in done.stdout + done.stderr
+
+
+def test_what_is_no_run_is_bad_input(tmp_path: Path) -> None:
+    done = watching(tmp_path)
+    assert (done.returncode, "not a run folder" in done.stderr) == (2, True)
+
+
+def test_chosen_texts_are_masked_before_lines_are_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = "x " * 30 + "said hush hush " + "y " * 30
+    run.write(failures=[Failure(job="a", case="b", metrics=[], reason=reason)])
+    monkeypatch.setenv("MODBENCH_MASK", "hush hush")
+    shown = watching(run.path, "--once").stdout + watching(run.path, "--json").stdout
+    assert "said ***" in " ".join(shown.split())
+    assert "hush" not in shown

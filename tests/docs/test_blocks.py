@@ -48,21 +48,10 @@ SMALL = ("--seq-len", "32", "--batch-size", "2", "--set", "d_model=32", "--set",
 ONLY_OF_RUN = {"-o": 1, "--out": 1, "--launcher": 1, "--launcher-profile": 1, "--timeout": 1, "--strict": 0}
 # Exit codes that are an answer too: a gate may fail or be inconclusive; planted runs have no end.
 ANSWERS = {"gate": {0, 1, 5}, "doctor": {0, 5}, "watch": {0, 4}, "report": {0, 4}, "recommend": {0, 1, 5}}
-# Programs besides modbench, and why these tests do not start them.
+# Programs besides modbench, which are not started here: they install, run these tests, have tests or need a cluster.
 OTHERS = {
-    "pip": "installs; the extras that it names are checked",
-    "tox": "runs these tests",
-    "pytest": "its own pages have tests",
-    "pytest-benchmark": "a program of others",
-    "srun": "needs a cluster; plugins/slurm/tests has one",
-    "torchrun": "tests/harness/test_ranks.py",
-    "venv": "makes an environment",
-    "ruff": "CI runs it",
-    "mypy": "CI runs it",
-    "lint-imports": "CI runs it",
-    "cd": "the shell",
-    "source": "the shell",
-    "jupyter": "a program of others",
+    *("cd", "source", "venv", "pip", "tox", "ruff", "mypy", "lint-imports"),
+    *("pytest", "pytest-benchmark", "jupyter", "srun", "torchrun"),
 }
 
 
@@ -78,25 +67,14 @@ def make_named_files(folder: Path) -> None:
     )
     shutil.copytree(ROOT / "plugins" / "example", folder / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "examples" / "routers" / "scaled_norm.py", folder / "my_router.py")
-    shape = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "vocab_size": 512,
-    }
-    config = {"model_type": "llama", "max_position_embeddings": 1024, **shape}
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = {"model_type": "llama", "max_position_embeddings": 1024, "vocab_size": 512, **shape}
     (folder / "my_llama").mkdir()
     (folder / "my_llama" / "config.json").write_text(json.dumps(config))
-    vocabulary = byte_characters()
-    tokenizer: dict[str, Any] = {
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
-        "added_tokens": [],
-        "truncation": None,
-    }
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    tokenizer |= {"version": "1.0", "padding": None, "normalizer": None, "post_processor": None}
-    tokenizer |= {"decoder": level, "pre_tokenizer": level}
+    tokenizer: dict[str, Any] = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor"))
+    tokenizer |= {"version": "1.0", "added_tokens": [], "decoder": level, "pre_tokenizer": level}
+    tokenizer |= {"model": {"type": "BPE", "vocab": byte_characters(), "merges": []}}
     (folder / "my_llama" / "tokenizer.json").write_text(json.dumps(tokenizer))
     (folder / "my_llama" / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")  # whole, and empty
     (folder / "novels").mkdir()
@@ -236,7 +214,7 @@ def others(words: list[str], folder: Path) -> None:
         if program == "modbench":
             parsed(words[3:])
             return
-    assert program in OTHERS, f"{words}: say in OTHERS why this is not executed"
+    assert program in OTHERS, f"{words}: name it in OTHERS if it is not to be executed"
     if program == "pip":
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
             "optional-dependencies"

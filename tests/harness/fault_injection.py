@@ -1,7 +1,7 @@
 """A disk that refuses, and a clock that was set back, inside a process: what the operating system would raise, raised in Python.
 
-The fault is on while a switch file exists, in every process that installed it. A real full disk is a small file system in
-memory, where mounting one is allowed; these faults work everywhere and hit at a chosen moment.
+The fault is on while a switch file exists, in every process that installed it: these faults work everywhere and hit at a
+chosen moment.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ CODES = {
     "read-only": errno.EROFS,
     "input/output error": errno.EIO,
 }
-NEVER_WRITES = {"no inodes", "read-only"}
+# What refuses to make or change a file, and does not refuse content; the functions of `os` that it refuses.
+NEVER_WRITES = {
+    "no inodes": ("mkdir", "link"),
+    "read-only": ("mkdir", "unlink", "remove", "rmdir", "replace", "rename", "link", "chmod", "truncate"),
+}
 BACK_S = 90_000.0
 
 
@@ -49,12 +53,8 @@ def install(fault: str, folder: str, switch: str) -> None:
         return OSError(CODES[fault], os.strerror(CODES[fault]), os.fspath(path))
 
     _opening(fault, hit, refuse)
-    if fault == "read-only":
-        for name in ("mkdir", "unlink", "remove", "rmdir", "replace", "rename", "link", "chmod", "truncate"):
-            _refusing(name, hit, refuse)
-    if fault == "no inodes":
-        for name in ("mkdir", "link"):
-            _refusing(name, hit, refuse)
+    for name in NEVER_WRITES.get(fault, ()):
+        _refusing(name, hit, refuse)
 
 
 def _refusing(name: str, hit: Callable[[Any], bool], refuse: Callable[[Any], OSError]) -> None:
@@ -84,11 +84,10 @@ def _opening(  # one closure for each way to open and write
         return not isinstance(path, int) and hit(path) and (fault == "read-only" or not os.path.lexists(path))
 
     def opened(file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, *args: Any, **named: Any) -> Any:
-        if not set(mode) & set("wax+") or not hit(file):
-            return real_open(file, mode, buffering, encoding, *args, **named)
-        if fault in NEVER_WRITES:
-            if refused(file):
-                raise refuse(file)
+        meets = bool(set(mode) & set("wax+")) and hit(file)
+        if meets and fault in NEVER_WRITES and refused(file):
+            raise refuse(file)
+        if not meets or fault in NEVER_WRITES:
             return real_open(file, mode, buffering, encoding, *args, **named)
         binary = io.BufferedWriter(Full(file, mode.replace("b", "").replace("t", "")))
         return binary if "b" in mode else io.TextIOWrapper(binary, encoding=encoding or "utf-8")

@@ -10,12 +10,19 @@ from modbench.harness.call.timing.interleave import Clock
 
 
 class FakeClock(Clock):
-    """Time passes only when a callable says so."""
+    """Time passes only when a callable says so.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
+    Attributes:
+        synchronized: how often it was waited for the device, where there is one.
+    """
+
+    def __init__(self, *, on_device: bool = False) -> None:
+        super().__init__(self._note if on_device else None)
+        self.now, self.synchronized = 0.0, 0
         self.cpu_s = lambda: self.now
+
+    def _note(self) -> None:
+        self.synchronized += 1
 
     def wall_s(self) -> float:
         return self.now

@@ -18,7 +18,7 @@ VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}
 # What variants take of the anchor's time, and what everything takes at a length and in a number format.
 VARIANT = {"mod[c0.125]": 0.5, "mod[c0.25]": 0.8, "mod[c0.5]": 1.0, "moe": 1.25}
 AT = {64: 1.0, 128: 2.0, 256: 4.0, 512: 8.0, "fp32": 1.0, "bf16": 0.8}
-
+FAILED = {"status": "failed", "kind": "error", "reason": "planted <b>failure</b>", "samples": {}}
 
 # A model of one's own whose options are an axis: the first of its variants is the slowest.
 OWN: dict[str, Any] = {
@@ -64,45 +64,27 @@ def compared_run(
         truth: fields of `Truth`; `slower` is multiplied with `VARIANT`.
     """
     grid = {"seq_len": [64, 128], "dtype": ["fp32", "bf16"]}
-    changes: dict[str, Any] = {
-        "metrics": ["latency/forward", "memory/peak_allocated"],
-        "variants": VARIANTS,
-        "grid": grid,
-    }
-    changes |= {"processes": 5, "rounds": ROUNDS} | dict(suite or {})
+    changes: dict[str, Any] = {"metrics": ["latency/forward", "memory/peak_allocated"], "variants": VARIANTS}
+    changes |= {"grid": grid, "processes": 5, "rounds": ROUNDS} | dict(suite or {})
     made = planted_plan(str(changes.pop("effort", "draft")), **changes)
-    slower = {
-        variant: VARIANT.get(variant, 1.0) * truth.get("slower", {}).get(variant, 1.0)
-        for variant in ("dense", *VARIANT, *truth.get("slower", {}))
-    }
-    speed = float(truth.get("speed", 1.0))
+    more = truth.pop("slower", {})
+    slower = {each: VARIANT.get(each, 1.0) * more.get(each, 1.0) for each in ("dense", *VARIANT, *more)}
+    speed = float(truth.pop("speed", 1.0))
 
     def record(job: Job) -> Record:
         if job.made_in not in {"time", "without_user_code"}:
             return planted_record(job, PlantedTrouble())
         grid_point = job.comparison.grid_point
-        here = truth | {
-            "slower": slower | dict((at or {}).get(grid_point.seq_len, {})),
-            "speed": speed * AT[grid_point.seq_len] * AT[grid_point.dtype],
-        }
-        found, failed = (
-            timed(job, Truth(**here)),
-            [case.id for case in job.comparison.variants if case.variant == fails],
-        )
+        there = slower | dict((at or {}).get(grid_point.seq_len, {}))
+        known = Truth(slower=there, speed=speed * AT[grid_point.seq_len] * AT[grid_point.dtype], **truth)
+        found = timed(job, known)
         if job.made_in == "without_user_code":
             samples = {f"latency/{job.workload}": {each.case: each.samples for each in found.outcomes}}
-            return found.model_copy(
-                update={"outcomes": (), "findings": WithoutUserCodeFinding(samples=samples, blocks={})}
-            )
-        outcomes = tuple(
-            each.model_copy(
-                update={"status": "failed", "kind": "error", "reason": "planted <b>failure</b>", "samples": {}}
-            )
-            if each.case in failed
-            else each
-            for each in found.outcomes
-        )
-        return found.model_copy(update={"outcomes": outcomes})
+            findings = WithoutUserCodeFinding(samples=samples, blocks={})
+            return found.model_copy(update={"outcomes": (), "findings": findings})
+        failed = {case.id for case in job.comparison.variants if case.variant == fails}
+        outcomes = [each.model_copy(update=FAILED if each.case in failed else {}) for each in found.outcomes]
+        return found.model_copy(update={"outcomes": tuple(outcomes)})
 
-    known = {"certificate": FIT, "machine": "m"} | dict(environment or {})
-    return written(folder, made, record, known, leave_out)
+    machine = {"certificate": FIT, "machine": "m"} | dict(environment or {})
+    return written(folder, made, record, machine, leave_out)

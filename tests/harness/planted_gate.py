@@ -59,16 +59,14 @@ def timed(job: Job, truth: Truth) -> Record:
         drawn = math.exp(rng.normal(0, truth.sd)) if number else 1.0
         seconds = 0.02 * truth.speed * truth.slower.get(case.variant, 1.0) * drawn
         rounds = [float(i) for i in range(ROUNDS)]
-        samples = {"round": rounds, "block": rounds, "position": [0.0] * ROUNDS, "calls": [1.0] * ROUNDS}
         shape = truth.by_round.get(case.variant, truth.by_round.get("", (1.0,) * ROUNDS))
-        samples |= {"wall_s": [seconds * share for share in shape], "cpu_s": [seconds * share for share in shape]}
+        took, waits = [seconds * share for share in shape], case.variant == truth.waits
+        samples = {"round": rounds, "block": rounds, "position": [0.0] * ROUNDS, "calls": [1.0] * ROUNDS, "cpu_s": took}
+        samples |= {"wall_s": [(1 + waits) * each for each in took], "wait_s": [waits * each for each in took]}
         if truth.garbage:
             samples["collect_s"] = [seconds * truth.garbage.get(case.variant, 0.0)] * ROUNDS
         if truth.own_work_seen:
             samples |= {"others_s": [0.0] * ROUNDS, "blocked_s": [0.0] * ROUNDS}
-        waits = case.variant == truth.waits
-        samples["wait_s"] = [wall if waits else 0.0 for wall in samples["wall_s"]]
-        samples["wall_s"] = [wall * (2 if waits else 1) for wall in samples["wall_s"]]
         tokens = case.grid_point.batch_size * case.grid_point.seq_len
         result: dict[str, Any] = {"status": "ok", "samples": samples, "notes": TimeNotes(tokens=tokens)}
         outcomes.append(Outcome(case=case.id, metric=f"latency/{job.workload}", unit="s", **result))
@@ -96,9 +94,8 @@ def gate_run(
         leaks: the variant whose logits move when later tokens do.
         truth: fields of `Truth`.
     """
-    changes = {"metrics": ["latency/forward"], "variants": VARIANTS, "processes": 10, "rounds": ROUNDS} | dict(
-        suite or {}
-    )
+    changes = {"metrics": ["latency/forward"], "variants": VARIANTS, "processes": 10, "rounds": ROUNDS}
+    changes |= dict(suite or {})
     known, calm = Truth(**truth), PlantedTrouble(leaks=leaks)
 
     def record(job: Job) -> Record:

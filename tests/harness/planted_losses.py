@@ -29,12 +29,11 @@ def planned(model: str | None) -> Plan:
     )
     jobs = []
     for job in made.jobs:
-        run = job.protocol.train
+        run, changed = job.protocol.train, job
         if run is not None and model is not None and job.comparison.variants[0].model.startswith(model):
-            changed = job.protocol.model_copy(update={"train": run.model_copy(update={"tokenizer": "hf:x"})})
-            jobs.append(job.model_copy(update={"protocol": changed}))
-        else:
-            jobs.append(job)
+            protocol = job.protocol.model_copy(update={"train": run.model_copy(update={"tokenizer": "hf:x"})})
+            changed = job.model_copy(update={"protocol": protocol})
+        jobs.append(changed)
     return made.model_copy(update={"jobs": tuple(jobs)})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,69 +18,35 @@ BINS = {
     "position": ("0–31", "32–63"),
     **dict.fromkeys(("frequency", "difficulty", "loss", "entropy"), ("a quarter", "another")),
 }
-SUMMARY = {
-    "participation": 0.125,
-    "participation_causal": 0.131,
-    "gap": 0.01 * math.log(2),
-    "loss": 1.5,
-    "loss_causal": 1.6,
-    "overlap": 0.42,
-    "overlap_expected": 0.07,
-    "predictor_accuracy": 0.951,
-    "predictor_base_rate": 0.875,
-    "predictor_balanced_accuracy": 0.913,
-    "predictor_precision": 0.777,
-    "predictor_recall": 0.666,
-    "predictor_f1": 0.72,
-    "entropy_correlation": 0.11,
-    "difficulty_correlation": -0.05,
-    "expert_load_max": None,
-}
+KNOWS = ("accuracy", "base_rate", "balanced_accuracy", "precision", "recall", "f1")
+SUMMARY = {"participation": 0.125, "participation_causal": 0.131, "gap": 0.01 * math.log(2), "expert_load_max": None}
+SUMMARY |= {"overlap": 0.42, "overlap_expected": 0.07, "entropy_correlation": 0.11, "difficulty_correlation": -0.05}
+SUMMARY |= {f"predictor_{name}": x for name, x in zip(KNOWS, (0.951, 0.875, 0.913, 0.777, 0.666, 0.72), strict=True)}
+MATRIX = {"window": 0, "of": 256, "layers": [*LAYERS], "rows": ["0110", "0100"], "used": [0, 2, 1, 0]}
+MATRIX |= {"pieces": ["<b>", "x", "\n", " y"], "kinds": [3, 0, 4, 0]}
+WEIGHT = {"what": "weight", "mean": 0.5, "sd": 1.0, "positive": 0.25}
+HISTOGRAM = {"edges": [-1.0, 0.0, 1.0], "all": [3, 1], "passed": [0, 1]}
 
 
-def bin_row(label: str, n: int, share: float, loss: float) -> dict[str, Any]:
-    return {
-        "label": label,
-        "n": n,
-        "windows": WINDOWS,
-        "passes": round(share * n * len(LAYERS)),
-        "share": share,
-        "share_se": 0.01,
-        "loss": loss,
-        "loss_causal": loss + 0.1,
-    }
+def stratum(labels: tuple[str, ...], shares: dict[str, float], loss: float) -> dict[str, Any]:
+    """Bins of equal size, of which a share passes."""
+    n = N // len(labels)
+    same = {"n": n, "windows": WINDOWS, "share_se": 0.01, "loss": loss, "loss_causal": loss + 0.1}
+    passed = {label: shares.get(label, 0.1) for label in labels}
+    bins = [{"label": label, "share": p, "passes": round(p * n * len(LAYERS)), **same} for label, p in passed.items()]
+    return {"unit": "", "bins": bins}
 
 
 def routing(shares: dict[str, float] | None = None, loss: float = 1.5) -> dict[str, Any]:
     """What `describe` records of a routed model; by default the share of digits is 0.4, of all other kinds 0.1."""
     said = {"digit": 0.4, **(shares or {})}
-    strata = {
-        name: {"unit": "", "bins": [bin_row(label, N // len(labels), said.get(label, 0.1), loss) for label in labels]}
-        for name, labels in BINS.items()
-    }
-    histogram = {"edges": [-1.0, 0.0, 1.0], "all": [3, 1], "passed": [0, 1]}
-    return {
-        "version": 1,
-        "windows": WINDOWS,
-        "seq_len": 256,
-        "tokens": N,
-        "layers": list(LAYERS),
-        "strata": strata,
-        "matrix": {
-            "window": 0,
-            "of": 256,
-            "layers": list(LAYERS),
-            "rows": ["0110", "0100"],
-            "used": [0, 2, 1, 0],
-            "pieces": ["<b>", "x", "\n", " y"],
-            "kinds": [3, 0, 4, 0],
-        },
+    made = {"version": 1, "windows": WINDOWS, "seq_len": 256, "tokens": N, "layers": [*LAYERS]}
+    return made | {
+        "strata": {name: stratum(labels, said, loss) for name, labels in BINS.items()},
+        "matrix": {name: copy(each) for name, each in MATRIX.items()},
         "words": {"at_least": 8, "words": 2, "deep": [{"word": "self", "share": 0.5, "n": 9}], "shallow": []},
-        "weights": [
-            {"layer": layer, "what": "weight", "mean": 0.5, "sd": 1.0, "positive": 0.25, **histogram}
-            for layer in LAYERS
-        ],
-        "overlap": {"layers": list(LAYERS), "jaccard": [[1, 0.42], [0.42, 1]], "expected": [[1, 0.07], [0.07, 1]]},
+        "weights": [{"layer": layer, **WEIGHT, **HISTOGRAM} for layer in LAYERS],
+        "overlap": {"layers": [*LAYERS], "jaccard": [[1, 0.42], [0.42, 1]], "expected": [[1, 0.07], [0.07, 1]]},
         "predictor": None,
         "experts": None,
         "depth": None,
@@ -117,7 +84,7 @@ def dense(loss: float = 1.45) -> dict[str, Any]:
         for row in stratum["bins"]:
             row.pop("loss_causal")
     nothing = dict.fromkeys(("matrix", "words", "weights", "overlap"))
-    return {**made, **nothing, "layers": [], "summary": {**dict.fromkeys(SUMMARY), "loss": loss}}
+    return {**made, **nothing, "layers": [], "summary": {**dict.fromkeys((*SUMMARY, "loss_causal")), "loss": loss}}
 
 
 def with_experts(made: dict[str, Any]) -> dict[str, Any]:
@@ -153,10 +120,9 @@ def run(folder: Path, seeds: tuple[int, ...] = (0,), **artifacts: Any) -> Loaded
     )
     path = planted_run(folder, plan)
     for job in plan.jobs:
-        if job.made_in == "train":
-            (case,) = job.comparison.variants
-            key = "matched" if case.matched else case.model if case.config.router == "learned" else case.config.router
-            artifact = artifacts.get(key)
-            if artifact is not None:
-                Workspace(path, job.name).keep(artifact(job.protocol.seed) if callable(artifact) else artifact)
+        (case, *_) = job.comparison.variants
+        router = case.model if case.config.router == "learned" else case.config.router
+        artifact = artifacts.get("matched" if case.matched else str(router))
+        if job.made_in == "train" and artifact is not None:
+            Workspace(path, job.name).keep(artifact(job.protocol.seed) if callable(artifact) else artifact)
     return load(str(path))

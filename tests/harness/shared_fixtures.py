@@ -118,31 +118,16 @@ processes = 3
 rounds = 2
 metrics = ["flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "memory/peak_allocated",
            "loss/val", "loss/val_causal", "bpb/val"]
-[shape]
-d_model = 32
-n_layers = 2
-n_heads = 2
-[grid]
-seq_len = [16]
-batch_size = [1]
-[[variants]]
-model = "dense"
-[[variants]]
-model = "dense"
-match = { variant = "mod", capacity = 0.25, quantity = "flops/forward" }
-[[variants]]
-model = "mod"
-capacity = 0.25
-[[variants]]
-model = "mode_staged"
-capacity = 0.5
-[[variants]]
-model = "moe"
-[train]
-seq_len = 16
-batch_size = 1
-tokens = 512
-val_tokens = 256
+shape = { d_model = 32, n_layers = 2, n_heads = 2 }
+grid = { seq_len = [16], batch_size = [1] }
+train = { seq_len = 16, batch_size = 1, tokens = 512, val_tokens = 256 }
+variants = [
+    { model = "dense" },
+    { model = "dense", match = { variant = "mod", capacity = 0.25, quantity = "flops/forward" } },
+    { model = "mod", capacity = 0.25 },
+    { model = "mode_staged", capacity = 0.5 },
+    { model = "moe" },
+]
 """
 
 

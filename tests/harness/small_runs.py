@@ -18,7 +18,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 
 OWN = """
-import os, signal, time, torch
+import os, signal, threading, time, torch
 def good(config):
     print("hello from the model", flush=True)
     return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 8), torch.nn.Linear(8, config.vocab_size))
@@ -44,17 +44,13 @@ class late(torch.nn.Module):
         if self.calls > 4:
             raise MemoryError("no room for 91 GiB")
         return self.inner(x)
+def strays(config):
+    threading.Thread(target=threading.Event().wait).start()
+    return good(config)
 def tells(config):
     from pathlib import Path
     print("environ", sorted(os.environ))
     print("proc", Path("/proc/self/environ").read_text().split(chr(0)))
-    return good(config)
-def prints(config):
-    print("the first line")
-    for _ in range(50):
-        print("x" * 100_000)
-    os.system("echo printed by another program")
-    print("the last line", flush=True)
     return good(config)
 def slow_to_save(config):
     from modbench.harness.training import checkpoint

@@ -1,153 +1,101 @@
 """A rule is one file: it is planned, run, resumed, watched and shown; what it can do wrong is named.
 
-That nothing is lost where a runner is killed: test_fault_table.py, whose suite has a rule too.
+It is the rule of the plug-in `stubs`. That nothing is lost where a runner is killed: test_fault_table.py.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import stub_jobs
 from in_process import succeeded
-from own_plugin import write
+from own_plugin import use, write
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
-TICK = '''"""Notes the length of its input; is interrupted where a file says so."""
-
-from modbench.harness.domain.passes import Pass
-from modbench.harness.results import workspace
-from modbench.harness.domain.notes import Notes
-from modbench.harness.results.measured_or_missing import measured
-
-
-def run(job, metrics):
-    length = job.comparison.grid_point.seq_len
-    if workspace.HERE and (workspace.HERE.run.parent / f"interrupt{length}").exists():
-        raise KeyboardInterrupt
-    for case in job.comparison.variants:
-        for metric in metrics:
-            yield measured(case, metric, {"value": [float(length)]})
-
-
-PASS = Pass(name="tick", run=run, notes=Notes, order=9)
-'''
-METRIC = '''"""Lengths."""
-
-from modbench.harness.core.contracts import Metric
-
-METRICS = (
-    Metric(key="tick/length", unit="count", better="neither", measured_by="tick", workload="forward", about="A length",
-           measure=lambda _: 0.0, scored_as="difference"),
-)
-'''
-RULE = '''"""Asks for the next length until one is long enough."""
-
-from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-
-
-class Longer(AdaptiveRule):
-    def groups(self, suite, jobs):
-        ticks = [job for job in jobs if job.made_in == "tick"]
-        return {"lengths": ticks} if ticks else {}
-
-    def is_conditional(self, suite, job):
-        return job.comparison.grid_point.seq_len > min(suite.grid.seq_len)
-
-    def decide(self, suite, jobs, records):
-        last = max(record.outcomes[0].samples["value"][0] for record in records.values())
-        if last > 16:
-            return Decision(ended=True, why=f"{len(records)} lengths, since {last:g} is enough")
-        return Decision([job.name for job in jobs if job.name not in records][:1], why=f"{last:g} is too short")
-
-
-RULE = Longer()
-'''
-SUITE = """
-name = "ticks"
-effort = "smoke"
-metrics = ["tick/length"]
-[shape]
-d_model = 16
-n_layers = 1
-n_heads = 1
-[grid]
-seq_len = [8, 16, 32, 64]
-[[variants]]
-model = "dense"
-"""
+STUBS = Path(__file__).with_name("stubs")
+RULE = (STUBS / "adaptive_rules" / "stub_chain.py").read_text()
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a suite, and beside it a pass, its metric and a rule, each one file."""
-    write(tmp_path / "bench", {"passes/tick.py": TICK, "metrics/ticks.py": METRIC, "adaptive_rules/longer.py": RULE})
-    (tmp_path / "ticks.toml").write_text(SUITE)
-    monkeypatch.setenv("MODBENCH_PLUGINS", str(tmp_path / "bench"))
+    """The current folder, and in it a copy of the plug-in, whose rule asks for one length after the other."""
+    bench = Path(shutil.copytree(STUBS, tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__")))
+    suite = bench / "suites" / "stubs.toml"
+    suite.write_text(suite.read_text().replace("[8, 16]", "[8, 16, 32, 64]"))
+    use(monkeypatch, bench)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
     return tmp_path
 
 
-def ticks(folder: Path) -> list[str]:
-    return sorted(file.stem for file in (folder / "jobs").glob("tick-*.json"))
+def alone(run: Path) -> dict[str, int]:
+    """When each of the jobs that the rule decides about was written, by length."""
+    files = (run / "jobs").glob("stub_alone-*.json")
+    return {file.name.partition("-T")[2].partition("-")[0]: file.stat().st_mtime_ns for file in files}
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn", "jobs_here")
-def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modbench: Modbench) -> None:
-    planned = json.loads(modbench("plan", "ticks.toml", "--device", "cpu", "--json", cwd=here).stdout)
+def test_a_users_rule_is_planned_run_and_shown(here: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = RULE.replace(
+        "        del suite\n", "        if len(records) == 3:\n            return Decision(ended=True, why='enough')\n"
+    )
+    write(here / "bench", {"adaptive_rules/stub_chain.py": ended})
+    planned = json.loads(modbench("plan", "stubs", "--device", "cpu", "--json").stdout)
     assert planned["jobs_most"] - planned["jobs"] == 3
-    (here / "interrupt16").touch()
-    interrupted = modbench("run", "ticks.toml", "--device", "cpu", "-o", "run", cwd=here)
+
+    def interrupt(_beside: Path, event: str, job: str, **_: Any) -> None:
+        if job.startswith("stub_alone") and "T16-" in job:
+            raise KeyboardInterrupt(event)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stub_jobs, "note", interrupt)
+        interrupted = modbench("run", "stubs", "--device", "cpu", "-o", "run")
     assert interrupted.returncode == 4, interrupted.stderr
-    (here / "interrupt16").unlink()
-    file = here / "run" / "decisions" / "lengths.json"
-    own = json.loads((here / "run" / "run.json").read_text())["code"]  # a resumed run names what changed of it
-    assert own.keys() >= {"bench/passes/tick.py", "bench/adaptive_rules/longer.py"}
-    (eight,) = ticks(here / "run")
-    sixteen = eight.replace("T8-", "T16-")
-    decided = json.loads(file.read_text())
-    assert (decided["rule"], decided["asked"], decided["ended"]) == ("longer", {sixteen: 0}, False)
-    stopped = modbench("watch", "run", "--once", cwd=here)
-    assert stopped.returncode == 4
-    report = modbench("report", "run", cwd=here)
-    assert report.returncode == 4
-    assert "8 is too short" in (here / "run" / "report.html").read_text()
-    before = (here / "run" / "jobs" / f"{eight}.json").stat().st_mtime_ns
-    succeeded(modbench("resume", "run", cwd=here))
-    assert (here / "run" / "jobs" / f"{eight}.json").stat().st_mtime_ns == before
-    lengths = {"8", "16", "32"}
-    assert {name.partition("-T")[2].partition("-")[0] for name in ticks(here / "run")} == lengths
-    why = "3 lengths, since 32 is enough"
-    assert json.loads(file.read_text())["why"] == why
-    assert f"lengths: {why}" in modbench("watch", "run", "--once", cwd=here).stdout
-    assert why in (here / "run" / "report.html").read_text()
-    assert "longer did not ask" in (here / "run" / "cases.csv").read_text()
+    run = here / "run"
+    own = json.loads((run / "run.json").read_text())["code"]  # a resumed run names what changed of it
+    assert own.keys() >= {"bench/passes/stub_alone.py", "bench/adaptive_rules/stub_chain.py"}
+    decided = json.loads((run / "decisions" / "chain.json").read_text())
+    assert (decided["rule"], [*decided["asked"].values()], decided["ended"]) == ("stub_chain", [0], False)
+    assert all("T16-" in job for job in decided["asked"])
+    assert modbench("watch", "run", "--once").returncode == 4
+    assert modbench("report", "run").returncode == 4
+    assert "after 1 of 4" in (run / "report.html").read_text()
+    before = alone(run)
+    assert before.keys() == {"8"}
+    succeeded(modbench("resume", "run"))
+    after = alone(run)
+    assert after.keys() == {"8", "16", "32"}
+    assert after["8"] == before["8"]
+    assert json.loads((run / "decisions" / "chain.json").read_text())["why"] == "enough"
+    assert "chain: enough" in modbench("watch", "run", "--once").stdout
+    assert "enough" in (run / "report.html").read_text()
+    assert "stub_chain did not ask" in (run / "cases.csv").read_text()
 
 
-def test_a_rule_that_cannot_be_used_is_named(here: Path, modbench: Modbench) -> None:
-    """It may decide about every run, so it is not passed over."""
-    (here / "bench" / "adaptive_rules" / "longer.py").write_text("RULE = 1\n")
-    done = modbench("plan", "ticks.toml", "--device", "cpu", cwd=here)
-    assert done.returncode == 2
-    assert "no groups, is_conditional, decide" in done.stderr
+ABSENT = RULE.replace("[job.name for job in jobs if job.name not in records][:1]", '["count-T8-B1-fp32-cpu1"]')
 
 
-def test_two_rules_for_one_unit_are_refused(here: Path, modbench: Modbench) -> None:
-    write(here / "bench", {"adaptive_rules/other.py": RULE})
-    done = modbench("plan", "ticks.toml", "--device", "cpu", cwd=here)
-    assert done.returncode == 2
-    assert "'longer' and 'other' would both decide" in done.stderr
-
-
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "name", "rule", "code", "said"),
+    [
+        ("plan", "stub_chain", "RULE = 1\n", 2, "no groups, is_conditional, decide"),  # it may decide about every run
+        ("plan", "other", RULE, 2, "'other' and 'stub_chain' would both decide"),
+        pytest.param("run", "stub_chain", ABSENT, 3, "'count-T8-B1-fp32-cpu1', which is no", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.usefixtures("jobs_here")
-def test_a_rule_that_asks_for_what_is_not_there_ends_the_run(here: Path, modbench: Modbench) -> None:
-    wrong = RULE.replace("[job.name for job in jobs if job.name not in records][:1]", '["count-T8-B1-fp32-cpu1"]')
-    (here / "bench" / "adaptive_rules" / "longer.py").write_text(wrong)
-    done = modbench("run", "ticks.toml", "--device", "cpu", "-o", "run", cwd=here)
-    assert done.returncode == 3
-    assert "'count-T8-B1-fp32-cpu1', which is no" in done.stderr
+def test_a_rule_that_cannot_be_used_or_asks_for_what_is_not_there_is_named(
+    command: str, name: str, rule: str, code: int, said: str, here: Path, modbench: Modbench
+) -> None:
+    write(here / "bench", {f"adaptive_rules/{name}.py": rule})
+    done = modbench(command, "stubs", "--device", "cpu")
+    assert done.returncode == code
+    assert said in done.stderr

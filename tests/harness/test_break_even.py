@@ -208,12 +208,8 @@ def test_a_bend_is_called_in_one_of_twenty_straight_lines() -> None:
         for _ in range(2000):
             values = [0.3 + 0.1 * math.log(length / 100) + bend * (i == 1) for i, length in enumerate(at)]
             samples = [rng.normal(value, sd, 6) for value, sd in zip(values, sds, strict=True)]
-            hits[bend] += bends(
-                [
-                    Point(grid_point, each.mean(), each.std(ddof=1), 6)
-                    for grid_point, each in zip(at, samples, strict=True)
-                ]
-            )
+            made = zip(at, samples, strict=True)
+            hits[bend] += bends([Point(length, each.mean(), each.std(ddof=1), 6) for length, each in made])
     assert 70 <= hits[0.0] <= 130
     assert hits[0.15] > 1990
 

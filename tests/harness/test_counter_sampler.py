@@ -8,6 +8,7 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -27,6 +28,14 @@ def test_a_witness_tells_growth_from_level() -> None:
     assert seen.columns == ("n", "mhz")
 
 
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Listens to the garbage collector."""
+    made = Collector()
+    yield made
+    made.close()
+
+
 def test_the_garbage_collector_is_timed_while_it_is_listened_to() -> None:
     collector = Collector()
     gc.collect()
@@ -38,10 +47,9 @@ def test_the_garbage_collector_is_timed_while_it_is_listened_to() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what Linux exposes")
-def test_waiting_for_a_processor_is_seen_and_so_is_the_machine() -> None:
+def test_waiting_for_a_processor_is_seen_and_so_is_the_machine(collector: Collector) -> None:
     """Two threads on one core: this one waits while the other runs."""
-    collector, machine = Collector(), counter_sampler.of_blocks()
-    seen = counter_sampler.of_samples(1, collector)
+    machine, seen = counter_sampler.of_blocks(), counter_sampler.of_samples(1, collector)
     assert {"wait_s", "involuntary", "collect_s", "recompiles"} <= set(seen.columns)
     assert {"steal_s", "load"} <= set(machine.columns)
     assert all(value >= 0 for value in machine.since(machine.read()).values())
@@ -63,13 +71,12 @@ def test_waiting_for_a_processor_is_seen_and_so_is_the_machine() -> None:
         stop.set()
         other.join()
         os.sched_setaffinity(0, cores)
-        collector.close()
     assert grown["wait_s"] > 0
     assert grown["recompiles"] == 0
 
 
 @pytest.mark.slow
-def test_a_recompile_inside_the_timed_region_is_detected() -> None:
+def test_a_recompile_inside_the_timed_region_is_detected(collector: Collector) -> None:
     """A really compiled function meets a new shape once while it is timed: that sample is labelled, and no other."""
     torch._dynamo.reset()
     compiled = torch.compile(lambda x: x * 2 + 1, backend="eager", dynamic=False)
@@ -80,22 +87,17 @@ def test_a_recompile_inside_the_timed_region_is_detected() -> None:
         compiled(torch.ones(sizes[-1]))
         time.sleep(0.002)  # a sample is then one call
 
-    collector = Collector()
-    session = Session(
-        {"a": variant},
-        "a",
-        rng=random.Random(0),
-        clock=Clock(),
-        on_error=lambda name, error: pytest.fail(f"{name}: {error}"),
-        of_samples=counter_sampler.of_samples(1, collector),
-    )
+    def failed(name: str, error: BaseException) -> None:
+        raise AssertionError(name) from error
+
+    witness = counter_sampler.of_samples(1, collector)
+    session = Session({"a": variant}, "a", rng=random.Random(0), clock=Clock(), on_error=failed, of_samples=witness)
     marks = noise.causes(session.measure(Effort(5, warm_up_calls=3)).samples["a"])
-    collector.close()
     assert ["recompiled" in mark for mark in marks] == [size == 3 for size in sizes[-10:]]
     assert 3 in sizes[-10:]
 
 
-def test_what_a_system_does_not_expose_has_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_system_does_not_expose_has_no_column(monkeypatch: pytest.MonkeyPatch, collector: Collector) -> None:
     """An absent witness is not a quiet one."""
     monkeypatch.setattr(counter_sampler, "text_of", lambda _path: None)
     assert {"steal_s", "pressure_s"}.isdisjoint(counter_sampler.of_blocks().columns)
@@ -104,6 +106,4 @@ def test_what_a_system_does_not_expose_has_no_column(monkeypatch: pytest.MonkeyP
         raise OSError
 
     monkeypatch.setattr(os, "open", refuse)
-    collector = Collector()
     assert "wait_s" not in counter_sampler.of_samples(1, collector).columns
-    collector.close()

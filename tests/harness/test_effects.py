@@ -162,10 +162,8 @@ def test_the_spread_between_inputs_of_one_process_is_that_of_an_analysis_of_vari
     once = (np.append(values, 9.0), np.append(at, inputs))  # an input that was visited once says nothing
     found = present(effects.input_spread([once]))
     groups = [values[at == each] for each in range(inputs)]
-    between, within = (
-        visits * np.var([each.mean() for each in groups], ddof=1),
-        np.mean([np.var(g, ddof=1) for g in groups]),
-    )
+    between = visits * np.var([each.mean() for each in groups], ddof=1)
+    within = np.mean([np.var(each, ddof=1) for each in groups])
     assert found.inputs == inputs
     assert found.p == pytest.approx(stats.f_oneway(*groups).pvalue)
     assert found.sd == pytest.approx(math.sqrt(max(0.0, (between - within) / visits)))

@@ -89,19 +89,15 @@ def test_both_intervals_hold_their_truth(name: str, monkeypatch: pytest.MonkeyPa
     # The typical truth is then known to a twentieth of an interval's half width.
     monkeypatch.setattr(verdict_errors, "LONG_RUN", 1500)
     typical, mean = verdict_errors.both_held(verdict_errors.ESTIMANDS[name], 10, 6, 150)
-    assert typical >= 0.9
-    assert mean >= 0.9
+    assert min(typical, mean) >= 0.9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
-        "noise",
-        "busy processes",
-        "waits in 80 % of one, 30 % of the other",
-        "3 % waits in 90 % of one, 20 % of the other",
-        "1 % waits in 90 % of one, 20 % of the other",
+        *("noise", "busy processes", "waits in 80 % of one, 30 % of the other"),
+        *(f"{share} % waits in 90 % of one, 20 % of the other" for share in (3, 1)),
     ],
 )
 def test_the_clock_that_decides_holds_the_truth(name: str) -> None:
@@ -145,17 +141,3 @@ def test_where_no_capacity_differs_a_place_has_a_mark_in_one_of_twenty(side: ver
     found = verdict_errors.false_marks(side, verdict_errors.KINDS["loss, 5 seeds"], maps)
     assert found.points <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / (maps * lengths))
     assert found.more <= 0.05
-
-
-@pytest.mark.slow
-def test_other_metrics_and_places_are_no_neighbours(tmp_path: Path) -> None:
-    """The adjusted p-value of a pair is that of its family: variants against the baseline, for one metric at one place."""
-    small, large = (
-        stored(tmp_path / name, planted_plan("draft", metrics=["latency/forward"], grid={"seq_len": lengths}))
-        for name, lengths in (("small", [64]), ("large", [64, 128, 256]))
-    )
-    both = [
-        frame[(frame.seq_len == 64) & (frame.baseline_variant == "dense")].set_index("variant").verdict
-        for frame in (small, large)
-    ]
-    assert (both[0] == both[1]).all()

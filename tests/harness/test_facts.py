@@ -17,32 +17,23 @@ from modbench.harness.results.run_file import plan_of, stored_plan
 from modbench.planted_runs import PlantedTrouble, planted_plan, planted_record
 from modbench.reports.tables import axes
 
-LOOK_UPS = (
-    "passes",
-    "metrics",
-    "pass_of",
-    "with_sources",
-    "is_shipped",
-    "model_options",
-    "entries",
-    "load",
-    "facts_of_job",
-)
-OWN = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}, {"model": "mine.py:build"}]
+LOOK_UPS = "passes metrics pass_of with_sources is_shipped model_options entries load facts_of_job"
+SAME = ("phase", "timed", "times", "repeated", "trains", "samples", "column")
 
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("def build(config): ...\n")
+    variants = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}, {"model": "mine.py:build"}]
     metrics = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val"]
-    return planted_plan("draft", variants=OWN, metrics=metrics)
+    return planted_plan("draft", variants=variants, metrics=metrics)
 
 
 def test_what_was_planned_is_looked_up_no_more(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     body = json.loads(json.dumps(stored_plan(plan)))
     usual = [allowance(job) for job in plan.jobs]
-    for name in LOOK_UPS:
+    for name in LOOK_UPS.split():
         monkeypatch.setattr(catalogue, name, lambda *_, asked=name: pytest.fail(f"catalogue.{asked} was called"))
     read = plan_of(body, Path("run.json"))
     assert read == plan
@@ -56,30 +47,22 @@ def test_what_was_planned_is_looked_up_no_more(plan: Plan, monkeypatch: pytest.M
 
 
 def test_a_record_names_its_job_which_stands_in_the_plan(plan: Plan, tmp_path: Path) -> None:
-    job = next(job for job in plan.jobs if job.facts.times)
+    job, other = [job for job in plan.jobs if job.facts.times][:2]
     file = tmp_path / "job.json"
     write_record(file, planted_record(job, PlantedTrouble()))
     stored = json.loads(file.read_bytes())["job"]
     assert stored == {"name": job.name, "cases": [case.id for case in job.comparison.variants]}
     assert read_record(file, job).job is job
-    other = next(other for other in plan.jobs if other.facts.times and other.name != job.name)
     with pytest.raises(DamagedError, match="the record of another job"):
         read_record(file, other)
 
 
 def test_facts_are_those_of_the_pass_and_the_model(plan: Plan) -> None:
     for job in plan.jobs:
-        made_in = catalogue.passes()[job.made_in]
-        same = ("phase", "timed", "times", "repeated", "trains", "samples", "column")
-        assert {name: getattr(job.facts, name) for name in same} == {name: getattr(made_in, name) for name in same}
-        assert (job.facts.alone, job.facts.cold) == (made_in.exclusive, made_in.fresh_interpreter)
-        assert job.facts.most == made_in.timeout_factor(job)
-        assert job.facts.besides_s == made_in.fixed_overhead_s(job)
-        assert {each.unit for each in job.facts.makes} == {
-            catalogue.metrics()[each.key].unit for each in job.facts.makes
-        }
-    assert [(case.facts.routes, case.facts.sees_future, case.facts.runs_user_code) for case in plan.cases[:3]] == [
-        (False, False, False),
-        (True, True, False),
-        (False, None, True),
-    ]
+        made_in, facts = catalogue.passes()[job.made_in], job.facts
+        assert [getattr(facts, name) for name in SAME] == [getattr(made_in, name) for name in SAME]
+        assert (facts.alone, facts.cold) == (made_in.exclusive, made_in.fresh_interpreter)
+        assert (facts.most, facts.besides_s) == (made_in.timeout_factor(job), made_in.fixed_overhead_s(job))
+        assert [each.unit for each in facts.makes] == [catalogue.metrics()[each.key].unit for each in facts.makes]
+    told = [(case.facts.routes, case.facts.sees_future, case.facts.runs_user_code) for case in plan.cases[:3]]
+    assert told == [(False, False, False), (True, True, False), (False, None, True)]

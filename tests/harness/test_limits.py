@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from small_runs import small_plan
@@ -16,7 +16,6 @@ from modbench.harness.core.units import human_duration, parse_duration
 from modbench.harness.domain.records import Death
 from modbench.harness.execution import limits
 from modbench.harness.execution.limits import Limits, allowance, in_words
-from modbench.harness.execution.run_time import RunTime
 from modbench.harness.registry import catalogue
 from modbench.harness.results import run_folder
 from modbench.planted_runs import PlantedTrouble, planted_record
@@ -58,10 +57,10 @@ def test_a_small_job_has_minutes_and_a_large_one_twenty_times_its_prediction() -
 
 def test_training_on_a_card_may_be_bound_by_the_host() -> None:
     made = small_plan(["flops/forward"], "dense")
-    job = made.jobs[0]
-    card = job.comparison.grid_point.model_copy(update={"device": "cuda"})
-    variants = tuple(case.model_copy(update={"grid_point": card}) for case in job.comparison.variants)
-    comparison = job.comparison.model_copy(update={"variants": variants})
+    (job,) = made.jobs
+    (case,) = job.comparison.variants
+    case = case.model_copy(update={"grid_point": case.grid_point.model_copy(update={"device": "cuda"})})
+    comparison = job.comparison.model_copy(update={"variants": (case,)})
     facts = catalogue.facts_of_job("train", job.workload, comparison.metrics)
     large = job.model_copy(update={"flops": 1e17, "made_in": "train", "comparison": comparison, "facts": facts})
     on_card = made.model_copy(update={"device": "cuda", "jobs": (large,)})
@@ -69,21 +68,25 @@ def test_training_on_a_card_may_be_bound_by_the_host() -> None:
     assert allowance(large) == 300 + 300 + 600
 
 
-def test_what_no_prediction_covers_has_time_of_its_own() -> None:
-    plain, compiled = small_plan(WEIGHED, "dense"), small_plan(WEIGHED, "dense", compile=True)
-    own = small_plan(WEIGHED, "dense", "own.py:good")
-    assert allowance(plain.jobs[-1]) == 300
-    assert allowance(compiled.jobs[-1]) == 900
-    assert allowance(own.jobs[-1]) == 2100
+FIT = {"metrics": ["memory/largest_batch", "memory/largest_seq_len"], "fit": {"memory_limit": 2**30, "trial_s": 60.0}}
 
 
-@pytest.mark.plugin("machine")
-def test_a_search_has_the_time_of_all_its_trials() -> None:
-    fit = small_plan(
-        ["memory/largest_batch", "memory/largest_seq_len"], "dense", fit={"memory_limit": 2**30, "trial_s": 60.0}
-    )
-    (search,) = (job for job in fit.jobs if job.made_in == "fit")
-    assert allowance(search) == 300 + 2 * 25 * 60
+@pytest.mark.parametrize(
+    ("models", "changes", "seconds"),
+    [
+        (["dense"], {}, 300),
+        (["dense"], {"compile": True}, 900),
+        (["dense", "own.py:good"], {}, 2100),
+        pytest.param(
+            ["dense"], FIT, 300 + 2 * 25 * 60, marks=pytest.mark.plugin("machine"), id="all trials of a search"
+        ),
+    ],
+)
+def test_what_no_prediction_covers_has_time_of_its_own(
+    models: list[str], changes: dict[str, Any], seconds: float
+) -> None:
+    changes = {"metrics": WEIGHED, **changes}
+    assert allowance(small_plan(changes.pop("metrics"), *models, **changes).jobs[-1]) == seconds
 
 
 def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less() -> None:
@@ -111,40 +114,19 @@ def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less() 
     assert known.slowness == limits.MOST_SLOWNESS
 
 
-def test_the_limit_says_where_it_comes_from_and_what_gives_it_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RunTime, "seconds", lambda *_: 0.9)
-    made = small_plan(WEIGHED, "dense")
-    name = made.jobs[0].name
-    said = in_words(Limits(made), name)
-    assert all(part in said for part in ("5 min 18 s", "20 times", " 1 s ", "5 min 00 s", "--timeout 11min"))
-    said = in_words(Limits(made, 90), name)
-    assert all(part in said for part in ("1 min 30 s", "as --timeout says", "--timeout 3min"))
-    assert "expected" not in said
-    assert in_words({name: 12.0}, name).endswith("limit of 12 s")
-    assert Limits(made, 90)[name] == 90
-
-
 @pytest.mark.parametrize("command", [("run", "quick"), ("resume", "folder")])
-def test_a_flag_sets_the_limit(
-    command: tuple[str, str], modbench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_flag_is_checked_first_and_sets_the_limit(
+    command: tuple[str, str], modbench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, here: Path
 ) -> None:
-    """It is checked before anything else, and reaches the runner."""
     done = modbench(*command, "--timeout", "soon")
-    assert done.returncode == 2
-    assert "--timeout 'soon'" in done.stderr
-    given: list[float | None] = []
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "run.json").touch()
-
-    def stop(*_: object, timeout_s: float | None = None, **__: object) -> None:
-        given.append(timeout_s)
-        sys.exit(4)
-
-    monkeypatch.setattr(api, command[0], stop)
-    monkeypatch.setattr(api, "new_folder", lambda *_: run_folder.RunFolder(tmp_path))
+    assert (done.returncode, "--timeout 'soon'" in done.stderr) == (2, True)
+    (here / "folder").mkdir()
+    (here / "folder" / "run.json").touch()
+    given = mock.Mock(side_effect=SystemExit(4))
+    monkeypatch.setattr(api, command[0], given)
+    monkeypatch.setattr(api, "new_folder", lambda *_: run_folder.RunFolder(here))
     modbench(*command, "--timeout", "10min")
-    assert given == [600]
+    assert given.call_args.kwargs["timeout_s"] == 600
 
 
 @pytest.mark.parametrize("facts", [{"most": 1e300}, {"besides_s": 1e300}])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -24,26 +23,25 @@ from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
 from modbench.harness.results.workspace import Workspace
 from modbench.harness.training import trainer as training
-from modbench.harness.training import training_run
 from modbench.harness.training.logger_feed import FOLDER, LoggerFeed
 
 STEPS = 25
 
 
 class Kept:
-    """A logger that keeps what it gets."""
+    """A logger that keeps what it gets, until a step at which it fails."""
 
-    def __init__(self, *, fails_at: int | None = None) -> None:
+    def __init__(self) -> None:
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.opened: list[Opening] = []
-        self.closed, self.fails_at = 0, fails_at
+        self.closed, self.fails_at = 0, math.inf
 
     def open(self, where: Opening) -> Kept:
         self.opened.append(where)
         return self
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        if self.fails_at is not None and step >= self.fails_at:
+        if step >= self.fails_at:
             raise ConnectionError("no such host")
         self.rows.append((step, dict(values)))
 
@@ -59,16 +57,20 @@ class Kept:
 
 
 @pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
-    return use(monkeypatch, Kept())
+def rewinds() -> bool:
+    """Whether the logger hides what it got of later steps when it starts behind a checkpoint."""
+    return False
 
 
-def use(monkeypatch: pytest.MonkeyPatch, kept: Kept, *, rewinds: bool = False) -> Kept:
-    """Let every name stand for this logger."""
-    load = catalogue.load
-    logger = Logger(package="json", extra="none", open=kept.open, rewinds=rewinds)
+@pytest.fixture
+def kept(rewinds: bool, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """The logger for which every name stands."""
+    load, made = catalogue.load, Kept()
+    logger = Logger(package="json", extra="none", open=made.open, rewinds=rewinds)
     monkeypatch.setattr(catalogue, "load", lambda room, name: logger if room == "loggers" else load(room, name))
-    return kept
+    # Told after every step, so that whatever a logger could disturb, it would.
+    monkeypatch.setattr(training, "PROGRESS_S", 0.0)
+    return made
 
 
 def plan_of(**changes: Any) -> Plan:
@@ -104,11 +106,7 @@ def some(steps: int, known: int | None = None) -> dict[str, list[float]]:
 
 @pytest.mark.slow
 @pytest.mark.plugin("routing")
-def test_a_run_is_the_same_to_the_bit_with_a_logger(
-    tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Told after every step, so that whatever a logger could disturb, it would."""
-    monkeypatch.setattr(training, "PROGRESS_S", 0.0)
+def test_a_run_is_the_same_to_the_bit_with_a_logger(tmp_path: Path, kept: Kept) -> None:
     without = trained(tmp_path / "without", plan_of())
     sent = trained(tmp_path / "with", plan_of(log_to="kept", log_every=2, watch=True))
     assert curve(sent) == curve(without)
@@ -131,84 +129,53 @@ def test_a_run_is_the_same_to_the_bit_with_a_logger(
     assert kept.closed == 1
     assert not list((tmp_path / "with" / FOLDER).iterdir())
     (where,) = kept.opened
-    assert where.config["model"] == "mod"
-    assert where.config["d_model"] == 16
+    assert (where.config["model"], where.config["d_model"]) == ("mod", 16)
     assert not OF_THE_LOGGER & where.config.keys()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fails_at", [1, 10])
 def test_a_failing_logger_ends_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails_at: int
+    fails_at: int, tmp_path: Path, kept: Kept, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(training, "PROGRESS_S", 0.0)
-    kept = use(monkeypatch, Kept(fails_at=fails_at))
+    kept.fails_at = fails_at
     sent = trained(tmp_path / "with", plan_of(log_to="kept", log_every=2))
     assert curve(sent) == curve(trained(tmp_path / "without", plan_of()))
-    said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert len(said) == 1
-    assert re.search("'kept' failed .*ConnectionError", said[0])
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert re.search("'kept' failed .*ConnectionError", said)
     assert all(step < fails_at for step in kept.steps)
 
 
-def test_a_logger_that_is_unknown_here_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As where a run is resumed on another machine."""
-    log = LoggerFeed("nowhere", log_of(tmp_path).run, tmp_path, "job", {})
-    log.look(some(5), {}, 0)
-    log.end({"loss/val": 1.0})
-    assert capsys.readouterr().err.count("warning") == 2  # that of `log_of`, whose logger is unknown too, and this one
-
-
-@pytest.mark.parametrize(("rewinds", "again"), [(False, 30), (True, 25)])
-def test_a_resumed_run_sends_no_step_twice_and_leaves_none_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, rewinds: bool, again: int
+@pytest.mark.parametrize(
+    ("rewinds", "before", "after", "sent"),
+    [
+        pytest.param(False, 33, [(26, 24), (40, 24)], [35, 40], id="no step twice"),
+        pytest.param(True, 33, [(26, 24), (40, 24)], [25, 30, 35, 40], id="again from the checkpoint, if it rewinds"),
+        pytest.param(False, 12, [(26, 24)], [15, 20, 25], id="what was not sent is sent from the checkpoint"),
+        pytest.param(False, 30, [(10, 0)], [1, 5, 10], id="a run that starts again forgets what was sent"),
+    ],
+)
+def test_a_resumed_run_sends_every_step_once(
+    before: int, after: list[tuple[int, int]], sent: list[int], tmp_path: Path, kept: Kept
 ) -> None:
-    """Killed at step 33 with a checkpoint at 24: a logger that hides old steps starts behind the checkpoint."""
-    kept = use(monkeypatch, Kept(), rewinds=rewinds)
-    log = log_of(tmp_path, log_every=5)
-    log.look(some(12), {}, 0)
-    log.look(some(33), {}, 0)
-    assert kept.steps == [1, 5, 10, 15, 20, 25, 30]
+    """After a kill: rows of the steps so far and the step of the checkpoint."""
+    log_of(tmp_path, log_every=5).look(some(before), {}, 0)
+    assert kept.steps == [1, *range(5, before + 1, 5)]
     kept.rows.clear()
     log = log_of(tmp_path, log_every=5)
-    log.look(some(26), {}, 24)
-    log.look(some(40), {}, 24)
-    assert kept.steps == ([25, 30, 35, 40] if rewinds else [35, 40])
-    assert kept.opened[-1].first == (25 if rewinds else 31)
-    assert again == (25 if rewinds else 30)
+    for steps, checkpoint in after:
+        log.look(some(steps), {"looks_step": [8, 20], "looks_loss": [3.0, 2.0]} if checkpoint else {}, checkpoint)
+    assert kept.steps == sent
+    assert [values["loss/val"] for step, values in kept.rows if step == 20] == [2.0] * (20 in sent)
+    assert kept.opened[-1].first <= sent[0]
 
 
-def test_what_a_killed_run_had_not_sent_is_sent_from_its_checkpoint(tmp_path: Path, kept: Kept) -> None:
-    log = log_of(tmp_path, log_every=5)
-    log.look(some(12), {}, 0)
-    kept.rows.clear()
-    log_of(tmp_path, log_every=5).look(some(26), {"looks_step": [8, 20], "looks_loss": [3.0, 2.0]}, 24)
-    assert kept.steps == [15, 20, 25]
-    assert kept.rows[1][1]["loss/val"] == 2.0
-
-
-def test_a_run_that_starts_again_forgets_what_was_sent(tmp_path: Path, kept: Kept) -> None:
-    """Its checkpoint was lost or is of another run."""
-    log_of(tmp_path).look(some(30), {}, 0)
-    kept.rows.clear()
-    log_of(tmp_path).look(some(10), {}, 0)
-    assert kept.steps == [1, 10]
-    (tmp_path / FOLDER / "job.json").write_text("[")
-    log_of(tmp_path).look(some(12), {}, 11)
-    assert kept.steps == [1, 10, 1, 10]
-
-
-def test_losses_that_were_not_read_yet_wait(tmp_path: Path, kept: Kept) -> None:
+def test_losses_that_were_not_read_yet_wait_and_what_is_not_finite_is_not_sent(tmp_path: Path, kept: Kept) -> None:
     log = log_of(tmp_path, log_every=5)
     log.look(some(20, known=8), {}, 0)
     assert kept.steps == [1, 5]
-    log.look(some(20), {}, 0)
-    assert kept.steps == [1, 5, 10, 15, 20]
-
-
-def test_what_is_not_finite_is_not_sent(tmp_path: Path, kept: Kept) -> None:
-    log = log_of(tmp_path)
     log.look(some(40), {}, 0)
+    assert kept.steps == [1, *range(5, 41, 5)]
     log.end({"loss/val": 2.0, "loss/gap": math.nan})
     assert kept.rows[-1] == (40, {"loss/val": 2.0})
 
@@ -220,15 +187,3 @@ def test_a_logger_changes_neither_checkpoints_nor_comparisons() -> None:
     settings = catalogue.passes()["train"].settings
     (with_logger, without) = (settings(plan_of(**more).suite, plan_of().cases[0]) for more in ({"log_every": 3}, {}))
     assert with_logger == without
-
-
-def test_only_the_first_rank_sends(tmp_path: Path, kept: Kept) -> None:
-    from modbench.harness.machine.process.torchrun import Ranks
-
-    job = next(job for job in plan_of(log_to="kept").jobs if job.made_in == "train")
-    for rank in (0, 1):
-        with workspace.at(Workspace(tmp_path, job.name, Ranks(rank=rank, world=2))):
-            training_run.logger_feed(job).look(some(12), {}, 0)
-    assert len(kept.opened) == 1
-    assert training_run.logger_feed(job).logger is None  # outside a run folder
-    assert json.loads((tmp_path / FOLDER / f"{job.name}.json").read_text()) == {"sent": 10}

@@ -206,9 +206,7 @@ def test_what_is_no_option_is_refused(asked: Callable[[], object], said: str) ->
         ("Net", {"self": 1}, ["no option 'self'", "Net(config, threshold=0.5"]),
     ],
 )
-def test_a_call_that_would_fail_is_refused_by_the_signature(
-    spec: str, given: dict[str, object], said: list[str]
-) -> None:
+def test_a_call_that_would_fail_is_refused(spec: str, given: dict[str, object], said: list[str]) -> None:
     with pytest.raises(UsageError) as found:
         check_user_model(f"mine.py:{spec}", given)
     assert all(words in str(found.value) for words in said), found.value
@@ -283,9 +281,7 @@ def test_options_are_swept_and_named() -> None:
         (["mine.py:needs"], {"width": [2]}, ["mine:needs[width2]"]),
     ],
 )
-def test_an_option_is_set_for_every_model_that_takes_it(
-    models: list[str], option: dict[str, Any], wanted: list[str]
-) -> None:
+def test_an_option_is_set_where_a_model_takes_it(models: list[str], option: dict[str, Any], wanted: list[str]) -> None:
     assert names(planned(*models, option=option)) == ["dense", *wanted]
     own = {"model": "mine.py:build(mode=hard)", "options": {"threshold": [0.1, 0.2]}}
     assert names(planned(variants=(own,), option={"threshold": [0.5]})) == ["mine:build[mode_hard-threshold0.5]"]

@@ -30,36 +30,32 @@ from modbench.harness.stats.verdicts import Rule, estimated
 SLOW = {"fp32": planted(1e7)}
 
 
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What is known of machines is this test's own."""
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "kept"))
+    return tmp_path
+
+
 def plan_of(**train: Any) -> Plan:
-    suite = {
-        "name": "trained",
-        "effort": "draft",
-        "metrics": ["loss/val", "latency/forward"],
-        "shape": {"d_model": 32, "n_layers": 2},
-        "grid": {"seq_len": [64]},
-        "variants": [{"model": "dense"}],
-        "train": {"seq_len": 64, "batch_size": 2, "steps": 400, **train},
-        "aa_control": False,
-    }
-    return make_plan(
-        parse_suite(suite, "trained"), device="cpu", text=Text("t", b"ab" * 40_000, b"ba" * 40_000, "c0ffee")
-    )
+    """A model is trained and timed on a CPU."""
+    suite = {"name": "trained", "effort": "draft", "metrics": ["loss/val", "latency/forward"], "aa_control": False}
+    suite |= {"shape": {"d_model": 32, "n_layers": 2}, "grid": {"seq_len": [64]}, "variants": [{"model": "dense"}]}
+    suite |= {"train": {"seq_len": 64, "batch_size": 2, "steps": 400, **train}}
+    text = Text("t", b"ab" * 40_000, b"ba" * 40_000, "c0ffee")
+    return make_plan(parse_suite(suite, "trained"), device="cpu", text=text)
 
 
 def job_of(plan: Plan, name: str) -> Job:
     return next(job for job in plan.jobs if job.made_in == name)
 
 
+# --- the pace of training
+
+
 def test_the_fastest_of_the_last_runs_at_the_nearest_size_counts() -> None:
-    found = Pace()
-    for run, flops, ratio in (
-        ("a", 1e9, 2.1),
-        ("a", 1e12, 1.1),
-        ("b", 1e9, 2.5),
-        ("a", 1.2e9, 2.0),
-        ("a", 1e9, 3.0),
-        ("c", 1e9, 3.0),
-    ):
+    found, first = Pace(), [("a", 1e9, 2.1), ("a", 1e12, 1.1), ("b", 1e9, 2.5)]
+    for run, flops, ratio in (*first, ("a", 1.2e9, 2.0), ("a", 1e9, 3.0), ("c", 1e9, 3.0)):
         found = found.with_run(run, flops, ratio)
     assert found.ratios == {9: {"b": 2.5, "a": 2.0, "c": 3.0}, 12: {"a": 1.1}}
     assert [found.of(flops) for flops in (1.0, 1e9, 2e10, 5e11, 1e15)] == [2.0, 2.0, 2.0, 1.1, 1.1]
@@ -67,7 +63,7 @@ def test_the_fastest_of_the_last_runs_at_the_nearest_size_counts() -> None:
     assert Pace().of(1e9) == USUAL
 
 
-def test_only_training_takes_as_many_times_longer() -> None:
+def test_only_training_takes_as_many_times_longer_and_short_training_tells_nothing() -> None:
     plan = plan_of()
     train, timed = job_of(plan, "train"), job_of(plan, "time")
     plain = RunTime(plan, SLOW, {"fp32": Pace(ratios={8: {"a": 1.0}})})
@@ -80,15 +76,11 @@ def test_only_training_takes_as_many_times_longer() -> None:
     assert paced.pace_of(train, paced.seconds(train, 1)) == (pytest.approx(plain._work(train)[1]), pytest.approx(3.0))  # type: ignore[index]
     assert paced.pace_of(train, 0.0) == (pytest.approx(plain._work(train)[1]), 1.0)  # type: ignore[index]
     assert paced.pace_of(timed, 100.0) is None
+    short = plan_of(steps=2)
+    assert RunTime(short, {"fp32": planted(1e12)}).pace_of(job_of(short, "train"), 100.0) is None
 
 
-def test_short_training_tells_nothing() -> None:
-    plan = plan_of(steps=2)
-    assert RunTime(plan, {"fp32": planted(1e12)}).pace_of(job_of(plan, "train"), 100.0) is None
-
-
-def test_a_run_tells_later_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))
+def test_a_run_tells_later_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_time, "_kept", lambda *_: SLOW)
     plan = plan_of()
     train = job_of(plan, "train")
@@ -108,20 +100,13 @@ def test_a_run_tells_later_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert RunTime(plan).seconds(train, 1) == pytest.approx(3 * before)
 
 
-def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "state").write_text("a file")
-    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
+def test_a_folder_that_cannot_be_written_costs_nothing(kept: Path) -> None:
+    (kept / "kept").write_text("a file")
     stored.keep_pace("machine", "fp32", "a", 1e9, 2.0)
     assert stored.latest_pace("machine", "fp32") == Pace()
 
 
 # --- a busy machine
-
-
-@pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "kept"))
-    return tmp_path
 
 
 def test_the_most_of_the_last_three_counts_and_never_less_than_predicted() -> None:
@@ -134,19 +119,15 @@ def test_the_most_of_the_last_three_counts_and_never_less_than_predicted() -> No
     assert Load(seen={"a": 0.3}).most == 1.0
 
 
-@pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("who", ["a", stored.CHECK])
 def test_a_plan_says_a_range_up_to_what_a_busy_machine_took_last(who: str) -> None:
     plan = plan_of()
-    quiet = forecast(plan)
-    assert as_text(quiet).startswith(
-        f"trained: {len(plan.jobs)} jobs on cpu, about {human_duration(quiet['predicted_s'])}."
-    )
+    quiet, named = forecast(plan), f"trained: {len(plan.jobs)} jobs on cpu, about"
+    assert as_text(quiet).startswith(f"{named} {human_duration(quiet['predicted_s'])}.")
     stored.keep_load(RunTime(plan).machine, who, 2.5)
     busy = forecast(plan)
     assert busy["predicted_s"] == quiet["predicted_s"]
-    least, most = (f"{times * busy['predicted_s']:.0f}" for times in (1, 2.5))
-    assert as_text(busy).startswith(f"trained: {len(plan.jobs)} jobs on cpu, about {least} to {most} s.")
+    assert as_text(busy).startswith(f"{named} {busy['predicted_s']:.0f} to {2.5 * busy['predicted_s']:.0f} s.")
     assert "2.5 times the predicted one" in " ".join(as_text(busy).split())
     assert "times the predicted one" not in as_text(quiet)
     stored.keep_load(RunTime(plan).machine, who, 1.0)  # by now it is quiet
@@ -181,7 +162,6 @@ def test_the_time_left_reaches_as_far_as_the_load_that_was_seen(kept: Path) -> N
     assert found.seen["this"] == pytest.approx(moment[0] / run._done)
 
 
-@pytest.mark.usefixtures("kept")
 def test_a_short_run_and_one_elsewhere_say_nothing_of_the_load() -> None:
     plan = plan_of()
     Limits(plan, run="a").loaded(10.0, 1.0)
@@ -189,7 +169,6 @@ def test_a_short_run_and_one_elsewhere_say_nothing_of_the_load() -> None:
     assert stored.latest_load(RunTime(plan).machine) == Load()
 
 
-@pytest.mark.usefixtures("kept")
 def test_a_check_is_kept_for_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     effect = Effect(0.0, -0.01, 0.01, n=4)
     aa_controls = [AAControl(estimated(effect, Rule()), {}, stretch=times) for times in (2.0, 3.0)]

@@ -19,9 +19,10 @@ from present import present
 from small_runs import folder_of, weighed
 
 from modbench.harness.execution.command import Command
-from modbench.harness.execution.command import started as started_command
 from modbench.harness.machine.process import child
 
+# The process of a parent, and the ids of its job's worker and minder.
+Parent = tuple[subprocess.Popen[str], int, int]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 # Hangs in C with the interpreter's lock held, and starts a process.
@@ -101,19 +102,29 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, text in (("own", HANGING), ("without_torch", WORK), ("parent", PARENT)):
         (tmp_path / f"{name}.py").write_text(text)
     yield tmp_path
-    if (tmp_path / "pids").exists():  # a failed test must leave nothing behind either
-        for pid in pids_of(tmp_path):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    for pid in pids_of(tmp_path):  # a failed test must leave nothing behind either
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def pids_of(here: Path) -> list[int]:
-    return [int(pid) for pid in (here / "pids").read_text().split()]
+    """The process ids of a job and of what it started; none before it has."""
+    return [int(pid) for file in here.glob("pids") for pid in file.read_text().split()]
 
 
-def started(here: Path, model: str, cold: str) -> tuple[subprocess.Popen[str], list[int]]:
-    """A parent whose job hangs without a limit; the process ids of the job, what it started, and its minder."""
-    parent, _, minder = parent_of(here, model, cold, 1e6)
+def parent_of(here: Path, model: str, cold: str = "cold", limit_s: float = 1e6, stops: str = "") -> Parent:
+    """A parent whose job hangs, and the process ids of its worker and of the minder."""
+    made = weighed(model)
+    given = (folder_of(made, here).path, made.jobs[-1].name, cold, limit_s, stops)
+    words = [sys.executable, "parent.py", *map(str, given)]
+    parent = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    worker, minder = map(int, present(parent.stdout).readline().split())
+    return parent, worker, minder
+
+
+def hanging(here: Path, cold: str) -> tuple[subprocess.Popen[str], list[int]]:
+    """A parent whose job hangs in the model; the process ids of the job, what it started, and its minder."""
+    parent, _, minder = parent_of(here, "hangs", cold)
     while not (here / "pids").exists():
         assert parent.poll() is None
         time.sleep(0.05)
@@ -122,50 +133,14 @@ def started(here: Path, model: str, cold: str) -> tuple[subprocess.Popen[str], l
     return parent, pids
 
 
-def parent_of(
-    here: Path, model: str, cold: str, limit_s: float, stops: str = "goes on"
-) -> tuple[subprocess.Popen[str], int, int]:
-    """A parent whose job hangs; the process ids of its unit and of the minder."""
-    made = weighed(model)
-    folder = folder_of(made, here)
-    given = (folder.path, made.jobs[-1].name, cold, limit_s, stops)
-    parent = subprocess.Popen(
-        [sys.executable, "parent.py", *map(str, given)], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    worker, minder = map(int, present(parent.stdout).readline().split())
-    return parent, worker, minder
-
-
-def ended_at_limit(here: Path, model: str, *, stopped: bool) -> str:
-    """What a parent says of a job that hung until its limit, when nothing of it is left.
-
-    Where the limit comes before the model is reached, as on a busy machine, the job starts again with a longer one.
-
-    Args:
-        here: folder with the files.
-        model: what hangs.
-        stopped: whether the parent is stopped meanwhile, so that it cannot be what ends the job.
-    """
-    limit_s = 2.0
-    while True:
-        parent, worker, minder = parent_of(here, model, "cold", limit_s, "stops" if stopped else "goes on")
-        if stopped:
-            os.waitpid(parent.pid, os.WUNTRACED)
-            wait_until_gone([worker, *(pids_of(here) if (here / "pids").exists() else [])])
-            os.kill(parent.pid, signal.SIGCONT)
-        said = parent.communicate()[0].strip()
-        wait_until_gone([worker, minder])
-        if (here / "pids").exists():
-            wait_until_gone(pids_of(here))
-            return said
-        shutil.rmtree(here / "run")
-        limit_s *= 3
+def killed(parent: subprocess.Popen[str]) -> None:
+    parent.kill()
+    parent.communicate()
 
 
 def test_a_hanging_job_ends_with_its_parent_and_so_does_what_it_started(here: Path) -> None:
-    parent, pids = started(here, "hangs", "forked")
-    parent.kill()
-    parent.communicate()
+    parent, pids = hanging(here, "forked")
+    killed(parent)
     wait_until_gone(pids)
 
 
@@ -174,7 +149,7 @@ def test_nothing_wakes_up_while_a_cold_job_works_and_it_ends_with_its_parent(her
 
     A terminal's interrupt would reach the parent only: all others are in other sessions.
     """
-    parent, pids = started(here, "hangs", "cold")
+    parent, pids = hanging(here, "cold")
     worker, _, minder = pids
     assert [os.getsid(pid) == os.getsid(parent.pid) for pid in pids] == [False] * 3
     assert os.getpgid(worker) == worker
@@ -183,31 +158,47 @@ def test_nothing_wakes_up_while_a_cold_job_works_and_it_ends_with_its_parent(her
         time.sleep(0.5)
         counts.append(sleeps((worker, minder)))
     assert [entry.name for entry in Path(f"/proc/{worker}/task").iterdir()] == [str(worker)]
-    parent.kill()
-    parent.communicate()
+    killed(parent)
     wait_until_gone(pids)
 
 
 def test_a_job_ends_with_its_parent_even_without_its_minder(here: Path) -> None:
     """What it started does not: the documentation says so."""
-    parent, (worker, left, minder) = started(here, "hangs", "cold")
+    parent, (worker, left, minder) = hanging(here, "cold")
     os.kill(minder, signal.SIGKILL)
-    parent.kill()
-    parent.communicate()
+    killed(parent)
     wait_until_gone([worker])
     os.kill(left, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("model", "by"), [("hangs", signal.SIGALRM), ("stubborn", signal.SIGKILL)])
-def test_a_job_ends_at_its_limit_while_its_parent_is_stopped(model: str, by: signal.Signals, here: Path) -> None:
-    """By its minder: with a signal that tells the parent of the limit, or if the model ignores that, with the next."""
-    assert ended_at_limit(here, model, stopped=True) == f"ended {-by}"
+@pytest.mark.parametrize(
+    ("model", "stops", "by"),
+    [
+        ("hangs", "stops", {signal.SIGALRM}),
+        ("stubborn", "stops", {signal.SIGKILL}),
+        ("hangs", "", {signal.SIGKILL, signal.SIGALRM}),  # on a busy machine the minder may be first
+    ],
+)
+def test_a_job_and_what_it_started_end_at_its_limit(
+    model: str, stops: str, by: set[signal.Signals], here: Path
+) -> None:
+    """By its parent; if that is stopped, by its minder: with a signal that says why, or with one that cannot be ignored.
 
-
-def test_what_a_job_started_ends_with_it(here: Path) -> None:
-    """The parent ends a job at its limit: what ignores SIGTERM ends too."""
-    # on a busy machine its minder may be first
-    assert ended_at_limit(here, "hangs", stopped=False) in {f"ended {-signal.SIGKILL}", f"ended {-signal.SIGALRM}"}
+    Where the limit comes before the model is reached, as on a busy machine, the job starts again with a longer one.
+    """
+    limit_s, said = 2.0, ""
+    while not (here / "pids").exists():
+        shutil.rmtree(here / "run", ignore_errors=True)
+        parent, worker, minder = parent_of(here, model, limit_s=limit_s, stops=stops)
+        if stops:
+            os.waitpid(parent.pid, os.WUNTRACED)
+            wait_until_gone([worker, *pids_of(here)])
+            os.kill(parent.pid, signal.SIGCONT)
+        said = parent.communicate()[0].strip()
+        wait_until_gone([worker, minder])
+        limit_s *= 3
+    wait_until_gone(pids_of(here))
+    assert said in {f"ended {-number}" for number in by}
 
 
 def command(log: Path, code: str, limit_s: float = 600.0) -> child.Child:
@@ -220,113 +211,43 @@ def command(log: Path, code: str, limit_s: float = 600.0) -> child.Child:
     return child.start(make, log, limit_s)
 
 
-def test_a_parent_ends_a_child_whose_minder_was_killed(tmp_path: Path) -> None:
-    """With what it started, although it ended well before that."""
-    sleeps = (
-        "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid)"
-    )
-    began = command(tmp_path / "log", f"{sleeps}; sys.stdout.flush(); sys.stdin.read()")
-    while not (said := (tmp_path / "log").read_text()).endswith("\n"):
-        time.sleep(0.01)
-    began.minder.kill()
-    began.minder.wait()
-    assert alive(int(said))
-    began.end()
-    wait_until_gone([int(said)])
-
-
-def test_a_log_is_complete_and_a_second_end_changes_nothing(tmp_path: Path) -> None:
-    """A limit of years is longer than the system can wait at a time."""
-    began = command(tmp_path / "log", "print('x' * 100_000, end='')", limit_s=1e8)
-    began.join()
-    began.end()
-    began.end()
-    assert (began.exitcode, (tmp_path / "log").read_text()) == (0, "x" * 100_000)
-
-
 def test_a_child_that_prints_wakes_no_parent(tmp_path: Path) -> None:
-    """Beside a timed job the parent must not work. It sleeps until the end, however much is printed, here 100 MB."""
-    began = command(tmp_path / "log", "for _ in range(1000): print('x' * 100_000)")
+    """Beside a timed job the parent must not work. It sleeps until the end, however much is printed, here 100 MB.
+
+    A limit of years is longer than the system can wait at a time.
+    """
+    began = command(tmp_path / "log", "for _ in range(1000): print('x' * 100_000)", limit_s=1e8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
     began.join()
     woken = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
     began.end()
+    began.end()  # a second end changes nothing
+    assert began.exitcode == 0
     assert woken < 100  # a parent that copies it wakes some 400 times
     assert child.HEAD + child.TAIL < (tmp_path / "log").stat().st_size < child.HEAD + child.TAIL + 100
 
 
-def test_who_holds_the_pipe_in_another_session_delays_no_end_for_long(tmp_path: Path) -> None:
-    """It is not ended: the documentation says so. The log has what was printed before."""
-    code = "import subprocess, sys; left = [sys.executable, '-c', 'import time; time.sleep(600)']; "
-    code += "print(subprocess.Popen(left, start_new_session=True).pid)"
-    began = command(tmp_path / "log", code)
-    began.join()
-    began.end()
-    left = int((tmp_path / "log").read_text())
-    assert alive(left)
-    os.kill(left, signal.SIGKILL)
-
-
-def test_a_command_that_does_not_exist_is_named_in_the_log(tmp_path: Path) -> None:
-    with started_command(["no-such-program"], os.environ, tmp_path / "log", 600.0) as began:
-        began.join()
-    assert "no-such-program: No such file" in (tmp_path / "log").read_text()
-    assert began.exitcode == 1
-
-
-def test_an_interrupt_that_was_for_the_parent_is_forgotten() -> None:
-    """Ctrl-C reaches the whole group, and a child that starts is in it for a moment: it must not die with a traceback."""
-    hears = (
-        "import os, signal\n"
-        "from modbench.harness.machine.process import child\n"
-        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
-        "os.kill(os.getpid(), signal.SIGINT)\n"
-        "child.tie(os.getppid())\n"
-        "try:\n"
-        "    signal.raise_signal(signal.SIGINT)\n"
-        "except KeyboardInterrupt:\n"
-        "    print('heard')\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", hears], capture_output=True, text=True, check=True)
-    assert ended.stdout == "heard\n"
-
-
-def test_the_first_child_does_not_hear_an_interrupt_that_waits(tmp_path: Path) -> None:
-    """Python starts its resource tracker before a process that is the first, and unblocks SIGINT when it has."""
-    starts = (
-        "import signal, sys\n"
-        "from multiprocessing import resource_tracker\n"
-        "from pathlib import Path\n"
-        "from modbench.harness.machine.process import child\n"
-        "def make(prints):\n"
-        "    resource_tracker.ensure_running()\n"
-        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
-        "    sys.exit()\n"
-        "child.start(make, Path(sys.argv[1]), 600)\n"
-    )
-    words = [sys.executable, "-c", starts, str(tmp_path / "log")]
-    ended = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert ended.stdout == "True\n"
+INTERRUPTED = """
+import signal, subprocess
+from pathlib import Path
+from modbench.harness.execution.command import Command
+from modbench.harness.machine.process import child
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+made = []
+def make(prints):
+    made.append(subprocess.Popen(["sleep", "600"], start_new_session=True))
+    signal.raise_signal(signal.SIGINT)
+    return Command(made[0])
+try:
+    child.start(make, Path("log"), 600)
+except KeyboardInterrupt:
+    print(made[0].poll())
+"""
 
 
 def test_an_interrupt_that_comes_while_a_child_is_started_ends_it(tmp_path: Path) -> None:
-    starts = (
-        "import os, signal, subprocess, sys\n"
-        "from pathlib import Path\n"
-        "from modbench.harness.execution.command import Command\n"
-        "from modbench.harness.machine.process import child\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})\n"
-        "made = []\n"
-        "def make(prints):\n"
-        "    made.append(subprocess.Popen(['sleep', '600'], start_new_session=True))\n"
-        "    signal.raise_signal(signal.SIGINT)\n"
-        "    return Command(made[0])\n"
-        "try:\n"
-        "    child.start(make, Path(sys.argv[1]), 600)\n"
-        "except KeyboardInterrupt:\n"
-        "    print(made[0].poll())\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True
     )
-    words = [sys.executable, "-c", starts, str(tmp_path / "log")]
-    ended = subprocess.run(words, capture_output=True, text=True, check=True)
     assert ended.stdout == f"{-signal.SIGTERM}\n"

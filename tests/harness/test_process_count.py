@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.evidence import ProcessCount
+from modbench.harness.domain.records import Outcome
 from modbench.harness.execution import resuming
 from modbench.harness.execution.progress_and_time_left import Tracker
 from modbench.harness.execution.run_phase import Asker
@@ -49,8 +51,13 @@ def timed_plan(**changes: Any) -> Plan:
 
 
 @unsynced()
-def leave(folder: RunFolder, job: Job, **trouble: Any) -> None:
-    folder.write_record(planted_record(job, PlantedTrouble(**trouble)))
+def leave(folder: RunFolder, jobs: Iterable[Job], **trouble: Any) -> None:
+    for job in jobs:
+        folder.write_record(planted_record(job, PlantedTrouble(**trouble)))
+
+
+def pilot_of(made: Plan) -> list[Job]:
+    return [job for job in made.jobs if job.series == SERIES and job.process < 4]
 
 
 def count(made: Plan, folder: RunFolder, series: str = SERIES) -> ProcessCount:
@@ -58,35 +65,25 @@ def count(made: Plan, folder: RunFolder, series: str = SERIES) -> ProcessCount:
 
 
 def test_processes_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -> None:
-    """One decision for each series, in a file of its own; what is beyond it is neither run nor missing."""
+    """One decision for each series, made once, in a file of its own; what is beyond it is neither run nor missing."""
     made = timed_plan()
     folder = new_folder(made, tmp_path / "run")
     launcher, left = run_timed(made, folder)
-    number = count(made, folder).made
-    assert 4 <= number < 9
-    expected = [
-        job.name for job in made.jobs if job.made_in == "time" and job.process < count(made, folder, job.series).made
-    ]
-    assert launcher.ran == expected
+    timed = [job for job in made.jobs if job.made_in == "time"]
+    assert 4 <= count(made, folder).made < 9
+    assert launcher.ran == [job.name for job in timed if job.process < count(made, folder, job.series).made]
     assert sorted(file.stem for file in (folder.path / "decisions").iterdir()) == sorted(made.members("process_count"))
     assert left.now.ended == len(launcher.ran)
     stored_run = run_folder.read(str(folder.path))
     assert not [name for name in stored_run.missing if name.startswith("time-")]
     assert len(stored_run.records) == len(launcher.ran)
     assert stored_run.undecided == ()
-
-
-def test_a_number_is_computed_once(tmp_path: Path) -> None:
-    """Records that change after the decision change nothing."""
-    made = timed_plan()
-    folder = new_folder(made, tmp_path / "run")
-    run_timed(made, folder)
-    before = (folder.path / "decisions" / f"{SERIES}.json").read_bytes()
-    for job in made.jobs:
-        if job.series == SERIES and job.process < 4:
-            leave(folder, job, slower={"moe": 1 + 0.2 * job.process})
+    file = rule_decisions.file_of(folder.path, SERIES)
+    before = file.read_bytes()
+    for job in pilot_of(made):  # records that change after the decision change nothing
+        leave(folder, [job], slower={"moe": 1 + 0.2 * job.process})
     assert Asker(made, folder).decide(SERIES).found == count(made, folder)
-    assert (folder.path / "decisions" / f"{SERIES}.json").read_bytes() == before
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -94,18 +91,16 @@ def test_the_spread_of_a_pilot_is_that_of_the_clock_that_will_decide(seen: bool,
     """Every variant waits, for a time that differs between variants and processes; its CPU time does not."""
     made = timed_plan()
     folder = new_folder(made, tmp_path / "run")
-    for job in made.jobs:
-        if job.series == SERIES and job.process < 4:
-            record, rng = (
-                planted_record(job, PlantedTrouble(waits=EVERY_VARIANT, own_work_seen=seen)),
-                random.Random(job.name),
-            )
-            outcomes = []
-            for outcome in record.outcomes:
-                waited = rng.uniform(1, 2)
-                wall_s = [waited * wall for wall in outcome.samples["wall_s"]]
-                outcomes.append(outcome.model_copy(update={"samples": {**outcome.samples, "wall_s": wall_s}}))
-            folder.write_record(record.model_copy(update={"outcomes": tuple(outcomes)}))
+
+    def waiting(outcome: Outcome, times: float) -> Outcome:
+        wall_s = [times * wall for wall in outcome.samples["wall_s"]]
+        return outcome.model_copy(update={"samples": {**outcome.samples, "wall_s": wall_s}})
+
+    for job in pilot_of(made):
+        record = planted_record(job, PlantedTrouble(waits=EVERY_VARIANT, own_work_seen=seen))
+        rng = random.Random(job.name)
+        outcomes = tuple(waiting(outcome, rng.uniform(1, 2)) for outcome in record.outcomes)
+        folder.write_record(record.model_copy(update={"outcomes": outcomes}))
     found = of_type(ProcessCount, Asker(made, folder).decide(SERIES).found)
     assert (present(found.asked) < 9) is seen
 
@@ -114,47 +109,55 @@ def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
     """Without a decision the run is not complete, even if every process of the pilot has its record."""
     made = timed_plan()
     folder = new_folder(made, tmp_path / "run")
-    for job in made.jobs:
-        if job.made_in != "time" or (job.process < 4 and job.series == SERIES) or job.process < 2:
-            leave(folder, job)
+    leave(folder, (job for job in made.jobs if job.made_in != "time" or job.process < 2 or job in pilot_of(made)))
     run = run_folder.read(str(folder.path))
     assert f"{SERIES}-process4" in run.missing
     assert f"{SERIES}-process5" not in run.missing
     assert {job.process for job in run.undecided if job.series == SERIES} == {5, 6, 7, 8}
     assert {job.process for job in run.undecided if job.series != SERIES} == {4, 5, 6, 7, 8}
     launcher, left = resume_timed(folder)
-    assert not [name for name in run_folder.read(str(folder.path)).missing if name.startswith("time-")]
-    assert left.now.ended == len(run_folder.read(str(folder.path)).records)
+    after = run_folder.read(str(folder.path))
+    assert not [name for name in after.missing if name.startswith("time-")]
+    assert left.now.ended == len(after.records)
     assert not any(name.startswith(f"{SERIES}-process{n}") for name in launcher.ran for n in range(4))
 
 
-def test_a_process_that_died_leaves_the_number_to_the_others(tmp_path: Path) -> None:
+def test_processes_that_died_leave_the_number_to_the_others_or_open_until_they_run_again(tmp_path: Path) -> None:
     made = timed_plan(pilot_processes=5)
-    folder = new_folder(made, tmp_path / "run")
+    folder = new_folder(made, tmp_path / "one")
     run_timed(made, folder, dies=[f"{SERIES}-process1"])
     found = count(made, folder)
     assert (found.pilot, found.used) == (5, 4)
     assert found.asked is not None
-
-
-def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Path) -> None:
     made = timed_plan()
-    folder = new_folder(made, tmp_path / "run")
-    launcher, _ = run_timed(made, folder, dies=[f"{SERIES}-process{n}" for n in range(4)])
+    folder = new_folder(made, tmp_path / "all")
+    launcher, _ = run_timed(made, folder, dies=[job.name for job in pilot_of(made)])
     found = count(made, folder)
     assert (found.asked, found.made) == (None, 4)
     assert str(found.reason).startswith("0 of 4 processes")
     assert f"{SERIES}-process4" not in launcher.ran
     run = run_folder.read(str(folder.path))
-    again = resuming.without_old_decisions(run, retry_failed=False)
-    assert SERIES not in again.decisions
-    assert len(again.decisions) == len(run.decisions) - 1
+    assert run.decisions.keys() - resuming.without_old_decisions(run, retry_failed=False).decisions.keys() == {SERIES}
+
+
+def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path) -> None:
+    """Until then what the folder holds of it is old."""
+    made = timed_plan()
+    folder, pilot = new_folder(made, tmp_path / "run"), pilot_of(made)
+    leave(folder, pilot)
+    asker = Asker(made, folder, pilot[:1])
+    assert not asker.decide(SERIES).ended
+    asker.ended(pilot[0])
+    assert asker.decide(SERIES).ended
+
+
+CAPPED: dict[str, Any] = {"detectable": 1e-6, "most_processes": 5}
 
 
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run whose pilots asked for more processes than the cap of five."""
-    return planted_run(tmp_path_factory.mktemp("cut"), timed_plan(detectable=1e-6, most_processes=5))
+    return planted_run(tmp_path_factory.mktemp("cut"), timed_plan(**CAPPED))
 
 
 @pytest.fixture
@@ -163,24 +166,39 @@ def capped(cut: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(cut, tmp_path / "run"))
 
 
-@pytest.mark.usefixtures("undrawn", "capped")
-def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_a_result_that_the_cap_cut_is_labelled(capped: Path, tmp_path: Path) -> None:
     """In both CSV files and on the page; the cap is printed."""
-    render.views(load(tmp_path / "run"), ["csv"])
-    frame = pd.read_csv(tmp_path / "run" / "comparisons.csv")
-    assert frame.labels.str.contains(Label.PROCESSES_CAPPED).all()
-    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
-    timed = cases[cases.metric == "latency/forward"]
-    assert timed.labels.str.contains(Label.PROCESSES_CAPPED).all()
-    page = render.html(load(tmp_path / "run"))
-    assert "only 5 were allowed" in page
-    assert "4 to 5 processes" in page
-    said = printed_run.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
-    assert f"{Label.PROCESSES_CAPPED}: " in " ".join(said.split())
-    told = printed_run.as_json(load(str(tmp_path / "run")), tmp_path / "report.html", None)["processes"]
+    loaded, page = load(capped), tmp_path / "report.html"
+    render.views(loaded, ["csv"])
+    cases = pd.read_csv(capped / "cases.csv")
+    for rows in (pd.read_csv(capped / "comparisons.csv"), cases[cases.metric == "latency/forward"]):
+        assert rows.labels.str.contains(Label.PROCESSES_CAPPED).all()
+    assert "only 5 were allowed" in render.html(loaded)
+    assert f"{Label.PROCESSES_CAPPED}: " in " ".join(printed_run.closing(loaded, page, None).split())
+    told = printed_run.as_json(loaded, page, None)["processes"]
     assert [(each["made"], each["capped"]) for each in told] == [(5, True)] * 2
-    at_the_pilot = stored(tmp_path / "pilot", timed_plan(detectable=1e-6, most_processes=4))
+    at_the_pilot = stored(tmp_path / "pilot", timed_plan(**{**CAPPED, "most_processes": 4}))
     assert at_the_pilot.labels.str.contains(Label.PROCESSES_CAPPED).all()
+
+
+def test_a_run_whose_decision_is_lost_is_incomplete_until_it_is_made_again(capped: Path) -> None:
+    """Though all jobs have records: without it the report could not say that processes were capped."""
+    made, file = timed_plan(**CAPPED), rule_decisions.file_of(capped, SERIES)
+    assert run_folder.read(str(capped)).incomplete is None
+    before = rule_decisions.read(capped, made)
+    rule_decisions.write(capped, before[SERIES].model_copy(update={"ended": False}))
+    assert f"{SERIES} was not decided" in str(run_folder.read(str(capped)).incomplete)
+    file.unlink()
+    assert run_folder.read(str(capped)).missing == []
+    assert f"{SERIES} was not decided" in str(run_folder.read(str(capped)).incomplete)
+    done = command_line("report", capped, "--format", "csv")
+    assert done.returncode == 4
+    assert f"was not decided; all its jobs have records: `modbench resume {capped}` decides." in done.stderr
+    measured_here(capped)
+    ended(capped)
+    api.resume(str(capped), Lines)
+    assert rule_decisions.read(capped, made) == before
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -211,52 +229,14 @@ def test_the_time_left_grows_by_what_a_pilot_asks_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("effort", "settings", "words"),
     [
-        ({"detectable": 0.02}, "draft effort .*fixed number"),
-        ({"processes": 5, "pilot_processes": 6}, "processes are set"),
+        ("draft", {"detectable": 0.02}, "draft effort .*fixed number"),
+        ("standard", {"processes": 5, "pilot_processes": 6}, "processes are set"),
     ],
 )
-def test_a_setting_of_a_pilot_that_is_not_there_is_refused(settings: dict[str, object], words: str) -> None:
-    effort = "draft" if "detectable" in settings else "standard"
+def test_a_setting_of_a_pilot_that_is_not_there_is_refused(
+    effort: str, settings: dict[str, object], words: str
+) -> None:
     with pytest.raises(UsageError, match=words):
         override(load_suite("quick"), Overrides(effort=effort, settings=settings))
-
-
-def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path) -> None:
-    """Until then what the folder holds of it is old."""
-    made = timed_plan()
-    folder = new_folder(made, tmp_path / "run")
-    pilot = [job for job in made.jobs if job.series == SERIES and job.process < 4]
-    for job in pilot:
-        leave(folder, job)
-    asker = Asker(made, folder, pilot[:1])
-    assert not asker.decide(SERIES).ended
-    asker.ended(pilot[0])
-    assert asker.decide(SERIES).ended
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(capped: Path) -> None:
-    made, folder = timed_plan(detectable=1e-6, most_processes=5), RunFolder(capped)
-    measured_here(capped)
-    ended(capped)
-    before = rule_decisions.read(folder.path, made)
-    rule_decisions.file_of(folder.path, SERIES).unlink()
-    api.resume(str(folder.path), Lines)
-    assert rule_decisions.read(folder.path, made) == before
-
-
-def test_a_run_whose_decision_is_lost_is_incomplete_though_all_jobs_have_records(capped: Path) -> None:
-    """Without it the report could not say that processes were capped."""
-    run, made = capped, timed_plan(detectable=1e-6, most_processes=5)
-    assert run_folder.read(str(run)).incomplete is None
-    decided = rule_decisions.read(run, made)[SERIES]
-    rule_decisions.write(run, decided.model_copy(update={"ended": False}))
-    assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
-    rule_decisions.file_of(run, SERIES).unlink()
-    assert run_folder.read(str(run)).missing == []
-    assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
-    done = command_line("report", run, "--format", "csv")
-    assert done.returncode == 4
-    assert f"was not decided; all its jobs have records: `modbench resume {run}` decides." in done.stderr

@@ -17,37 +17,32 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from modbench.harness.call.subject import check_timed_calls, process_settings
 from modbench.harness.execution import worker
 from modbench.harness.machine.process.graceful_stop import ProcessChangedError
-from modbench.harness.registry import catalogue
 
 MODELS = """
 import torch
 class Plain(torch.nn.Module):
+    built, changes_at, raises = False, None, False
     def __init__(self, config):
         super().__init__()
         self.embedding, self.head = torch.nn.Embedding(config.vocab_size, 16), torch.nn.Linear(16, config.vocab_size)
         self.calls = 0
+        if self.built:
+            torch.set_num_threads(2)
     def forward(self, tokens):
         self.calls += 1
+        if self.calls == self.changes_at:
+            torch.set_num_threads(2)
+            if self.raises:
+                raise ValueError("its own error")
         return self.head(self.embedding(tokens))
 class Built(Plain):
-    def __init__(self, config):
-        super().__init__(config)
-        torch.set_num_threads(2)
+    built = True
 class AtOnce(Plain):
-    def forward(self, tokens):
-        torch.set_num_threads(2)
-        return super().forward(tokens)
+    changes_at = 1
 class Later(Plain):
-    def forward(self, tokens):
-        if self.calls > 5:
-            torch.set_num_threads(2)
-        return super().forward(tokens)
-class Raises(Plain):
-    def forward(self, tokens):
-        if self.calls > 5:
-            torch.set_num_threads(2)
-            raise ValueError("its own error")
-        return super().forward(tokens)
+    changes_at = 7
+class Raises(Later):
+    raises = True
 """
 
 
@@ -64,54 +59,49 @@ class Operators(TorchDispatchMode):
 OWN = ("Built", "AtOnce", "Later", "Raises")
 BACKENDS: Any = torch.backends  # its modules are objects
 GPU, CUDNN = BACKENDS.cuda, BACKENDS.cudnn
-BF16 = "allow_bf16_reduced_precision_reduction"
-# One statement at the top of a user's file, the one that undoes it, and what it is called.
+# A statement at the top of a user's file, the values that change and undo what it sets, and what that is called.
+SET = [
+    ("torch.set_num_threads({})", 2, 1, "the number of threads"),
+    ("torch.set_default_dtype({})", "torch.float64", "torch.float32", "the default number format"),
+    ("torch.set_default_device({})", "'meta'", None, "the default device"),
+    ("torch.set_grad_enabled({})", False, True, "gradients"),
+    ("torch.set_float32_matmul_precision({})", "'high'", "'highest'", "precision of fp32"),
+    ("GPU.matmul.fp32_precision = {}", "'tf32'", "'ieee'", "precision of fp32"),
+    ("CUDNN.allow_tf32 = {}", False, True, "precision of fp32"),
+    ("CUDNN.benchmark = {}", True, False, "cuDNN's flags"),
+    ("GPU.enable_cudnn_sdp({})", False, True, "the kernels of attention"),
+    ("GPU.matmul.allow_bf16_reduced_precision_reduction = {}", False, True, "reductions of bf16"),
+    ("torch.use_deterministic_algorithms({})", True, False, "deterministic"),
+    ("torch.autograd.set_detect_anomaly({})", True, False, "anomaly detection"),
+    ("torch.backends.mkldnn.set_flags({})", False, True, "oneDNN's flags"),
+    ("torch.backends.nnpack.set_flags({})", False, True, "NNPACK"),
+    ("torch.compiler.set_stance({})", "'force_eager'", "'default'", "the stance of torch.compile"),
+    ("torch.autograd.set_multithreading_enabled({})", False, True, "backward"),
+    ("torch.backends.mha.set_fastpath_enabled({})", False, True, "the fast path"),
+    ("torch.set_flush_denormal({})", True, False, "denormal numbers"),
+    ("gc.{}()", "disable", "enable", "the garbage collector"),
+    ("tracemalloc.{}()", "start", "stop", "the tracing of memory"),
+    ("sys.settrace({})", "lambda *_: None", "sys_trace", "traces Python"),
+    ("sys.setprofile({})", "lambda *_: None", "sys_profile", "profiles Python"),
+    ("sys.setswitchinterval({})", 1e-5, "sys_switch", "switch"),
+]
+HOOKS = [
+    ("modules.register_module_forward_hook(print)", "the hooks of every module"),
+    ("modules.register_module_full_backward_hook(print)", "the hooks of every module"),
+    ("optimizers.register_optimizer_step_pre_hook(print)", "the hooks of every optimizer"),
+]
+MODES = [
+    ("torch.autograd.graph.saved_tensors_hooks(id, id)", "the hooks of saved tensors"),
+    ("torch.inference_mode()", "inference mode"),
+    ("torch.autocast('cpu', torch.bfloat16)", "autocast"),
+    ("Functions()", "the modes of torch's functions"),
+    ("Operators()", "the modes of torch's operators"),
+    ("torch.autograd.profiler.profile()", "torch's profiler"),
+]
 LEFT_ON = [
-    ("torch.set_num_threads(2)", "torch.set_num_threads(1)", "the number of threads"),
-    ("torch.set_default_dtype(torch.float64)", "torch.set_default_dtype(torch.float32)", "the default number format"),
-    ("torch.set_default_device('meta')", "torch.set_default_device(None)", "the default device"),
-    ("torch.set_grad_enabled(False)", "torch.set_grad_enabled(True)", "gradients"),
-    (
-        "torch.set_float32_matmul_precision('high')",
-        "torch.set_float32_matmul_precision('highest')",
-        "precision of fp32",
-    ),
-    ("GPU.matmul.fp32_precision = 'tf32'", "GPU.matmul.fp32_precision = 'ieee'", "precision of fp32"),
-    ("CUDNN.allow_tf32 = False", "CUDNN.allow_tf32 = True", "precision of fp32"),
-    ("CUDNN.benchmark = True", "CUDNN.benchmark = False", "cuDNN's flags"),
-    ("GPU.enable_cudnn_sdp(False)", "GPU.enable_cudnn_sdp(True)", "the kernels of attention"),
-    (f"GPU.matmul.{BF16} = False", f"GPU.matmul.{BF16} = True", "reductions of bf16"),
-    ("torch.use_deterministic_algorithms(True)", "torch.use_deterministic_algorithms(False)", "deterministic"),
-    ("torch.autograd.set_detect_anomaly(True)", "torch.autograd.set_detect_anomaly(False)", "anomaly detection"),
-    ("hook = modules.register_module_forward_hook(print)", "hook.remove()", "the hooks of every module"),
-    ("hook = modules.register_module_full_backward_hook(print)", "hook.remove()", "the hooks of every module"),
-    ("hook = optimizers.register_optimizer_step_pre_hook(print)", "hook.remove()", "the hooks of every optimizer"),
-    ("torch.backends.mkldnn.set_flags(False)", "torch.backends.mkldnn.set_flags(True)", "oneDNN's flags"),
-    ("torch.backends.nnpack.set_flags(False)", "torch.backends.nnpack.set_flags(True)", "NNPACK"),
-    ("torch.compiler.set_stance('force_eager')", "torch.compiler.set_stance('default')", "the stance of torch.compile"),
-    ("torch.autograd.set_multithreading_enabled(False)", "torch.autograd.set_multithreading_enabled(True)", "backward"),
-    (
-        "torch.backends.mha.set_fastpath_enabled(False)",
-        "torch.backends.mha.set_fastpath_enabled(True)",
-        "the fast path",
-    ),
-    ("torch.set_flush_denormal(True)", "torch.set_flush_denormal(False)", "denormal numbers"),
-    ("gc.disable()", "gc.enable()", "the garbage collector"),
-    ("old = sys.gettrace(); sys.settrace(lambda *_: None)", "sys.settrace(old)", "traces Python"),
-    ("old = sys.getprofile(); sys.setprofile(lambda *_: None)", "sys.setprofile(old)", "profiles Python"),
-    ("tracemalloc.start()", "tracemalloc.stop()", "the tracing of memory"),
-    ("old = sys.getswitchinterval(); sys.setswitchinterval(1e-5)", "sys.setswitchinterval(old)", "switch"),
-    *(
-        (f"mode = {mode}; mode.__enter__()", "mode.__exit__(None, None, None)", said)
-        for mode, said in {
-            "torch.autograd.graph.saved_tensors_hooks(id, id)": "the hooks of saved tensors",
-            "torch.inference_mode()": "inference mode",
-            "torch.autocast('cpu', torch.bfloat16)": "autocast",
-            "Functions()": "the modes of torch's functions",
-            "Operators()": "the modes of torch's operators",
-            "torch.autograd.profiler.profile()": "torch's profiler",
-        }.items()
-    ),
+    *((line.format(new), line.format(old), said) for line, new, old, said in SET),
+    *((f"hook = {made}", "hook.remove()", said) for made, said in HOOKS),
+    *((f"mode = {mode}; mode.__enter__()", "mode.__exit__(None, None, None)", said) for mode, said in MODES),
 ]
 
 
@@ -121,6 +111,7 @@ def test_what_is_left_on_is_named(line: str, undo: str, said: str) -> None:
     torch.set_num_threads(1)
     before = process_settings.read()
     modules, optimizers = sys.modules["torch.nn.modules.module"], sys.modules["torch.optim.optimizer"]
+    sys_trace, sys_profile, sys_switch = sys.gettrace(), sys.getprofile(), sys.getswitchinterval()
     names = {"torch": torch, "gc": gc, "sys": sys, "tracemalloc": tracemalloc, **globals(), **locals()}
     exec(line, names)  # noqa: S102  # as a file of a user's
     try:
@@ -180,9 +171,3 @@ def test_what_no_counter_sees_could_not_be_checked() -> None:
     assert check_timed_calls.why_unseen(compiled=False, timer="parts") is None
     assert "compiled code" in str(check_timed_calls.why_unseen(compiled=True))
     assert "timed as 'device'" in str(check_timed_calls.why_unseen(compiled=False, timer="device"))
-
-
-def test_every_label_is_unlike_every_other() -> None:
-    labels: list[Any] = [catalogue.load("warnings", name).label for name in catalogue.entries("warnings")]
-    worn = [label for label in labels if label]
-    assert len(worn) == len(set(worn)) >= 5

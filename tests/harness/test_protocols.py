@@ -220,9 +220,7 @@ class Told(nn.Embedding):
         self.seen.append((len(tokens_BT), lengths_B))
 
 
-def test_progress_is_told_and_a_router_that_claims_to_be_causal_is_tested(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_is_told_and_a_causal_claim_is_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Told(case("mine.py:build").config)
     monkeypatch.setattr(user_models, "load_user_model", lambda *_: lambda _config: made)
     held_out = training_run.train(case("mine.py:build"), protocol(tmp_path / "t.txt")).held_out

@@ -236,9 +236,7 @@ TIMED = ["latency/prefill", "latency/decode", "tokens_per_s/decode", "latency/re
 
 
 @pytest.mark.slow
-def test_what_decodes_is_reported_and_what_does_not_has_a_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_decodes_is_reported_and_the_rest_has_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers, reasons and labels as they stand in `cases.csv`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

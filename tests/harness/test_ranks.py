@@ -6,19 +6,18 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from present import present
 from small_runs import folder_of, small_plan
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.case import Job
 from modbench.harness.execution import ranks, runner
 from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.execution.limits import Limits
 from modbench.harness.machine.process import graceful_stop
 from modbench.harness.machine.process.torchrun import ALONE, Ranks
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
 
 
@@ -28,52 +27,26 @@ def planned(model: str, here: Path, **train: Any) -> Plan:
     return small_plan(["loss/val"], model, effort="draft", train=train, corpus="text.txt")
 
 
+def training(made: Plan) -> Job:
+    return next(job for job in made.jobs if job.made_in == "train")
+
+
 @pytest.mark.slow
 def test_ranks_that_are_asked_end_at_a_checkpoint(here: Path) -> None:
     """When the first rank has written it, however slow its disk is: torchrun ends all ranks with the first that ends."""
     made = planned("own.py:slow_to_save", here, ranks=2, steps=100_000, checkpoint_s=600.0)
-    folder = folder_of(made, here)
-    (job,) = (job for job in made.jobs if job.made_in == "train")
-    launcher, progress = LocalLauncher(cold=True, threads=1), Workspace(folder.path, job.name).progress
+    folder, job = folder_of(made, here), training(made)
+    launcher, place = LocalLauncher(cold=True, threads=1), Workspace(folder.path, job.name)
     handle = launcher.start(job, folder, 3000.0)
-    while not progress.exists() and handle.running:
+    while not place.progress.exists() and handle.running:
         launcher.wait([handle], 0.1)
     launcher.ask(handle)
     while handle.running:
         launcher.wait([handle], 1.0)
     launcher.end(handle)
     assert handle.exitcode == graceful_stop.Stopped.exit_code
-    assert Workspace(folder.path, job.name).checkpoint.exists()
+    assert place.checkpoint.exists()
     assert not folder.record(job).exists()
-
-
-def test_a_question_that_comes_before_there_are_ranks_ends_the_job(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch.distributed import run
-
-    made = planned("dense", here, ranks=2)
-    (job,) = (job for job in made.jobs if job.made_in == "train")
-    ask, folder = present(graceful_stop.STOP_SIGNAL), run_folder.RunFolder(here)
-    started: list[object] = []
-
-    def runs(_: object) -> None:
-        started.append(0)
-        signal.raise_signal(ask)
-
-    monkeypatch.setattr(run, "run", runs)
-    monkeypatch.setattr(psutil.Process, "children", lambda _: [])
-    monkeypatch.setenv(ranks.PARENT, "")  # so that it is as it was in the end
-    before = signal.getsignal(ask)
-    try:
-        with pytest.raises(graceful_stop.Stopped):
-            ranks.start(job, folder)
-        assert len(started) == 1
-        graceful_stop.request_stop()
-        with pytest.raises(graceful_stop.Stopped):
-            ranks.start(job, folder)
-        assert len(started) == 1
-    finally:
-        graceful_stop.request_stop(wanted=False)
-        signal.signal(ask, before)
 
 
 def test_jobs_with_ranks_come_last_and_have_cores_for_all(here: Path) -> None:
@@ -85,21 +58,24 @@ def test_jobs_with_ranks_come_last_and_have_cores_for_all(here: Path) -> None:
     assert {slots.ranks for slots in runner.phases(alone, 8)} == {1}
     on_card = made.model_copy(update={"device": "cuda"})
     assert {slots.at_once for slots in runner.phases(on_card, 8)} == {1}
-    (job,) = (job for job in made.jobs if job.made_in == "train")
-    single = job.model_copy(update={"protocol": alone.jobs[-1].protocol})
+    job, single = training(made), training(made).model_copy(update={"protocol": alone.jobs[-1].protocol})
     assert Limits(made).limit(job) >= Limits(made).limit(single)
 
 
-def test_what_ranks_cannot_share_is_refused(here: Path) -> None:
-    with pytest.raises(UsageError, match=r"batch_size 4 .*3 ranks"):
-        planned("dense", here, ranks=3)
-    with pytest.raises(UsageError, match=r"batch_size 4 .*2 ranks, 4 pieces"):
-        planned("dense", here, ranks=2, accumulate=4)
-    (job,) = (job for job in planned("dense", here, ranks=2).jobs if job.made_in == "train")
-    assert job.protocol.train is not None
-    Ranks(1, 4).check(job.protocol.train)  # two machines
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [({"ranks": 3}, "batch_size 4 .*3 ranks"), ({"ranks": 2, "accumulate": 4}, "batch_size 4 .*2 ranks, 4 pieces")],
+)
+def test_what_ranks_cannot_share_is_refused(train: dict[str, int], said: str, here: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        planned("dense", here, **train)
+
+
+def test_ranks_are_as_many_as_were_planned(here: Path) -> None:
+    train = present(training(planned("dense", here, ranks=2)).protocol.train)
+    Ranks(1, 4).check(train)  # two machines
     with pytest.raises(UsageError, match=r"train\.ranks 2"):
-        ALONE.check(job.protocol.train)
+        ALONE.check(train)
 
 
 @pytest.mark.parametrize(

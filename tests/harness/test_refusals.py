@@ -21,6 +21,9 @@ from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.machine import certificate
 from modbench.harness.machine.process import exit_codes, graceful_stop
 
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+NO_SPACE = os.strerror(errno.ENOSPC)
+
 
 def system_error(number: int, path: str | None = None) -> OSError:
     return OSError(number, os.strerror(number), *([path] if path else []))
@@ -35,34 +38,42 @@ def refused_to_a_job() -> BaseException:
         return error
 
 
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str]]:
+    """The exit code and the words of a command that ends with an error."""
+
+    def ended(error: BaseException) -> tuple[Any, str]:
+        def refuse(**_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "app", refuse)
+        monkeypatch.setattr(sys, "argv", ["modbench"])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return caught.value.code, capsys.readouterr().err
+
+    return ended
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (system_error(errno.ENOSPC), 3, os.strerror(errno.ENOSPC)),
-        (system_error(errno.ENOSPC, "run/x"), 3, f"run/x: {os.strerror(errno.ENOSPC)}. "),
+        (system_error(errno.ENOSPC), 3, NO_SPACE),
+        (system_error(errno.ENOSPC, "run/x"), 3, f"run/x: {NO_SPACE}. "),
         (system_error(errno.EROFS, "run/x"), 3, f"run/x: {os.strerror(errno.EROFS)}. "),
         (system_error(errno.EMFILE, "run/x"), 3, "(ulimit -n)"),
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), 3, "No usable temporary"),
         (MemoryError(), 3, "(ulimit -v)"),
-        (refused_to_a_job(), 3, f"run/jobs/a.json: {os.strerror(errno.ENOSPC)}. Nothing that was finished"),
+        (refused_to_a_job(), 3, f"run/jobs/a.json: {NO_SPACE}. Nothing that was finished"),
         (system_error(errno.ENOENT, "nowhere"), 2, f"nowhere: {os.strerror(errno.ENOENT)}. Check the path"),
         (system_error(errno.EACCES, "secret"), 2, f"secret: {os.strerror(errno.EACCES)}. Check the path"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
         (KeyboardInterrupt(), 130, "interrupted."),
     ],
 )
-def test_what_the_system_refuses_ends_in_one_line(
-    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def refuse(**_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(cli, "app", refuse)
-    monkeypatch.setattr(sys, "argv", ["modbench"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == code
-    shown = capsys.readouterr().err
+def test_what_the_system_refuses_ends_in_one_line(error: BaseException, code: int, said: str, main: Any) -> None:
+    ended, shown = main(error)
+    assert ended == code
     assert said in shown
     assert len(shown.splitlines()) == bool(said)
 
@@ -72,86 +83,17 @@ def test_what_the_system_refuses_ends_in_one_line(
     [(KeyboardInterrupt(), 130, "interrupted."), (IncompleteError("3 units are left."), 4, "3 units are left.")],
 )
 def test_a_second_ctrl_c_before_the_first_is_told_changes_nothing(
-    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: BaseException, code: int, said: str, main: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes when the first has left the commands, before further ones are passed over."""
     ignore_interrupts = exit_codes.ignore_interrupts
-
-    def refuse(**_: object) -> None:
-        raise error
 
     def interrupted() -> None:
         monkeypatch.setattr(exit_codes, "ignore_interrupts", ignore_interrupts)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "app", refuse)
     monkeypatch.setattr(exit_codes, "ignore_interrupts", interrupted)
-    monkeypatch.setattr(sys, "argv", ["modbench"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == code
-    assert capsys.readouterr().err == f"modbench: {said}\n"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_output_that_nobody_takes() -> None:
-    """A reader that has gone away is no failure; a full disk is one of the tool's. Closed: tests/cli/test_closed_streams.py."""
-    command = f"{sys.executable} -m modbench list models"
-    for redirected, code, lines in (
-        (f"{command} | true", 0, 0),
-        (f"{command} > /dev/full", 3, 1),
-    ):
-        done = subprocess.run(
-            ["/bin/bash", "-c", f"set -o pipefail; {redirected}"], capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, len(done.stderr.splitlines())) == (code, lines), (redirected, done.stderr)
-
-
-CALLS = [(os, "fsync"), (os, "replace"), (tempfile, "mkstemp")]
-
-
-@pytest.mark.parametrize(("module", "name"), CALLS, ids=[name for _, name in CALLS])
-def test_a_refused_write_names_the_file_and_leaves_the_old_one(
-    module: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "record.json"
-    atomic_files.write_atomically(path, "old")
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, name, refuse)
-        with pytest.raises(OSError, match="No space") as caught:
-            atomic_files.write_atomically(path, "new")
-    assert caught.value.filename == str(path)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("save", [torch.save, lambda body, stream: stream.write(bytes(body["w"].numpy()))])
-def test_a_full_disk_is_recognised_behind_torch(
-    save: Callable[[Any, Any], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """torch raises an error of its own about its archive."""
-    file = tmp_path / "checkpoint.pt"
-    monkeypatch.setattr(atomic_files, "new_file", lambda _: os.open("/dev/full", os.O_WRONLY))
-    with (
-        pytest.raises(OSError, match="No space") as caught,
-        atomic_files.replacing(file, atomic_files.unfinished(file), sync=False) as stream,
-    ):
-        save({"w": torch.zeros(100_000)}, stream)
-    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(file))
-
-
-def test_a_full_disk_is_recognised_behind_rust(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No space") as caught, atomic_files.naming(tmp_path / "model"):
-        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
-    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "model"))
-    with pytest.raises(RuntimeError, match="another"), atomic_files.naming(tmp_path / "model"):
-        raise RuntimeError("another (os error)")
+    assert main(error) == (code, f"modbench: {said}\n")
 
 
 @pytest.mark.parametrize(
@@ -180,28 +122,81 @@ def test_what_ends_a_command_is_told_as_what_it_is(
     assert said in done.stderr
 
 
-@pytest.fixture
-def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MODBENCH_STATE", "MODBENCH_CACHE", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
+@FULL
+@pytest.mark.slow
+@pytest.mark.parametrize(("redirected", "code", "lines"), [("| true", 0, 0), ("> /dev/full", 3, 1)])
+def test_output_that_nobody_takes(redirected: str, code: int, lines: int) -> None:
+    """A reader that has gone away is no failure; a full disk is one of the tool's. Closed: tests/cli/test_closed_streams.py."""
+    command = f"set -o pipefail; {sys.executable} -m modbench list models {redirected}"
+    done = subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (code, lines), done.stderr
+
+
+# --- files
+
+
+CALLS = [(os, "fsync"), (os, "replace"), (tempfile, "mkstemp")]
+
+
+@pytest.mark.parametrize(("module", "name"), CALLS, ids=[name for _, name in CALLS])
+def test_a_refused_write_names_the_file_and_leaves_the_old_one(
+    module: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "record.json"
+    atomic_files.write_atomically(path, "old")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise system_error(errno.ENOSPC)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, refuse)
+        with pytest.raises(OSError, match="No space") as caught:
+            atomic_files.write_atomically(path, "new")
+    assert caught.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def of_torch(file: Path) -> None:
+    """torch raises an error of its own about its archive."""
+    with atomic_files.replacing(file, atomic_files.unfinished(file), sync=False) as stream:
+        torch.save({"w": torch.zeros(100_000)}, stream)
+
+
+def of_ours(file: Path) -> None:
+    with atomic_files.replacing(file, atomic_files.unfinished(file), sync=False) as stream:
+        stream.write(bytes(400_000))
+
+
+def of_rust(file: Path) -> None:
+    with atomic_files.naming(file):
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@FULL
+@pytest.mark.parametrize("save", [of_torch, of_ours, of_rust])
+def test_a_full_disk_is_recognised_behind_a_library(save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic_files, "new_file", lambda _: os.open("/dev/full", os.O_WRONLY))
+    with pytest.raises(OSError, match="No space") as caught:
+        save(tmp_path / "file")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "file"))
+    with pytest.raises(RuntimeError, match="another"), atomic_files.naming(tmp_path / "file"):
+        raise RuntimeError("another (os error)")
+
+
+def test_a_check_that_could_not_be_kept_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the folder cannot be made, or without a home: then a machine was never checked either."""
 
     def nobody(*_: object, **__: object) -> Path:
         raise RuntimeError("could not determine the home directory")
 
-    monkeypatch.setattr(platformdirs, "user_state_path", nobody)
-    monkeypatch.setattr(platformdirs, "user_cache_path", nobody)
-
-
-@pytest.mark.usefixtures("homeless")
-def test_without_a_home_a_machine_was_never_checked_and_cannot_be() -> None:
-    assert certificate.pooled("m") is None
-    with pytest.raises(UsageError, match="set MODBENCH_STATE") as caught:
-        certificate.check_folder()
-    assert isinstance(caught.value, atomic_files.NoHomeError)
-
-
-def test_a_check_that_could_not_be_kept_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "file" / "state"))
     with pytest.raises(UsageError, match="Set MODBENCH_STATE"):
+        certificate.check_folder()
+    for name in ("MODBENCH_STATE", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(platformdirs, "user_state_path", nobody)
+    assert certificate.pooled("m") is None
+    with pytest.raises(atomic_files.NoHomeError, match="set MODBENCH_STATE"):
         certificate.check_folder()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from modbench.harness.domain.suite import Suite
 from modbench.harness.execution.run_time import RunTime
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.plan import make_plan
+from modbench.harness.planning.plan import Plan, make_plan
 from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.blocks import Estimate, Sentence, Table
 from modbench.reports.markup.number_format import plain
@@ -33,9 +34,12 @@ SUITE = {
 }
 
 
-def served(suite: Suite) -> list[str]:
+def planned(suite: Suite | None = None, **changes: Any) -> Plan:
+    return make_plan(suite or parse_suite(SUITE | changes, "s"), device="cpu")
+
+
+def served(plan: Plan) -> list[str]:
     """Labels of the places where requests are timed."""
-    plan = make_plan(suite, device="cpu")
     return [each.grid_point.label for each in plan.comparisons if "latency/request" in each.metrics]
 
 
@@ -43,16 +47,13 @@ def served(suite: Suite) -> list[str]:
 
 
 def test_a_flag_adds_the_metric_and_its_places_and_leaves_the_grid() -> None:
-    asked, plain = (
-        override(load_suite("decode"), Overrides(input_len=given, output_len=(32,) * bool(given)))
-        for given in ((64, 128, 64), ())
-    )
-    assert [*asked.metrics] == [*plain.metrics, "latency/request"]
-    assert served(asked) == [f"T{size}-B{batch}-fp32-cpu1" for batch in (1, 8) for size in ("64-N32", "128-N32")]
-    rest = [each for each in make_plan(asked, device="cpu").comparisons if not each.grid_point.new_tokens]
-    assert [each.grid_point for each in rest] == [
-        each.grid_point for each in make_plan(plain, device="cpu").comparisons
-    ]
+    without = load_suite("decode")
+    asked = override(without, Overrides(input_len=(64, 128, 64), output_len=(32, 32, 32)))
+    assert [*asked.metrics] == [*without.metrics, "latency/request"]
+    made = planned(asked)
+    assert served(made) == [f"T{size}-B{batch}-fp32-cpu1" for batch in (1, 8) for size in ("64-N32", "128-N32")]
+    rest = [each.grid_point for each in made.comparisons if not each.grid_point.new_tokens]
+    assert rest == [each.grid_point for each in planned(without).comparisons]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,10 @@ def test_a_flag_adds_the_metric_and_its_places_and_leaves_the_grid() -> None:
     ],
 )
 def test_where_requests_are_timed(changes: dict[str, Any], labels: list[str]) -> None:
-    assert served(parse_suite(SUITE | changes, "s")) == [f"{label}-fp32-cpu1" for label in labels]
+    assert served(planned(**changes)) == [f"{label}-fp32-cpu1" for label in labels]
+
+
+LONG: dict[str, Any] = {"grid": {"seq_len": [16], "input_len": [500], "output_len": [64]}}
 
 
 @pytest.mark.parametrize(
@@ -83,64 +87,49 @@ def test_where_requests_are_timed(changes: dict[str, Any], labels: list[str]) ->
         *(({"grid": {axis: [-4]}}, "below 1") for axis in ("input_len", "output_len")),
         *(({"grid": {axis: [10**30]}}, "more than anything") for axis in ("input_len", "output_len")),
         ({"metrics": ["latency/decode"]}, "latency/request"),  # no metric reads them
+        (LONG | {"shape": {"max_seq_len": 512}}, r"564 .* 512"),
     ],
 )
 def test_what_cannot_be_requested_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        parse_suite(SUITE | changes, "s")
+        planned(**changes)
 
 
-def test_a_model_has_positions_for_prompt_and_new_tokens() -> None:
-    (first, *_) = make_plan(
-        parse_suite(SUITE | {"grid": {"seq_len": [16], "input_len": [500], "output_len": [64]}}, "s"), device="cpu"
-    ).cases
-    assert first.config.max_seq_len == 564
-    fixed = SUITE | {"shape": {"max_seq_len": 512}, "grid": {"seq_len": [16], "input_len": [500], "output_len": [64]}}
-    with pytest.raises(UsageError, match=r"564 .* 512"):
-        make_plan(parse_suite(fixed, "s"), device="cpu")
-
-
-# --- what is timed
+# --- what is timed and predicted
 
 
 def test_a_request_is_a_prompt_and_its_new_tokens_in_one_call() -> None:
+    assert planned(**LONG).cases[0].config.max_seq_len == 564  # there are positions for both
     calls: list[tuple[int, ...]] = []
-    plain = type(decodes())
+    own = type(decodes())
 
     def prefill(self: Any, tokens_BT: Any) -> Any:
         calls.append(tuple(tokens_BT.shape))
-        return plain.prefill(self, tokens_BT)
+        return own.prefill(self, tokens_BT)
 
     def decode(self: Any, tokens_B: Any, cache: Any) -> Any:
         calls.append(tuple(tokens_B.shape))
-        return plain.decode(self, tokens_B, cache)
+        return own.decode(self, tokens_B, cache)
 
     made = subject(decodes(prefill=prefill, decode=decode), new_tokens=5)
     call = Generation(made).request()
     calls.clear()  # of the guard
     call(made.inputs(0, 1)[0])
     assert calls == [(2, 16), *[(2,)] * 5]
-
-
-def test_a_decode_step_that_computes_something_else_is_refused_in_a_request_too() -> None:
     wrong = decodes(decode=lambda self, tokens_B, _: self(tokens_B[:, None])[:, -1])
     with pytest.raises(ValueError, match="one forward pass"):
         Generation(subject(wrong, new_tokens=5)).request()
 
 
 def test_a_request_takes_as_long_as_its_parts_in_a_forecast() -> None:
-    plan = make_plan(parse_suite(SUITE | {"aa_control": False}, "s"), device="cpu")
+    plan = planned(aa_control=False)
     run_time = RunTime(plan, {"fp32": planted()})
     where = next(each for each in plan.comparisons if each.grid_point.new_tokens == 32)
     dense = where.variants[0]
     parts = {workload: run_time._known(dense, dense, workload) for workload in ("prefill", "decode", "request")}
     assert parts["request"] == pytest.approx(parts["prefill"] + 32 * parts["decode"])
-    jobs = {
-        job.workload: job
-        for job in plan.jobs
-        if job.comparison.grid_point in {where.grid_point, plan.comparisons[0].grid_point}
-    }
-    assert jobs["request"].flops > jobs["prefill"].flops
+    flops = {job.workload: job.flops for job in plan.jobs if job.comparison.grid_point.batch_size == 1}
+    assert flops["request"] > flops["prefill"]
 
 
 # --- what is said of them
@@ -156,29 +145,31 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> load.Loaded:
 
 def test_requests_have_tables_answers_and_places_of_their_own(run: load.Loaded) -> None:
     tables = {made.label: made for made in value_tables.tables(run, value_tables.TIMES, settings=1)}
-    assert [*map(plain, tables["request"].head[1:])] == [
-        f"T = {size}, B = {batch}" for batch in (1, 4) for size in ("16 + 32", "64 + 32")
-    ]
+    heads = [f"T = {size}, B = {batch}" for batch in (1, 4) for size in ("16 + 32", "64 + 32")]
+    assert [*map(plain, tables["request"].head[1:])] == heads
     answer, _ = (of_type(Sentence, each) for each in summary.answer(run))
     assert answer.given["all"] == 8
     assert run.lengths == [64]  # a prompt is no length of the grid
     assert {each["new_tokens"] for each in axes.of(run.run.plan.cases).values()} == {None, 32}
+    new = run.cases.set_index("metric").new_tokens
+    assert set(new["latency/request"]) == {32}
+    assert new["latency/decode"].isna().all()
+    case = next(each for each in run.run.plan.cases if each.grid_point.new_tokens == 32)
+    asked = ["--input-len", "64", "--output-len", "32"]
+    again = Again(replace(run.run, command=["modbench", "run", "decode", *asked])).command([case], "latency/request")
+    assert " ".join(asked) in again
 
 
 def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loaded) -> None:
+    requests = generation.requests(run)
     found = {
-        (each.case.variant, each.case.grid_point.seq_len, each.case.grid_point.batch_size): each
-        for each in generation.requests(run)
+        (each.case.model, each.case.grid_point.seq_len, each.case.grid_point.batch_size): each for each in requests
     }
-    dense = found["dense", 64, 4]
-    assert dense.prefill_s is not None
-    assert dense.step_s is not None
-    assert dense.predicted_s == pytest.approx(dense.prefill_s + 32 * dense.step_s)
-    assert dense.measured_over_predicted == pytest.approx(
-        present(dense.seconds) / (dense.prefill_s + 32 * dense.step_s)
-    )
+    dense, short = found["dense", 64, 4], found["dense", 16, 1]
+    predicted = present(dense.prefill_s) + 32 * present(dense.step_s)
+    assert dense.predicted_s == pytest.approx(predicted)
+    assert dense.measured_over_predicted == pytest.approx(present(dense.seconds) / predicted)
     assert dense.reason is None
-    short = found["dense", 16, 1]
     assert (short.predicted_s, short.measured_over_predicted) == (None, None)
     assert "T = 16, B = 1" in plain(short.reason)
     frame = generation.TABLE.frame(run)
@@ -187,15 +178,3 @@ def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loade
     shown = of_type(Table, generation.table(run, "latency/request"))
     at = shown.head.index(generation.PREDICTED[0])
     assert [[isinstance(each, Estimate) for each in row[at : at + 2]] for row in shown.rows].count([True] * 2) == 4
-    new = run.cases.set_index("metric").new_tokens
-    assert set(new["latency/request"]) == {32}
-    assert new["latency/decode"].isna().all()
-
-
-def test_a_command_that_measures_again_has_the_requests(run: load.Loaded) -> None:
-    stored = run.run
-    stored = type(stored)(
-        **{**stored.__dict__, "command": ["modbench", "run", "decode", "--input-len", "64", "--output-len", "32"]}
-    )
-    case = next(each for each in stored.plan.cases if each.grid_point.new_tokens == 32)
-    assert "--input-len 64 --output-len 32" in Again(stored).command([case], "latency/request")

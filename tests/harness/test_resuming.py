@@ -15,7 +15,7 @@ from modbench import api
 from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.execution import resuming, runner
 from modbench.harness.execution.launchers.local import LocalLauncher
-from modbench.harness.results import lock, progress_file, run_folder
+from modbench.harness.results import progress_file, run_folder
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.results.run_folder import read
 from modbench.planted_runs import planted_plan, planted_run
@@ -31,16 +31,24 @@ def content(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(file): (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
 
 
+def never(*_: Any, **__: Any) -> None:
+    raise AssertionError
+
+
+@pytest.fixture
+def failed(tmp_path: Path) -> Path:
+    """A run of this machine in which MoE failed."""
+    folder = planted_run(tmp_path, planted_plan("smoke"), fails="moe")
+    measured_here(folder)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_of_a_finished_run_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = planted_run(tmp_path, planted_plan("smoke"))
     render.write(folder)
     ended(folder)
-
-    def never(*_: Any, **__: Any) -> None:
-        raise AssertionError
-
     monkeypatch.setattr(runner, "run", never)
     before = content(folder)
     for retry_failed in (False, True):
@@ -49,14 +57,13 @@ def test_of_a_finished_run_nothing_changes(tmp_path: Path, monkeypatch: pytest.M
         assert content(folder) == before
 
 
-def test_failed_cells_run_again_when_asked(tmp_path: Path) -> None:
+def test_failed_cells_run_again_when_asked(failed: Path) -> None:
     """Without being asked only what a dying process left."""
-    planted_run(tmp_path, planted_plan("smoke"), fails="moe")
-    run = read(str(tmp_path / "run"))
-    failed = {r.job.name for r in run.records if any(outcome.status == "failed" for outcome in r.outcomes)}
-    assert failed
+    run = read(str(failed))
+    cells = {r.job.name for r in run.records if any(outcome.status == "failed" for outcome in r.outcomes)}
+    assert cells
     assert remaining(run) == []
-    assert set(remaining(run, retry_failed=True)) == failed
+    assert set(remaining(run, retry_failed=True)) == cells
 
 
 @pytest.mark.parametrize(("again", "expected"), [(False, True), (True, False)])
@@ -70,30 +77,17 @@ def test_what_a_dying_process_left_runs_again(again: bool, expected: bool, tmp_p
     assert (file.stem in remaining(read(str(tmp_path / "run")))) is expected
 
 
-def test_a_run_that_another_process_holds_is_not_resumed(tmp_path: Path) -> None:
-    planted_run(tmp_path, planted_plan("smoke"))
-    folder = tmp_path / "run"
-    next((folder / "jobs").glob("count-*.json")).unlink()
-    before = content(folder)
-    with lock.hold(folder), pytest.raises(UsageError, match="in use by process"):
-        api.resume(str(folder), Lines)
-    assert content(folder) == before
-
-
-def test_what_is_measured_again_is_kept_until_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interrupt between the two loses no good variant of a unit in which another failed."""
-    planted_run(tmp_path, planted_plan("smoke"), fails="moe")
-    folder = tmp_path / "run"
-    measured_here(folder)
-    records = sorted(folder.rglob("jobs/*.json"))
+def test_what_is_measured_again_is_kept_until_then(failed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt between the two loses no good variant of a job in which another failed."""
+    records = sorted(failed.rglob("jobs/*.json"))
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "run", interrupted)
     with pytest.raises(IncompleteError, match="interrupted"):
-        api.resume(str(folder), Lines, retry_failed=True)
-    assert sorted(folder.rglob("jobs/*.json")) == records
+        api.resume(str(failed), Lines, retry_failed=True)
+    assert sorted(failed.rglob("jobs/*.json")) == records
 
 
 def test_a_run_that_ended_before_its_first_job_is_begun_again(tmp_path: Path) -> None:
@@ -108,19 +102,12 @@ def test_a_run_that_ended_before_its_first_job_is_begun_again(tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
-def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_is_left_no_launcher_is_made(failed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was killed before it wrote its end, maybe a stranger's: its launcher's options were not agreed to."""
-    planted_run(tmp_path, planted_plan("smoke"), fails="moe")
-    folder = tmp_path / "run"
-    measured_here(folder)
-
-    def never(*_: Any, **__: Any) -> None:
-        raise AssertionError
-
     monkeypatch.setattr(LocalLauncher, "__init__", never)
-    finished = api.resume(str(folder), Lines)
-    assert (folder / "finished.json").exists()
-    seen, records = present(progress_file.read(folder)), finished.loaded.run.records
+    records = api.resume(str(failed), Lines).loaded.run.records
+    assert (failed / "finished.json").exists()
+    seen = present(progress_file.read(failed))
     assert (seen.state, seen.ended, seen.all_ended) == ("finished", len(records), True)
     assert {each.job for each in seen.failures} == {
         record.job.name for record in records if any(each.status == "failed" for each in record.outcomes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import typing
@@ -22,7 +21,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.machine.roofline import stored
 from modbench.harness.machine.roofline.table import Point, Table
-from modbench.harness.machine.roofline.work import Kind, Listed, Work, listed
+from modbench.harness.machine.roofline.work import Kind, Listed, Work
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue
 from modbench.reports.tables.comparisons import achieved_share, predicted
@@ -59,8 +58,7 @@ def test_rates_between_two_measured_sizes_are_their_geometric_mean_and_beyond_th
 def test_more_work_never_takes_less_time() -> None:
     table = planted()
     for kind, grid in table.grids.items():
-        size = tuple(4 for _ in grid.axes)
-        size = size if len(size) == 1 else (1, *size)
+        size = (4,) if len(grid.axes) == 1 else (1, *(4 for _ in grid.axes))
         size = (*size, 1) if kind == "optimizer" else size
         for i in range(len(size)):
             grown = tuple(value * (16 if i == j else 1) for j, value in enumerate(size))
@@ -72,11 +70,7 @@ def test_the_products_that_are_recorded_have_the_flops_of_the_closed_form(model:
     case = tiny(model)
     found = of_real_tensors(case, 0, training=False)
     assert not found.training
-    seen = 0
-    for work in found.work:
-        if work.kind.startswith("product"):
-            batch, m, k, n = work.size
-            seen += 2 * work.calls * batch * m * k * n
+    seen = sum(2 * work.calls * math.prod(work.size) for work in found.work if work.kind.startswith("product"))
     if model in {"dense", "mod"}:
         cost = present(case_cost(case))
         square = cost.parts["scores"] + cost.parts["values"]
@@ -122,24 +116,27 @@ def test_an_aa_control_attains_exactly_1_and_a_cheaper_variant_more() -> None:
     tables.counted = lambda case: CountNotes(forward_operators=mod if case.model == "mod" else dense)
     value, reason = predicted(tables, tiny("mod", 256), tiny(seq_len=256), METRICS["latency/forward"])
     assert reason is None
-    assert value is not None
-    assert value > 1
+    assert present(value) > 1
 
 
-def test_the_known_bias_of_routing_at_short_lengths_is_said() -> None:
+@pytest.mark.parametrize(
+    ("mine", "theirs", "too"),
+    [
+        ("mod", "dense", "high"),
+        ("moe", "dense", "high"),
+        ("dense", "mod", "low"),
+        ("mod", "moe", ""),
+        ("dense", "dense", ""),
+    ],
+)
+def test_the_known_bias_of_routing_at_short_lengths_is_said(mine: str, theirs: str, too: str) -> None:
     """Of a pair in which one side alone routes; between two routed variants it cancels."""
     one = fake_tables(CountNotes(forward_operators=of_real_tensors(tiny(seq_len=64), 0, training=False)), planted())
-    said = {
-        (mine, theirs, length): predicted(one, tiny(mine, length), tiny(theirs, length), METRICS["latency/forward"])
-        for mine, theirs in itertools.product(("dense", "mod", "moe"), repeat=2)
-        for length in (128, 129)
-    }
-    too = {names[:2]: reason for names, (value, reason) in said.items() if value is not None and reason is not None}
-    bias = "the predicted speed-up is 8 % to 21 % too {}: routing at T ≤ 128"
-    assert too == {(variant, "dense"): bias.format("high") for variant in ("mod", "moe")} | {
-        ("dense", variant): bias.format("low") for variant in ("mod", "moe")
-    }
-    assert {names[2] for names, (_, reason) in said.items() if reason is not None} == {128}
+    for length, bias in ((128, too), (129, "")):
+        value, reason = predicted(one, tiny(mine, length), tiny(theirs, length), METRICS["latency/forward"])
+        assert value is not None
+        said = f"the predicted speed-up is 8 % to 21 % too {bias}: routing at T ≤ 128"
+        assert reason == (said if bias else None)
 
 
 @pytest.mark.parametrize(
@@ -162,34 +159,29 @@ def test_a_promised_loss_is_achieved_share_when_it_came() -> None:
     assert achieved_share(1.8, 1.4) == pytest.approx(2.0)
 
 
-def test_compiled_cases_and_cards_are_not_taken_apart() -> None:
+@pytest.mark.parametrize("change", [{}, {"compile": True}, {"device": "cuda"}])
+def test_compiled_cases_and_cards_are_not_taken_apart(change: dict[str, Any]) -> None:
     case = tiny()
-    assert why_not(case) is None
-    for change in ({"compile": True}, {"device": "cuda"}):
-        assert why_not(case.model_copy(update={"grid_point": case.grid_point.model_copy(update=change)}))
-
-
-def test_operators_of_one_kind_and_size_are_counted() -> None:
-    found = listed([("view", ()), ("fill", (4,)), ("view", ())], training=False)
-    assert {(work.kind, work.calls) for work in found.work} == {("view", 2), ("fill", 1)}
-    assert (found.launches, found.views) == (1, 2)
+    found = why_not(case.model_copy(update={"grid_point": case.grid_point.model_copy(update=change)}))
+    assert (found is None) == (not change)
 
 
 def test_peaks_of_today_are_reused_and_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kept by machine and number format; measured within a day with the same torch they are this machine's, else not."""
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))
     table = planted()
-    assert stored.recent("here", table.dtype, table.torch) is None
-    assert stored.latest("here", table.dtype) is None
+
+    def known(torch: str = table.torch) -> tuple[Table | None, Table | None]:
+        return stored.recent("here", table.dtype, torch), stored.latest("here", table.dtype)
+
+    assert known() == (None, None)
     assert stored.keep("here", table) is None
-    assert stored.latest("there", table.dtype) is None
-    assert stored.latest("here", "bf16") is None
-    assert stored.recent("here", table.dtype, table.torch) == table
-    assert stored.recent("here", table.dtype, "another torch") is None
+    assert stored.latest("there", table.dtype) is stored.latest("here", "bf16") is None
+    assert known() == (table, table)
+    assert known("another torch") == (None, table)
     (file,) = (tmp_path / "peaks").iterdir()
     long_ago = file.stat().st_mtime - 2 * stored.DAY_S
     os.utime(file, (long_ago, long_ago))
-    assert stored.recent("here", table.dtype, table.torch) is None
-    assert stored.latest("here", table.dtype) == table
+    assert known() == (None, table)
     file.write_text("{")
-    assert stored.latest("here", table.dtype) is None
+    assert known() == (None, None)

@@ -1,4 +1,4 @@
-"""The model under test: where its weights are drawn, on how many rows its contract is checked, what is never compiled."""
+"""The model under test: where its weights are drawn, which rows are checked, what is never compiled, its bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 import torch
 from cases import case_of
 from torch import Tensor, nn
+from torch.distributed._tools.mem_tracker import MemTracker
 
+from modbench.harness.call.step_peak_memory import StorageTracker, of_training
 from modbench.harness.call.subject import subject as room
 from modbench.harness.call.subject.build import build_module
 from modbench.harness.call.subject.generation import Generation
@@ -17,34 +19,27 @@ from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
 
-
-def case(model: str = "mod", **grid_point: Any) -> Case:
-    options = {} if ":" in model else dict(catalogue.model_options(model))
-    return case_of(model, {"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, **options}, **grid_point)
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Case:
-    """A user's model, whose build draws from a CPU generator of its own."""
-    file = tmp_path / "mine.py"
-    file.write_text(
-        """
+# Its build draws from a CPU generator of its own.
+OWN = """
 import torch
 def build(config):
     layer = torch.nn.Linear(4, 4)
     layer.drawn = torch.randn(4, generator=torch.Generator())
     return layer
-""",
-        encoding="utf-8",
-    )
-    return case(f"{file}:build")
+"""
 
 
-def test_weights_are_drawn_where_they_will_be_used(own: Case) -> None:
+def case(model: str = "mod", **changes: Any) -> Case:
+    options = {} if ":" in model else dict(catalogue.model_options(model))
+    return case_of(model, {"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, **options, **changes})
+
+
+def test_weights_are_drawn_where_they_will_be_used(tmp_path: Path) -> None:
     """On a card one CPU thread would take longer than the measurement; a user's build is left where it is."""
-    assert {weight.device.type for weight in build_module(case(), 0, "meta").parameters()} == {"meta"}
-    assert {weight.device.type for weight in build_module(case(), 0).parameters()} == {"cpu"}
-    assert {weight.device.type for weight in build_module(own, 0, "meta").parameters()} == {"cpu"}
+    (tmp_path / "mine.py").write_text(OWN)
+    own = case(f"{tmp_path / 'mine.py'}:build")
+    for made, device, drawn in ((case(), "meta", "meta"), (case(), "cpu", "cpu"), (own, "meta", "cpu")):
+        assert {weight.device.type for weight in build_module(made, 0, device).parameters()} == {drawn}
 
 
 def test_a_contract_is_checked_on_a_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,16 +53,15 @@ def test_a_contract_is_checked_on_a_few_rows(monkeypatch: pytest.MonkeyPatch) ->
 
     made.module = Noting()
     monkeypatch.setattr(room, "CHECKED_TOKENS", 40)
-    for rows in (2, 5):
-        made.check(torch.zeros(rows, 16, dtype=torch.int64))
-    made.check(torch.zeros(3, 64, dtype=torch.int64))
+    for rows, length in ((2, 16), (5, 16), (3, 64)):
+        made.check(torch.zeros(rows, length, dtype=torch.int64))
     assert seen == [(2, 16), (2, 16), (1, 64)]
 
 
 def test_causal_routing_is_never_compiled() -> None:
     """How many tokens pass depends on them: compiled, every number would be compiled anew."""
     made, called = Subject(case(), 0), []
-    module = made.module
+    module = made.module.eval()
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
         called.append(kwargs)
@@ -75,7 +69,6 @@ def test_causal_routing_is_never_compiled() -> None:
 
     made.model = cast("nn.Module", compiled)
     tokens_BT = made.inputs(0, 1)[0]
-    made.module.eval()
     with torch.no_grad():
         made.logits(tokens_BT, causal=True)
         assert called == []
@@ -91,3 +84,41 @@ def test_a_prompt_as_long_as_the_model_is_read(call: str) -> None:
     getattr(Generation(made), call)()(tokens_BT)
     with pytest.raises(ValueError, match="more than max_seq_len 16"):
         Generation(made).decode()
+
+
+# --- its bytes
+
+
+def test_live_and_peak_bytes_by_hand() -> None:
+    with StorageTracker() as tracker:
+        a = torch.zeros(1000)
+        assert tracker.live == 4000
+        b = a + 1
+        view = b[:10]  # a view owns nothing
+        assert tracker.live == 8000
+        del b
+        assert tracker.live == 8000
+        del view
+        assert tracker.live == 4000
+        del a
+        assert tracker.live == 0
+        weight = nn.Parameter(torch.zeros(100))
+    assert tracker.peak == 8000
+    watching = StorageTracker()
+    watching.watch([weight, weight, weight.view(10, 10), None])
+    assert watching.live == 400  # each counts once
+
+
+@pytest.mark.parametrize("model", ["dense", "mod", "moe"])
+def test_peak_of_a_train_step_equals_torchs_tracker(model: str) -> None:
+    """MemTracker of torch.distributed, an independent implementation, to the byte."""
+    ours = of_training(Subject(case(model), 0)).peak
+    theirs = Subject(case(model), 0)
+    tokens_BT = theirs.inputs(0, 1)[0]
+    theirs.train_step(tokens_BT)
+    theirs.optimizer.zero_grad(set_to_none=True)
+    tracker = MemTracker()
+    tracker.track_external(theirs.module, theirs.optimizer, tokens_BT)
+    with tracker:
+        theirs.train_step(tokens_BT)
+    assert ours == sum(snapshot["Total"] for snapshot in tracker.get_tracker_snapshot("peak").values())

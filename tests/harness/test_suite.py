@@ -112,7 +112,7 @@ def test_what_a_suite_cannot_mean_is_refused(suite: str | Suite, settings: dict[
 
 
 @pytest.mark.parametrize(
-    ("changes", "absent", "said"),
+    ("keys", "gone", "said"),
     [
         ({"decode_grid": {"batchsize": [1]}}, False, r"\[decode_grid\]: unknown key 'batchsize'"),
         ({"needs": ["nothing"]}, False, r"^s needs the plug-in 'nothing', which is absent\.$"),
@@ -120,15 +120,13 @@ def test_what_a_suite_cannot_mean_is_refused(suite: str | Suite, settings: dict[
         ({"confirm": {}}, True, "s: unknown key 'confirm'"),
     ],
 )
-def test_a_key_that_nobody_reads_is_refused(
-    changes: dict[str, Any], absent: bool, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if absent:
+def test_unread_keys_are_refused(keys: dict[str, Any], gone: bool, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if gone:
         monkeypatch.setattr(plugin_manifests, "every", tuple)
     forget()
     try:
         with pytest.raises(UsageError, match=said):
-            suite_of(DENSE, **changes)
+            suite_of(DENSE, **keys)
     finally:
         monkeypatch.undo()
         forget()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from present import present
 
 from modbench.harness.core.labels import Label
 from modbench.planted_runs import planted_plan, planted_run
@@ -27,12 +28,11 @@ def lurching(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def quotients(loaded: Loaded) -> dict[tuple[str, str, str], tuple[float, float]]:
     """Of each pair the quotient of the two values, above 1 where the case is better, and the ratio."""
-    rows = loaded.pairs[(loaded.pairs.status == "ok") & loaded.pairs.ratio.notna() & loaded.pairs.paired]
-    found = {}
+    found, rows = {}, loaded.pairs[(loaded.pairs.status == "ok") & loaded.pairs.ratio.notna() & loaded.pairs.paired]
     every: list[Any] = [*rows.itertuples()]
     for row in every:
-        case, base = (loaded.values[each, row.metric] for each in (row.case_id, row.baseline_case_id))
-        quotient = base / case if row.unit == "s" else case / base
+        speedup = loaded.values[row.baseline_case_id, row.metric] / loaded.values[row.case_id, row.metric]
+        quotient = speedup if row.unit == "s" else 1 / speedup
         found[row.case_id, row.baseline_case_id, row.metric] = (quotient, row.ratio)
     return found
 
@@ -62,25 +62,20 @@ def test_a_time_is_of_the_processes_from_which_its_ratio_comes(lurching: Path) -
     loaded.tables._values.clear()
     assert (whole, len(cell.outcomes), loaded.tables.value(case, metric).estimate.n) == (4, 4, 2)
     times = [loaded.tables.value(side, metric).estimate.value for side in (anchor, case)]
-    assert times[0] - times[1] == pytest.approx(
-        loaded.tables.contrast(metric, case, anchor).wall.effect.value, rel=1e-9
-    )
+    effect = loaded.tables.contrast(metric, case, anchor).wall.effect
+    assert times[0] - times[1] == pytest.approx(effect.value, rel=1e-9)
 
 
 @pytest.mark.plugin("machine")
 def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None:
     from modbench.plugins.machine.waterfall import section as waterfall
 
-    loaded = load(lurching)
+    loaded, metric = load(lurching), "latency/forward"
     case = next(each for each in loaded.variants if each.variant == "mod[c0.125]")
-    row: Any = loaded.pair(case.variant, "latency/forward", loaded.lengths[-1])
-    base, own = (
-        loaded.value(variant, "latency/forward", loaded.lengths[-1])
-        for variant in (loaded.baseline.variant, case.variant)
-    )
-    assert base is not None
+    row: Any = loaded.pair(case.variant, metric, loaded.lengths[-1])
+    base, own = (loaded.value(each.variant, metric, loaded.lengths[-1]) for each in (loaded.baseline, case))
     made = Finding(case, loaded.baseline, case.grid_point, typical=Estimate(1 / row.ratio, kind="share"))
-    found = waterfall.Fall(made, base, 0.5, {}, predicted=False)
+    found = waterfall.Fall(made, present(base), 0.5, {}, predicted=False)
     assert found.measured * found.seconds == pytest.approx(own)
     assert "ms" in waterfall._total(found, found.measured)
     # A share of CPU times is none of a wall time.

@@ -165,17 +165,6 @@ def test_writers_at_once_are_harmless(own: Path, monkeypatch: pytest.MonkeyPatch
     assert not [file for file in own.rglob(".*") if file.is_file()]
 
 
-def test_files_of_two_writers_are_not_mixed(own: Path) -> None:
-    disk_cache.keep("kind", ("key",), {"a": b"1", "b": b"1"})
-    (entry,) = (own / "kind").iterdir()
-    assert disk_cache.load("kind", ("key",)) == {"a": b"1", "b": b"1"}
-    assert disk_cache.load("kind", ("other",)) is None
-    (entry / "b").write_bytes(b"2")  # the second writer, killed half-way
-    assert disk_cache.load("kind", ("key",)) is None
-    disk_cache.keep("kind", ("key",), {"a": b"2", "b": b"2"})
-    assert disk_cache.load("kind", ("key",)) == {"a": b"2", "b": b"2"}
-
-
 def test_what_is_kept_is_not_made_again(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = encode(TEXT, "bpe", 400)
     with monkeypatch.context() as patch:
@@ -288,9 +277,7 @@ def test_no_threads_are_left_and_the_environment_is_as_before(own: Path) -> None
         ("bpe", 300, Text("absent", b"a", b"b", ""), r"'tokenizers'.*pip install '\.\[bpe\]'"),
     ],
 )
-def test_a_mistake_is_answered_in_words(
-    tokenizer: str, size: int, text: Text, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mistakes_are_named(tokenizer: str, size: int, text: Text, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if text.name == "absent":
         monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(UsageError, match=said):

@@ -71,7 +71,7 @@ def killed(after: int, keep: Path, made: Case | None = None) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "options", "killed_after"),
+    ("model", "options", "after"),
     [
         ("mod", {}, 1),
         ("mod", {"router": "stochastic"}, 6),  # draws from torch's generator
@@ -84,17 +84,15 @@ def killed(after: int, keep: Path, made: Case | None = None) -> None:
         ),
     ],
 )
-def test_killed_and_resumed_is_the_same_run_to_the_bit(
-    model: str, options: dict[str, Any], killed_after: int, tmp_path: Path
-) -> None:
+def test_killed_and_resumed_is_the_same_run(model: str, options: dict[str, Any], after: int, tmp_path: Path) -> None:
     made, keep = case(model, **options), tmp_path / "checkpoints" / "run.pt"
     whole = trainer(made)
     whole.train()
-    killed(killed_after, keep, made)
+    killed(after, keep, made)
     torch.manual_seed(99)  # as in a process of its own
     second = trainer(made, keep=keep, fingerprint="f")
     second.train()
-    assert second.resumed_at == killed_after
+    assert second.resumed_at == after
     assert second.curve["loss"] == whole.curve["loss"]
     assert second.curve["step"] == list(range(12))
     state, wanted = second.subject.module.state_dict(), whole.subject.module.state_dict()
@@ -110,9 +108,7 @@ def test_killed_and_resumed_is_the_same_run_to_the_bit(
         ("f", lambda content: content.replace(np.float32(500).tobytes(), np.float32(502).tobytes(), 1)),
     ],
 )
-def test_a_checkpoint_that_is_not_this_runs_is_not_taken(
-    fingerprint: str, harm: Callable[[bytes], bytes], tmp_path: Path
-) -> None:
+def test_another_runs_checkpoint_is_not_taken(fingerprint: str, harm: Callable[[bytes], bytes], tmp_path: Path) -> None:
     """Nor one that holds code: tests/cli/test_strangers.py."""
     keep = tmp_path / "run.pt"
     body = {"format": checkpoint.FORMAT, "fingerprint": "f", "weights": torch.full((8,), 500.0)}
@@ -147,8 +143,8 @@ def stopped() -> tuple[bytes, list[float]]:
         (lambda _: None, 6),  # without harm it is taken
     ],
 )
-def test_a_checkpoint_that_contradicts_itself_is_not_taken(
-    harm: Callable[[dict[str, Any]], object], resumed_at: int, tmp_path: Path
+def test_a_contradictory_checkpoint_is_not_taken(
+    harm: Callable[[Any], object], resumed_at: int, tmp_path: Path
 ) -> None:
     keep = tmp_path / "run.pt"
     kept, losses = stopped()
@@ -162,7 +158,7 @@ def test_a_checkpoint_that_contradicts_itself_is_not_taken(
     assert made.curve["loss"] == losses
 
 
-def test_a_checkpoint_of_another_version_of_a_users_file_is_not_taken(
+def test_a_checkpoint_of_another_version_of_a_file_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One training run in two versions would be neither."""
@@ -194,9 +190,7 @@ def test_what_a_kill_left_of_a_checkpoint_is_taken_away(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_checkpoint_survives_that_another_job_removes_the_empty_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_survives_that_its_folder_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two train side by side: one ends between the other's making the folder and writing into it."""
     keep, made = tmp_path / "checkpoints" / "unit.pt", Path.mkdir
 
@@ -350,16 +344,14 @@ def test_a_plan_of_training_has_steps_and_a_rate(plan: dict[str, Any], wanted: d
         ({"seq_len": (16, 64), "batch_size": (4, 1), "accumulate": 2}, 1e8, "does not divide batch_size 1"),
     ],
 )
-def test_a_plan_of_training_that_contradicts_itself_is_refused(
-    plan: dict[str, Any], flops: float | None, said: str
-) -> None:
+def test_a_plan_that_contradicts_itself_is_refused(plan: dict[str, Any], flops: float | None, said: str) -> None:
     with pytest.raises((ValueError, UsageError), match=said):
         TrainPlan(**plan).resolved(64, flops)
 
 
 @pytest.mark.slow
 def test_two_ranks_that_shard_train_as_one(tmp_path: Path) -> None:
-    """FSDP on two gloo processes, without torchrun and the command. DDP with both: plugins/slurm/tests/test_two_nodes.py."""
+    """FSDP on two gloo processes, without torchrun and the command. DDP with both: plugins/slurm/tests/test_cluster.py."""
     file, script = tmp_path / "two.pt", Path(__file__).with_name("sharing_ranks.py")
     done = subprocess.run([sys.executable, script, "mod", "fsdp", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -66,9 +66,7 @@ def test_a_step_and_its_parts_last_until_the_device_has_done_them(training: Any,
     assert made.spent.whole == pytest.approx(cuda.host - start)
 
 
-def test_waiting_for_the_device_is_training_and_what_follows_is_not(
-    training: Any, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_for_the_device_is_training(training: Any, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress, looks and checkpoints read losses, which waits for the steps; they themselves take long here."""
     told: list[trainer.Progress] = []
 

@@ -61,9 +61,7 @@ def test_every_model_learns(model: str, protocol: Any) -> None:
     assert present(held_out.causal) == pytest.approx(held_out.loss, abs=1.0 if held_out.sees_future else 0)
 
 
-def test_held_out_loss_is_the_mean_over_all_its_tokens(
-    file: Path, protocol: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_held_out_loss_is_the_mean_over_its_tokens(file: Path, protocol: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against an independent sum over the same windows with the trained weights."""
     kept = subject_module.Subject(case("dense"), 0)
     monkeypatch.setattr(subject_module, "Subject", lambda *_, **__: kept)

@@ -63,17 +63,26 @@ def test_the_best_variant_routes_as_it_did_and_lends_its_capacity_to_mode(tmp_pa
     assert plain(sentence(taken)) in " ".join(opening(plan).split())
 
 
-def test_of_a_run_with_mode_its_best_is_taken(tmp_path: Path) -> None:
-    folder = run(tmp_path / "run", MOD, {"model": "mode_staged"}, {"model": "mode_integrated", "capacity": 0.25})
-    plan = planned(folder)
-    assert list(variants(plan)) == ["dense", "mod[c0.5]", "mode_integrated[c0.25]"]
-    assert [each.among for each in present(plan.variants_from).variants] == [2, 2]
+WITH_MODE = [MOD, {"model": "mode_staged"}, {"model": "mode_integrated", "capacity": 0.25}]
 
 
-def test_it_goes_with_any_suite_and_the_other_flags(tmp_path: Path) -> None:
-    folder = run(tmp_path / "run", MOD)
-    assert list(variants(planned(folder, "quick", seq_len=(64,)))) == ["dense", "mod[c0.5]", "mode_integrated[c0.5]"]
-    assert list(variants(planned(folder, model=("mod", "moe")))) == ["dense", "mod[c0.5]", "moe"]
+@pytest.mark.parametrize(
+    ("given", "suite", "flags", "taken"),
+    [
+        (
+            WITH_MODE,
+            "tasks-confirm",
+            {},
+            ["mod[c0.5]", "mode_integrated[c0.25]"],
+        ),  # of a run with MoDE its best is taken
+        ([MOD], "quick", {"seq_len": (64,)}, ["mod[c0.5]", "mode_integrated[c0.5]"]),
+        ([MOD], "tasks-confirm", {"model": ("mod", "moe")}, ["mod[c0.5]", "moe"]),
+    ],
+)
+def test_it_goes_with_any_suite_and_the_other_flags(
+    given: list[dict[str, Any]], suite: str, flags: dict[str, Any], taken: list[str], tmp_path: Path
+) -> None:
+    assert list(variants(planned(run(tmp_path / "run", *given), suite, **flags))) == ["dense", *taken]
 
 
 @pytest.mark.parametrize(("key", "value"), [("mixer", "window"), ("router", "own.py:Mine")])
@@ -86,36 +95,31 @@ def test_variants_that_differ_in_more_than_routing_are_left_out(tmp_path: Path, 
     assert [each.variant for each in best_variants(loaded).variants] == ["mod[c0.125]", ""]
 
 
+SWEEP = {"train_flops": [1e12], "sizes": [{"d_model": 32}, {"d_model": 64}], "max_epochs": 100_000}
+
+
 @pytest.mark.parametrize(
-    ("flags", "named"),
+    ("mod", "changes", "flags", "said"),
     [
-        ({"capacity": (0.5,)}, "leave out --capacity"),
-        ({"router": ("norm",)}, "leave out --router"),
-        ({"settings": {"every": 1, "d_model": 32}}, "leave out --set every"),
+        # Flags that would change its variants.
+        (MOD, {}, {"capacity": (0.5,)}, "leave out --capacity"),
+        (MOD, {}, {"router": ("norm",)}, "leave out --router"),
+        (MOD, {}, {"settings": {"every": 1, "d_model": 32}}, "leave out --set every"),
+        # Runs without a best variant.
+        ({"model": "mode_staged"}, {}, {}, "no MoD variant"),
+        (MOD | {"mixer": "window"}, {}, {}, "mixer"),
+        (MOD, {"leave_out": "train-mod_c0.5"}, {}, "modbench resume"),
+        pytest.param(MOD, {"isoflop": SWEEP}, {}, "sweep over sizes", marks=pytest.mark.plugin("sweeps")),
     ],
 )
-def test_flags_that_would_change_its_variants_are_refused(tmp_path: Path, flags: dict[str, Any], named: str) -> None:
-    with pytest.raises(UsageError, match=named):
-        planned(run(tmp_path / "run", MOD), **flags)
-
-
-def test_runs_without_a_best_variant_are_refused(tmp_path: Path) -> None:
-    run(tmp_path / "run", MOD)
+def test_what_names_no_variants_is_refused(
+    mod: dict[str, Any], changes: dict[str, Any], flags: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    folder = run(tmp_path / "run", mod, **changes)
+    with pytest.raises(UsageError, match=said):
+        planned(folder, **flags)
     with pytest.raises(UsageError, match=r"Did you mean .*run'"):
         planned(tmp_path / "rum")
-    with pytest.raises(UsageError, match="no MoD variant"):
-        planned(run(tmp_path / "none", {"model": "mode_staged"}))
-    with pytest.raises(UsageError, match="mixer"):
-        planned(run(tmp_path / "mixed", MOD | {"mixer": "window"}))
-    with pytest.raises(UsageError, match="modbench resume"):
-        planned(run(tmp_path / "part", MOD, leave_out="train-mod_c0.5"))
-
-
-@pytest.mark.plugin("sweeps")
-def test_a_sweep_names_no_variants(tmp_path: Path) -> None:
-    sweep = {"train_flops": [1e12], "sizes": [{"d_model": 32}, {"d_model": 64}], "max_epochs": 100_000}
-    with pytest.raises(UsageError, match="sweep over sizes"):
-        planned(run(tmp_path / "sweep", MOD, isoflop=sweep))
 
 
 def test_python_names_it_too(tmp_path: Path) -> None:

@@ -1,54 +1,188 @@
-"""Workers: how they are started and ended, what they see of their surroundings, and what is left when they go."""
+"""Workers: how they are started and end, what they see and leave, and what becomes of one that dies, hangs or raises."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import platform
 import re
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from present import present
-from small_runs import OWN, folder_of, run_jobs, small_plan, weighed
+from small_runs import OWN, TRAIN, folder_of, run_jobs, small_plan, weighed
 
 from modbench.harness.core import atomic_files
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import NumericsError, Unmeasured, UsageError
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Outcome, Record
-from modbench.harness.execution import worker
-from modbench.harness.execution.launchers import local
+from modbench.harness.execution import runner
 from modbench.harness.execution.launchers.local import LocalLauncher
+from modbench.harness.execution.run_phase import death
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
-from modbench.harness.machine.process import child
 from modbench.harness.results import run_folder
-from modbench.harness.results.layout import SPREAD, TOGETHER, make, refuse_links
+from modbench.harness.results.layout import refuse_links
+from modbench.harness.results.measured_or_missing import missing_after
 from modbench.harness.results.run_folder import RunFolder
 
 
+def outcomes(records: list[Record], model: str) -> list[Outcome]:
+    return [each for record in records for each in record.outcomes if each.case.startswith(model)]
+
+
+def ended(launcher: LocalLauncher, job: Job, folder: RunFolder) -> int | None:
+    """The exit code of a job's process."""
+    handle = launcher.start(job, folder, 300.0)
+    while not launcher.wait([handle], 300.0):
+        pass
+    launcher.end(handle)
+    return handle.exitcode
+
+
+def weighing(model: str, here: Path) -> tuple[RunFolder, Job]:
+    """A run folder, and its job that weighs dense and a model of own.py."""
+    made = weighed(model)
+    return folder_of(made, here), made.jobs[0]
+
+
+# --- what becomes of a job
+
+
+LOST = "the GPU could not be used any more (AcceleratorError: an assertion failed on the device)"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "kind", "words", "cold"),
+    [
+        ("dies", "crash", "SIGSEGV", False),
+        ("loses", "crash", LOST, False),
+        ("hangs", "timeout", "limit of 2 s", False),
+        pytest.param("killed", "oom", "SIGKILL", True, marks=pytest.mark.proof),
+    ],
+)
+def test_a_process_that_dies_leaves_a_record(model: str, kind: str, words: str, cold: bool, here: Path) -> None:
+    """Ours are run again without the user's model: its death costs no other cell."""
+    made = weighed(model)
+    limit_s = 2.0 if model == "hangs" else 1500.0
+    (record,) = run_jobs(made, folder_of(made, here), limit_s, launcher=LocalLauncher(cold=cold, threads=1))
+    (dead,) = (each for each in outcomes([record], "own:") if each.metric == "memory/peak_allocated")
+    assert dead.kind == kind
+    assert words in str(dead.reason)
+    assert (here / "run" / str(dead.reason).partition("see ")[2]).exists()
+    assert len(record.job.comparison.variants) == 2
+    died = present(record.died)
+    assert died.kind == kind
+    if model != "hangs":  # within two seconds ours may not end either
+        assert {each.status for each in outcomes([record], "dense")} == {"ok"}
+        assert died.again
+        assert record.environment is not None
+
+
+@pytest.mark.slow
+def test_a_variant_that_raises_fails_alone(here: Path) -> None:
+    """The dense variant of the same process has its samples."""
+    made = small_plan(["latency/forward"], "dense", "own.py:late")
+    records = [each for each in run_jobs(made, folder_of(made, here)) if each.job.made_in == "time"]
+    assert [each.status for each in outcomes(records, "dense")] == ["ok"]
+    (bad,) = outcomes(records, "own:")
+    why, _, log = str(bad.reason).partition("; see ")
+    assert (bad.kind, "no room for 91 GiB" in why) == ("oom", True)
+    assert "Traceback" in (here / "run" / log).read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 91 GiB"), "failed", "oom"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "failed", "oom"),
+        (torch.OutOfMemoryError("no words"), "failed", "oom"),
+        (MemoryError(), "failed", "oom"),
+        (NumericsError("nan"), "failed", "numerics"),
+        (SystemExit(1), "failed", "error"),
+        (RuntimeError("long\n" * 5000), "failed", "error"),
+        (Unmeasured("by design"), "skipped", None),
+    ],
+)
+def test_kinds_of_failure(error: BaseException, status: str, kind: str | None) -> None:
+    gap = missing_after(error)
+    assert (gap.status, gap.kind) == (status, kind)
+    assert 0 < len(gap.reason) < 350
+    assert "\n" not in gap.reason
+
+
+@pytest.mark.parametrize(
+    ("code", "timed_out", "kind"),
+    [
+        (-signal.SIGKILL, False, "oom"),
+        (-signal.SIGSEGV, False, "crash"),
+        (None, True, "timeout"),
+        (-signal.SIGALRM, False, "timeout"),
+    ],
+)
+def test_kinds_of_death(code: int | None, timed_out: bool, kind: str) -> None:
+    assert death(code, timed_out=timed_out).kind == kind
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"status": "ok"},
+        {"status": "skipped"},
+        {"status": "failed", "reason": "no kind"},
+        {"status": "skipped", "reason": "r", "samples": {"value": [1.0]}},
+    ],
+)
+def test_an_outcome_is_a_result_or_a_reason(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="has"):
+        Outcome(case="c", metric="m", unit="s", **bad)
+
+
+@pytest.mark.usefixtures("here")
+def test_timed_jobs_run_alone() -> None:
+    made = small_plan(["latency/forward", "memory/peak_allocated", "loss/val"], "dense", train=TRAIN, corpus="text.txt")
+    at_once = {job.made_in: slots.at_once for slots in runner.phases(made, cores=8) for job in slots.jobs}
+    assert [*at_once.items()] == [("count", 8), ("time", 1), ("memory", 8), ("train", 8)]
+
+
+# --- how it starts and ends
+
+
+@pytest.mark.slow
+def test_a_stray_thread_does_not_keep_a_job_alive(here: Path) -> None:
+    """In an interpreter of its own, which waits for threads when it ends."""
+    folder, job = weighing("strays", here)
+    assert ended(LocalLauncher(cold=True, threads=1), job, folder) == 0
+    assert "hello from the model" in folder.log(job).read_text()
+
+
+@pytest.mark.slow
+def test_a_job_that_has_a_record_is_not_run_again(here: Path) -> None:
+    """A fork server may start a worker and be killed before it says so: that worker wrote the record, and another is started."""
+    folder, job = weighing("good", here)
+    folder.record(job).write_text("kept")
+    assert ended(LocalLauncher(cold=False, threads=1), job, folder) == 0
+    assert folder.record(job).read_text() == "kept"
+    assert not folder.log(job).exists() or folder.log(job).read_text() == ""
+
+
 def test_a_job_that_is_not_in_the_plan_is_named(here: Path) -> None:
-    made = weighed("good")
-    folder = folder_of(made, here)
+    folder, known = weighing("good", here)
+    assert run_folder.planned_job(folder.path, known.name) == known
     with pytest.raises(UsageError, match="unknown job"):
         run_folder.planned_job(folder.path, "../../notes")
-    for none in (here, here / "nowhere"):
-        with pytest.raises(UsageError, match="not a run folder"):
-            run_folder.planned_job(none, made.jobs[0].name)
-    (folder.path / "run.json").write_text("[]")
-    with pytest.raises(UsageError, match="no JSON object"):
-        run_folder.planned_job(folder.path, made.jobs[0].name)
+
+
+# --- what it sees
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cold", [False, True])
 def test_a_worker_sees_no_secret_of_its_parent(cold: bool, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-1")
-    monkeypatch.setenv("HF_TOKEN", "hidden-2")
-    monkeypatch.setenv("SOME_VARIABLE", "hidden-3")
-    monkeypatch.setenv("HF_HOME", "shown-1")
+    for name, value in {"HF_TOKEN": "hidden-1", "SOME_VARIABLE": "hidden-2", "HF_HOME": "shown"}.items():
+        monkeypatch.setenv(name, value)
     made = weighed("tells")
     folder = folder_of(made, here)
     if cold:  # also sees the GPU that its launcher gave it, and no other
@@ -59,82 +193,26 @@ def test_a_worker_sees_no_secret_of_its_parent(cold: bool, here: Path, monkeypat
     assert not re.search("hidden-|HF_TOKEN", said)
     assert all(seen in said for seen in ("'PATH'", "MODBENCH_STATE", "proc ['"))
     # Only a cold process has an environment of its own: the fork server may have been started before.
-    assert not cold or "HF_HOME=shown-1" in said
+    assert not cold or "HF_HOME=shown" in said
     assert not cold or set(re.findall(r"CUDA_VISIBLE_DEVICES=([\w,-]+)", said)) == {"GPU-a"}
-    assert os.environ["HF_TOKEN"] == "hidden-2"  # noqa: S105  # ours is as it was
+
+
+PASSED = "PATH LC_ALL OMP_NUM_THREADS CUDA_VISIBLE_DEVICES TOKENIZERS_PARALLELISM HF_HOME PYTHONPATH"
+PASSED += " MODBENCH_PLUGINS SLURM_JOB_ID LD_LIBRARY_PATH MODBENCH_MASK"  # the last masks records
+KEPT_BACK = (
+    "HF_TOKEN AWS_SECRET_ACCESS_KEY SLURM_JWT CONDA_AUTH PYTHON_API_KEY HF_TOKENS TORCH_PASS WANDB_COOKIE MKL_SECRETS"
+)
+OTHER = "SSH_AUTH_SOCK DATABASE_URL http_proxy PYTEST_CURRENT_TEST"
 
 
 def test_what_is_passed_on() -> None:
-    plain = {
-        "PATH": "p",
-        "LC_ALL": "l",
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "0",
-        "TOKENIZERS_PARALLELISM": "f",
-    }
-    plain |= {"HF_HOME": "h", "PYTHONPATH": "x", "MODBENCH_PLUGINS": "i", "SLURM_JOB_ID": "7", "LD_LIBRARY_PATH": "d"}
-    secret = {"HF_TOKEN": "s", "AWS_SECRET_ACCESS_KEY": "s", "SLURM_JWT": "s", "CONDA_AUTH": "s", "PYTHON_API_KEY": "s"}
-    secret |= {"HF_TOKENS": "s", "TORCH_PASS": "s", "WANDB_COOKIE": "s", "MKL_SECRETS": "s"}
-    plain |= {"MODBENCH_MASK": "m"}  # workers mask their records; SECURITY.md says so
-    other = {"SSH_AUTH_SOCK": "s", "DATABASE_URL": "s", "http_proxy": "s", "PYTEST_CURRENT_TEST": "s"}
-    assert worker_environment(plain | secret | other) == plain
+    every = dict.fromkeys(f"{PASSED} {KEPT_BACK} {OTHER}".split(), "x")
+    assert {*worker_environment(every)} == {*PASSED.split()}
     asked = {"MODBENCH_PASS_ENV": "DATABASE_URL, HF_TOKEN,MISSING"}
-    assert worker_environment(plain | secret | asked | other) == plain | asked | {"DATABASE_URL": "s", "HF_TOKEN": "s"}
+    assert {*worker_environment(every | asked)} == {*PASSED.split(), *asked, "DATABASE_URL", "HF_TOKEN"}
 
 
-@pytest.mark.slow
-def test_a_log_is_cut_in_the_middle(here: Path) -> None:
-    made = weighed("prints")
-    folder = folder_of(made, here)
-    run_jobs(made, folder)
-    said = folder.log(made.jobs[0]).read_bytes()
-    assert len(said) < child.HEAD + child.TAIL + 100
-    assert said.startswith(b"the first line\nxxx")
-    assert re.search(r"\d\.\d MiB cut", said.decode())
-    # Two processes print: the end of one's line may come after the other's line.
-    last = ["printed by another program", "the last line", "hello from the model"]
-    at = [said.rfind(line.encode()) for line in last]
-    assert 0 < at[0] < at[1] < at[2] == len(said) - len(last[-1]) - 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("size", "kept"), [(0, 0), (10, 10), (25, 25), (30, 30), (31, 0), (10_000_000, 0)])
-def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> None:
-    """Two bytes of three are kept at the beginning, one at the end, and nothing is lost at the seam."""
-    said = bytes(i % 251 for i in range(size))
-    reading, writing = os.pipe()
-    log = child.Log(reading, os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), 20, 10)
-    for start in range(0, size, 4096):
-        os.write(writing, said[start : start + 4096])
-        assert log.copy()
-    os.close(writing)
-    assert not log.copy()
-    log.finish()
-    written = (tmp_path / "log").read_bytes()
-    assert len(log.end) < 2**20
-    if kept == size:
-        assert written == said
-    else:
-        assert written == said[:20] + f"\n… {(size - 30) / 2**20:.1f} MiB cut here …\n".encode() + said[-10:]
-
-
-def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
-    """Only a failure that left a traceback, and of a large run in the log's own folder."""
-    job = weighed("good").jobs[-1]
-    row: Any = {"case": job.comparison.variants[0].id, "metric": "memory/peak_allocated", "unit": "B"}
-    failed = Outcome(status="failed", kind="error", reason="ValueError: no", **row)
-    skipped = Outcome(status="skipped", reason="by design", **row | {"metric": "memory/peak_reserved"})
-    record = Record(job=job, started=atomic_files.now(), wall_s=0.0, outcomes=(failed, skipped))
-    for layout in (TOGETHER, SPREAD):
-        folder = RunFolder(here / layout)
-        make(folder.path, layout)
-        assert worker.with_log(record, folder) == record
-        folder.log(job).parent.mkdir(parents=True, exist_ok=True)
-        folder.log(job).write_text("Traceback …")
-        first, second = worker.with_log(record, folder).outcomes
-        why, _, log = present(first.reason).partition("; see ")
-        assert (why, folder.path / log) == ("ValueError: no", folder.log(job))
-        assert second.reason == "by design"
+# --- what it leaves
 
 
 @pytest.mark.slow
@@ -156,10 +234,9 @@ def test_a_folder_is_checked_for_links_while_jobs_remove_files(here: Path, monke
     for name in ("a", "b", "c"):
         (here / "run" / name).mkdir(parents=True)
     (here / "run" / "c" / "out").symlink_to(here)
-    real, seen = os.scandir, []
+    real = os.scandir
 
     def scandir(folder: str) -> Any:
-        seen.append(folder)
         if folder.endswith("/b"):
             Path(folder).rmdir()
         return real(folder)
@@ -168,114 +245,22 @@ def test_a_folder_is_checked_for_links_while_jobs_remove_files(here: Path, monke
     with pytest.raises(UsageError, match="symbolic link out of"):
         refuse_links(here / "run")
     (here / "run" / "c" / "out").unlink()
-    if not (here / "run" / "b").exists():
-        (here / "run" / "b").mkdir()
+    (here / "run" / "b").mkdir(exist_ok=True)
     refuse_links(here / "run")
     assert not (here / "run" / "b").exists()
 
-    class Vanished:
-        path = "gone"
-        is_symlink = is_dir = is_file = lambda *_, **__: False
 
-        def stat(self, **_: Any) -> None:
-            raise FileNotFoundError
-
-    monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext([Vanished()]))
-    refuse_links(here / "run")
-
-
-def test_the_fork_server_frees_what_it_has_loaded_when_it_ends() -> None:
-    """Else libraries that look for leaks report theirs in the terminal, below the last line of a run."""
-    loaded = """
-import os
-class Loaded:
-    def __init__(self): self.itself = self
-    def __del__(self): os.write(1, b"freed")
-kept = Loaded()
-import modbench.harness.execution.gc_freeze
-"""
-    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
-    assert done.stdout == "freed"
-
-
-@pytest.mark.slow
-def test_a_job_that_has_a_record_is_not_run_again(here: Path) -> None:
-    """A fork server may start a worker and be killed before it says so: that worker wrote the record, and another is started."""
-    made = weighed("good")
-    folder = folder_of(made, here)
-    job = made.jobs[0]
-    folder.record(job).write_text("kept")
-    launcher = LocalLauncher(cold=False, threads=1)
-    handle = launcher.start(job, folder, 200.0)
-    while not launcher.wait([handle], 200.0):
-        pass
-    launcher.end(handle)
-    assert (handle.exitcode, folder.record(job).read_text()) == (0, "kept")
-    assert not folder.log(job).exists() or folder.log(job).read_text() == ""
-
-
-# As much as 40 tensors of 50,000 numbers, 1,953 pages in all, is made and freed, again and again.
-FEW, MANY = 100, 1000
-FREES = """
-import resource
-from modbench.harness.training import trainer
-def faults():
-    for _ in range(60):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        made = [b"1" * 200_000 for _ in range(40)]
-        del made
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults())
-trainer.keep_freed_memory()
-print(faults())
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
-def test_a_process_that_keeps_freed_memory_faults_it_in_once() -> None:
-    printed = subprocess.run([sys.executable, "-c", FREES], capture_output=True, check=True).stdout
-    returned, kept = map(int, printed.split())
-    assert kept < FEW
-    assert returned > MANY
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("method", "cold"), [("spawn", True), ("forkserver", False)])
-def test_a_process_leaves_the_script_alone(method: str, cold: bool, tmp_path: Path) -> None:
-    """As units are started: each in a fresh interpreter, or by the fork server."""
-    code = (
-        "import multiprocessing, os, pathlib\n"
-        "from modbench.harness.execution.launchers import local\n"
-        "with pathlib.Path('started').open('a') as file:\n    file.write('once ')\n"
-        f"context = multiprocessing.get_context({method!r})\n"
-        f"process, _ = local.started(lambda server: context.Process(target=os.getpid), cold={cold})\n"
-        "process.join()\n"
-        "import __main__\n"
-        "print(process.exitcode, __main__.context is context)\n"
-    )
-    (tmp_path / "script.py").write_text(code)
-    command = [sys.executable, "script.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout == "0 True\n", done.stderr
-    assert (tmp_path / "started").read_text() == "once "
+def test_a_write_that_fails_leaves_what_was_there_and_no_litter(tmp_path: Path) -> None:
+    """Kills at any moment are in the table of faults."""
+    path = tmp_path / "record.json"
+    atomic_files.write_atomically(path, "old")
+    with pytest.raises(TypeError):
+        atomic_files.write_atomically(path, 5)  # type: ignore[arg-type]
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("record.json", "old")]
 
 
 # --- several GPUs: one job each, pinned to it
 GPUS = ("GPU-a", "GPU-b", "GPU-c")
-
-
-@pytest.mark.parametrize(
-    ("gpus", "cores", "threads", "at_once"),
-    [(GPUS, 16, 1, 3), (GPUS, 4, 1, 2), (GPUS, 16, 8, 2), (GPUS, 1, 1, 1), (("",), 16, 1, 1), ((), 16, 1, 1)],
-)
-def test_as_many_jobs_run_at_once_as_there_are_gpus_and_cores(
-    gpus: tuple[str, ...], cores: int, threads: int, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cuda_driver, "gpus_in_use", lambda: gpus)
-    monkeypatch.setattr(local, "usable_cores", lambda: cores)
-    assert LocalLauncher(cold=True, threads=threads, device="cuda").at_once(1) == at_once
-    assert LocalLauncher(cold=True, threads=threads).at_once(1) == 1
-    assert LocalLauncher(cold=True, threads=threads).at_once(4) == 4
 
 
 def test_processes_of_a_series_stay_on_their_gpu_where_they_can(monkeypatch: pytest.MonkeyPatch) -> None:

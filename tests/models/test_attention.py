@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from present import present
 from toolbox import build, config, tokens
 
 from modbench.models.layers import kernels
-from modbench.models.layers.kernels import RotaryTable, lacks_grouped_kernel
+from modbench.models.layers.kernels import RotaryTable
 
 
 def test_a_bfloat16_model_rotates_by_exact_angles() -> None:
@@ -27,15 +26,6 @@ def test_a_bfloat16_model_rotates_by_exact_angles() -> None:
     assert torch.equal(rows.cos, views.cos)
     moved_views = present(table.to("meta")(4))
     assert moved_views.cos.is_meta  # the views move too
-
-
-@pytest.mark.parametrize(
-    ("device", "dtype", "lacks"),
-    [("cuda", torch.float32, True), ("cuda", torch.bfloat16, False), ("cpu", torch.float32, False)],
-)
-def test_only_float32_on_cuda_lacks_a_kernel_for_grouped_heads(device: str, dtype: torch.dtype, *, lacks: bool) -> None:
-    q_BHTd = cast("torch.Tensor", SimpleNamespace(device=torch.device(device), dtype=dtype))
-    assert lacks_grouped_kernel(q_BHTd) == lacks
 
 
 @pytest.mark.parametrize("options", [{}, {"mixer": "window", "window": 5}, {"bidirectional": True}])

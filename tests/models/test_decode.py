@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from modbench.harness.registry import catalogue
 from modbench.models.dense import Dense
-from modbench.models.dense import decode_cost as dense_decode_cost
 from modbench.models.layers.decode_cache import BlockCache, Cache
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.generate import generate
@@ -63,36 +61,31 @@ def test_decode_equals_one_forward(variant: tuple[str, dict[str, Any]], policy: 
 @pytest.mark.slow
 @given(
     name=st.sampled_from(["mod", "mode_staged", "dense", "mode_integrated", "early_exit"]),
-    b=st.integers(1, 5),
-    t=st.integers(3, 40),
-    capacity=st.floats(0.05, 1.0),
-    heads=st.sampled_from([(4, 4), (4, 2), (2, 1)]),
-    every=st.integers(1, 3),
+    shape=st.fixed_dictionaries(
+        {
+            "capacity": st.floats(0.05, 1.0),
+            "every": st.integers(1, 3),
+            "n_heads": st.sampled_from([2, 4]),
+            "n_kv_heads": st.sampled_from([1, 2]),
+            "decode_policy": st.sampled_from(["host", "masked"]),
+        }
+    ),
     bf16=st.booleans(),
-    policy=st.sampled_from(["host", "masked"]),
+    t=st.integers(3, 40),
     data=st.data(),
 )
 def test_decode_equals_one_forward_on_any_shape(
-    name: str,
-    b: int,
-    t: int,
-    capacity: float,
-    heads: tuple[int, int],
-    every: int,
-    bf16: bool,
-    policy: str,
-    data: st.DataObject,
+    name: str, shape: dict[str, Any], bf16: bool, t: int, data: st.DataObject
 ) -> None:
-    options: dict[str, Any] = {"n_heads": heads[0], "n_kv_heads": heads[1], "decode_policy": policy}
-    reads = catalogue.model_options(name)
-    options |= {k: v for k, v in {"capacity": capacity, "every": every, "first_routed": 0}.items() if k in reads}
+    lengths_B = torch.tensor(data.draw(st.lists(st.integers(1, t - 1), min_size=1, max_size=5)))
+    routed = {"capacity", "every"} - catalogue.model_options(name).keys()
+    options = {key: value for key, value in {**shape, "first_routed": 0}.items() if key not in routed}
     if name in WITH_ROUTER:
         options["router"] = "synthetic"  # decisions that rounding cannot flip
     if name == "early_exit":
         options["exit_threshold"] = 1.0
     module = build(name, **options).eval()
-    lengths_B = torch.tensor([data.draw(st.integers(1, t - 1)) for _ in range(b)])
-    x_BT = tokens(b, t + int(lengths_B.max()))
+    x_BT = tokens(len(lengths_B), t + int(lengths_B.max()))
     with torch.no_grad():
         if bf16 and name != "mode_integrated":  # a threshold on probabilities may flip where bf16 rounds them
             module = module.to(torch.bfloat16)
@@ -121,24 +114,19 @@ def test_a_budget_that_is_too_small_prefers_high_scores_and_counts_overflow() ->
     assert sorted(present(rows.index_R).tolist()) == [1, 3]
 
 
+def fixed_cache(policy: str, rows: int = 1) -> BlockCache:
+    shape = config(router="synthetic", capacity=0.1, participation=1.0, decode_policy=policy, n_layers=2)
+    return BlockCache(shape, rows, 60, torch.zeros(1), share=0.1, routed=True)
+
+
 def test_a_full_fixed_cache_skips_and_counts() -> None:
-    module = build("mod", router="synthetic", capacity=0.1, participation=1.0, decode_policy="masked", n_layers=2)
-    cache = BlockCache(module.config, 2, 40, torch.zeros(1), share=0.1, routed=True)
+    cache = fixed_cache("masked", rows=2)
     cache.slots = 3
     wants, r_B, k = torch.ones(2, dtype=torch.bool), torch.zeros(2), torch.randn(2, 4, 1, 8)
     for _ in range(5):
         cache.append(k, k, cache.admit(wants, r_B))
     assert cache.length_B.tolist() == [3, 3]
     assert int(cache.overflow) == 4
-
-
-def test_a_routed_block_stores_nothing_for_tokens_that_bypass_it() -> None:
-    """Bytes of the cache at c = 0.125, every other block: 0.5625 of the dense model's under the host policy."""
-    dense, routed = build("dense", max_seq_len=1024).eval(), build("mod", max_seq_len=1024).eval()
-    sizes = [module.prefill(tokens(2, 16))[1].nbytes for module in (dense, routed)]
-    assert sizes[1] / sizes[0] == 0.5625
-    fixed = build("mod", max_seq_len=1024, decode_policy="budget").eval()
-    assert fixed.prefill(tokens(2, 16))[1].nbytes / sizes[0] < 0.60
 
 
 def test_a_cache_grows_if_more_tokens_are_selected_than_expected() -> None:
@@ -184,47 +172,52 @@ def test_generate_is_greedy_decode_and_repeats_with_a_seed(name: str) -> None:
     assert not torch.equal(drawn[0], drawn[2])
 
 
-def test_bad_input_is_refused_in_words() -> None:
-    dense = build("dense").eval()
-    _, cache = dense.prefill(tokens(2, 8), max_len=9)
-    for call, words in (
-        *(
-            (partial(call, torch.zeros(shape, dtype=torch.int64)), "are empty")
-            for shape in ((2, 0), (0, 4))
-            for name in MODELS
-            for module in [build(name).eval()]
-            for call in (module, module.prefill)
-        ),
-        (lambda: dense(torch.zeros(3, dtype=torch.int64)), "int64 \\[B, T\\]"),
-        (lambda: dense(torch.zeros(2, 4)), "int64"),
-        (lambda: dense(tokens(1, 65)), "more than max_seq_len 64"),
-        (lambda: dense(tokens(2, 4), torch.tensor([0, 4])), "between 1 and 4"),
-        (lambda: dense(tokens(2, 4), torch.tensor([5, 4])), "between 1 and 4"),
-        (lambda: dense(tokens(2, 4), torch.tensor([4])), "lengths must be int64 \\[2\\]"),
-        (lambda: dense.prefill(tokens(1, 4), max_len=65), "more than max_seq_len 64"),
-        (lambda: dense.prefill(tokens(1, 9), max_len=8), "do not fit max_len 8"),
-        (lambda: build("dense").decode(torch.zeros(2, dtype=torch.int64), cache), "another model"),
-        (lambda: dense.decode(torch.zeros(3, dtype=torch.int64), cache), "tokens \\[2\\]"),
-        (lambda: dense.decode(torch.zeros(2), cache), "int64"),
+@pytest.mark.parametrize("shape", [(2, 0), (0, 4)])
+@pytest.mark.parametrize("name", MODELS)
+def test_no_tokens_are_refused(name: str, shape: tuple[int, int]) -> None:
+    module = build(name).eval()
+    for call in (module, module.prefill):
+        with pytest.raises(ValueError, match="are empty"):
+            call(torch.zeros(shape, dtype=torch.int64))
+
+
+DENSE = build("dense").eval()
+CACHE = DENSE.prefill(tokens(2, 8), max_len=8)[1]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: DENSE(torch.zeros(3, dtype=torch.int64)), "int64 \\[B, T\\]"),
+        (lambda: DENSE(torch.zeros(2, 4)), "int64"),
+        (lambda: DENSE(tokens(1, 65)), "more than max_seq_len 64"),
+        (lambda: Dense(config(position="learned"))(tokens(1, 65)), "more than max_seq_len"),
+        (lambda: DENSE(tokens(2, 4), torch.tensor([0, 4])), "between 1 and 4"),
+        (lambda: DENSE(tokens(2, 4), torch.tensor([5, 4])), "between 1 and 4"),
+        (lambda: DENSE(tokens(2, 4), torch.tensor([4])), "lengths must be int64 \\[2\\]"),
+        (lambda: DENSE.prefill(tokens(1, 4), max_len=65), "more than max_seq_len 64"),
+        (lambda: DENSE.prefill(tokens(1, 9), max_len=8), "do not fit max_len 8"),
+        (lambda: build("dense").decode(torch.zeros(2, dtype=torch.int64), CACHE), "another model"),
+        (lambda: DENSE.decode(torch.zeros(3, dtype=torch.int64), CACHE), "tokens \\[2\\]"),
+        (lambda: DENSE.decode(torch.zeros(2), CACHE), "int64"),
+        (lambda: DENSE.decode(torch.zeros(2, dtype=torch.int64), CACHE), "full at 8"),
         (lambda: build("mod", causal="none").prefill(tokens(1, 4)), "no causal router"),
         (lambda: MoD(config(capacity=0.5, router="norm"))(tokens(1, 4), causal=True), "calibrate"),
         (lambda: build("dense", bidirectional=True).prefill(tokens(1, 4)), "cannot generate"),
-        (lambda: generate(dense, tokens(1, 60), 6), "more than max_seq_len"),
-        (lambda: generate(dense, tokens(1, 4), 0), "at least 1"),
+        (lambda: generate(DENSE, tokens(1, 60), 6), "more than max_seq_len"),
+        (lambda: generate(DENSE, tokens(1, 4), 0), "at least 1"),
         (lambda: build("depth_branches", n_branches=4), "n_branches 4 needs"),
         (lambda: build("depth_branches", forced_depth=1), "none of \\[2, 3, 4\\]"),
         (lambda: build("early_exit", exit_by="token", bidirectional=True), "exit_by"),
-        (lambda: Dense(config(position="learned"))(tokens(1, 65)), "more than max_seq_len"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            call()
-    dense.decode(torch.zeros(2, dtype=torch.int64), cache)
-    with pytest.raises(ValueError, match="full at 9"):
-        dense.decode(torch.zeros(2, dtype=torch.int64), cache)
-    small = build("mod", router="synthetic", participation=1.0, capacity=0.1, decode_policy="budget", n_layers=2)
-    fixed = BlockCache(small.config, 1, 60, torch.zeros(1), share=0.1, routed=True)
-    with pytest.raises(ValueError, match="fixed cache has 8 slots"):
-        fixed.fill(torch.zeros(1, 4, 30, 8), torch.zeros(1, 4, 30, 8), None)
+        (
+            lambda: fixed_cache("budget").fill(torch.zeros(1, 4, 30, 8), torch.zeros(1, 4, 30, 8), None),
+            "fixed cache has 8 slots",
+        ),
+    ],
+)
+def test_bad_input_is_refused_in_words(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        call()
 
 
 @pytest.mark.parametrize("policy", ["host", "budget", "masked"])
@@ -239,14 +232,21 @@ def test_a_routed_ring_keeps_its_whole_width(policy: str, mixer: dict[str, Any])
     assert [block.slots for block in cache.blocks] == [16] * 4
 
 
-@pytest.mark.parametrize("mixer", ["attention", "window", "convolution"])
-def test_a_cache_holds_the_bytes_that_the_closed_form_says(mixer: str) -> None:
-    """After a context that is longer than the mixer reaches; a convolution keeps 7 values of each block and no keys."""
-    module = build("dense", mixer=mixer, window=8).eval()
-    held = dense_decode_cost(module.config, 24, 2).held
+@pytest.mark.parametrize(
+    ("name", "options", "of_a_row"),
+    [
+        ("dense", {}, 4 * 24 * 64),
+        ("dense", {"mixer": "window", "window": 8}, 4 * 8 * 64),
+        ("dense", {"mixer": "convolution"}, 4 * 7 * 32),  # 7 values of each block and no keys
+        ("mod", {"capacity": 0.125}, (2 + 2 * 0.125) * 24 * 64),  # a routed block stores nothing of what bypasses it
+    ],
+)
+def test_a_cache_holds_the_bytes_that_the_closed_form_says(name: str, options: dict[str, Any], of_a_row: float) -> None:
+    """After a context that is longer than the mixer reaches."""
+    module = build(name, **options).eval()
     _, cache = module.prefill(tokens(2, 24), max_len=24)
-    of_a_row = {"attention": 24 * 64, "window": 8 * 64, "convolution": 7 * 32}[mixer]
-    assert cache.nbytes == 4 * held == 4 * 2 * 4 * of_a_row
+    assert cache.nbytes == 4 * 2 * of_a_row
+    assert cache.nbytes == 4 * present(catalogue.load("models", name).decode_cost(module.config, 24, 2)).held
 
 
 @pytest.mark.parametrize("options", [{}, {"mixer": "window", "window": 4}, {"mixer": "convolution", "kernel_size": 4}])

@@ -20,7 +20,7 @@ from toolbox import tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.call.subject import check_caching, check_causality, check_skipping, weight_rows
+from modbench.harness.call.subject import check_caching, check_causality, check_skipping
 from modbench.harness.call.subject.check_timed_calls import Watched
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.notes import Claim, CountNotes
@@ -164,19 +164,6 @@ def test_a_claim_that_could_not_be_checked_says_so() -> None:
     assert "layers.0.inner" in str(catalogue.load("warnings", "unchecked").check(doubted))
 
 
-def test_factors_come_after_a_bias_and_before_offsets() -> None:
-    left, right, other = torch.ones(2, 3), torch.ones(3, 4), torch.ones(4)
-    aten = torch.ops.aten
-    for func, args in (
-        (aten.mm.default, (left, right)),
-        (aten.addmm.default, (other, left, right)),
-        (aten._grouped_mm.default, (left, right, other)),
-    ):
-        found = weight_rows.factors(func, args)
-        assert found[0] is left
-        assert found[1] is right
-
-
 class Leaking(nn.Module):
     """Says the next token out loud, and something that would blind a coarse look; or only at some places."""
 
@@ -218,12 +205,8 @@ def drawn_anew(tokens_BT: Tensor) -> Tensor:
     ("forward", "length", "tried", "said"),
     [
         (drawn_anew, 24, True, "differ by up to"),
-        (
-            lambda x_BT: torch.full((*x_BT.shape, V), torch.nan),
-            24,
-            True,
-            "not numbers",
-        ),  # no difference to NaN is ever large
+        # No difference to NaN is ever large.
+        (lambda x_BT: torch.full((*x_BT.shape, V), torch.nan), 24, True, "not numbers"),
         (Leaking("openly"), 1, False, "token"),
     ],
 )

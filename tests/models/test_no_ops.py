@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import no_op_share
 import pytest
 import torch
 from present import of_type, present
@@ -93,6 +92,17 @@ def test_no_ops_given_by_hand_change_how_the_rest_is_divided_and_not_the_share()
             assert balance_loss(other_X, 2 * other_X, p_X).item() > 2
 
 
+def test_no_ops_that_share_a_logit_are_balanced_as_those_with_equal_logits() -> None:
+    own, shared = model(balance="loss").train(), model(balance="loss", no_op_logits="shared").train()
+    weights = shared.state_dict()
+    real_4D, null_1D = weights["blocks.1.mlp.router.weight"].split([4, 1])
+    own.load_state_dict(weights | {"blocks.1.mlp.router.weight": torch.cat((real_4D, null_1D.expand(4, -1)))})
+    for lengths_B in (None, torch.tensor([24, 5, 1])):
+        theirs, ours = (each(tokens(), lengths_B, auxiliary=True)[1] for each in (own, shared))
+        torch.testing.assert_close(ours, theirs)
+        assert ours > 0
+
+
 # --- what they give
 
 
@@ -155,35 +165,6 @@ def test_every_choice_weighs_what_the_formula_says(kind: str, logits: str, balan
         assert seen.total == 6 * pairs * 32 * mlp.config.expert_width + 2 * b * t * others
 
 
-# --- what they cost
-
-
-def test_a_batch_that_takes_only_no_ops_computes_no_expert() -> None:
-    module = model(no_op="identity").eval()
-    with torch.no_grad():
-        choosing(module).router.weight.zero_()[4:] = 1.0
-    x_BTD = torch.randn(2, 10, 32).abs()
-    seen = counter.count(module, lambda: choosing(module)(x_BTD, context(module, 10)))
-    assert seen.total == 2 * 20 * 32 * 8  # the router
-
-
-# --- how the share is held
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("balance", BALANCES)
-def test_a_short_training_run_holds_the_share(balance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The benchmark (benchmarks/no_op_share.py) in small. With the balance over real experts alone, `loss` ends at 0.005."""
-    for name, value in (("BATCH", 8), ("LENGTH", 32), ("LAST", 30), ("APART", 2e-5)):
-        monkeypatch.setattr(no_op_share, name, value)
-    settings = {"no_op": "identity", "no_op_logits": "own", "balance": balance, "capacity": 0.5, "seed": 0}
-    shape = {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_ff": 48, "aux_weight": 0.1}
-    # After 80 steps the bias still moves, by a text of which each Python has its own.
-    run = no_op_share.train(settings, steps=160 if balance == "bias" else 80, **shape)
-    assert (run["share"], run["decoded"], run["held_out"]) == pytest.approx((0.5, 0.5, 0.5), abs=0.08)
-    assert run["apart"] < 0.01  # but for nearly equal scores that rounding swaps, a cache changes no logit
-
-
 def step(module: MoDEIntegrated, x_BT: Tensor) -> None:
     module(x_BT).square().mean().backward()
 
@@ -208,41 +189,35 @@ def test_a_controller_moves_once_for_each_step_and_never_in_evaluation(balance: 
     assert torch.equal(held.value, after)
 
 
+@pytest.mark.parametrize("way", ["checkpointed", "accumulated", "on two ranks"])
 @pytest.mark.parametrize("balance", ["bias", "threshold"])
-def test_checkpointing_and_accumulation_move_a_controller_as_one_pass_does(balance: str) -> None:
-    """Activations computed again count once, and route as before: gradients are the same to the bit."""
+def test_a_controller_moves_alike_however_a_step_is_computed(
+    balance: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Activations that are computed again count once and route as before; halves of a batch add up, of ranks too."""
     x_BT = tokens(4)
-
-    def moved(module: MoDEIntegrated, *parts: Tensor) -> tuple[Tensor, Tensor]:
-        for part_BT in parts:
-            step(module, part_BT)
-        gradient = present(module.get_parameter("embedding.weight").grad)
-        module.after_step()
-        return next(part.value for part in module.modules() if isinstance(part, Controller)).clone(), gradient
-
-    again = model(balance=balance).train()
-    again.register_module("blocks", nn.ModuleList(Checkpointed(block) for block in again.blocks))
-    value, gradient = moved(model(balance=balance).train(), x_BT)
-    halves, _ = moved(model(balance=balance).train(), x_BT[:2], x_BT[2:])
-    recomputed, same = moved(again, x_BT)
-    assert torch.equal(value, recomputed)
-    assert torch.equal(gradient, same)
-    torch.testing.assert_close(value, halves)
-
-
-def test_ranks_add_up_their_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the batch on each of two ranks moves the bias as the whole batch does on one."""
-    x_BT, whole = tokens(4), model(balance="bias").train()
+    whole, module = model(balance=balance).train(), model(balance=balance).train()
+    held, started = controller(module), controller(module).value.clone()
     step(whole, x_BT)
     whole.after_step()
-    other, mine = model(balance="bias").train(), model(balance="bias").train()
-    step(other, x_BT[2:])
-    step(mine, x_BT[:2])
-    theirs = controller(other).counted.clone()
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda counted: counted.add_(theirs))
-    mine.after_step()
-    assert torch.equal(controller(mine).value, controller(whole).value)
+    if way == "checkpointed":
+        module.register_module("blocks", nn.ModuleList(Checkpointed(block) for block in module.blocks))
+        step(module, x_BT)
+        for ours, theirs in zip(module.parameters(), whole.parameters(), strict=True):
+            assert torch.equal(present(ours.grad), present(theirs.grad))
+    elif way == "accumulated":
+        step(module, x_BT[:2])
+        step(module, x_BT[2:])
+    else:
+        other = model(balance=balance).train()
+        step(other, x_BT[2:])
+        step(module, x_BT[:2])
+        counted_there = controller(other).counted.clone()
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "all_reduce", lambda counted: counted.add_(counted_there))
+    module.after_step()
+    torch.testing.assert_close(held.value, controller(whole).value)
+    assert not torch.equal(held.value, started)
 
 
 def test_padding_is_no_choice() -> None:
@@ -261,7 +236,6 @@ def test_a_controller_is_state_and_stays_exact_in_half_precision() -> None:
     assert torch.equal(controller(other).value, controller(module).value)
     assert torch.equal(controller(other).settled, controller(module).settled)
     assert controller(module.to(torch.bfloat16)).value.dtype == torch.float32
-    assert module.eval()(tokens()).dtype == torch.bfloat16
 
 
 @pytest.mark.slow

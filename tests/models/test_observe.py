@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from present import present
-from toolbox import MODELS, build, config, tokens
-
-from modbench.models.mod import MoD
+from toolbox import MODELS, build, tokens
 
 ROUTED = [("mod", router) for router in ("learned", "norm", "stochastic", "every_n")] + [("mode_staged", "learned")]
 
@@ -32,11 +30,6 @@ def test_the_top_k_is_selected(model: str, router: str) -> None:
         lowest = decision.score_BT.where(decision.chosen_BT, torch.inf).amin(1)
         assert (decision.score_BT.masked_fill(decision.chosen_BT, -torch.inf).amax(1) <= lowest).all()
         assert present(decision.predicted_BT).shape == (3, 24)
-
-
-def test_a_model_without_a_causal_rule_records_no_prediction() -> None:
-    seen = MoD(config(causal="none", capacity=0.25)).eval().observe(tokens())
-    assert all(decision.predicted_BT is None for decision in seen.decisions)
 
 
 @pytest.mark.parametrize("model", ["moe", "mode_integrated"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from present import of_type, present
 from toolbox import MODELS, WITH_CAPACITY, One, build, config, context, grads, tokens
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from modbench.harness.core.config import kept
@@ -17,10 +17,6 @@ from modbench.models.dense import Dense
 from modbench.models.layers.decoder import Attention, Decoder
 from modbench.models.layers.experts import ExpertMLP
 from modbench.models.mod import MoD, RoutedBlock
-from modbench.models.mode_integrated import MoDEIntegrated
-from modbench.models.mode_staged import MoDEStaged
-from modbench.models.moe import MoE
-from modbench.models.routers.learned import Learned
 
 
 def routed_block(module: Decoder, layer: int = 1) -> RoutedBlock:
@@ -52,35 +48,6 @@ def test_full_capacity_with_multiplier_one_is_dense(shape: dict[str, Any], granu
     assert theirs.keys() == ours.keys()
     for name, gradient in theirs.items():
         torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
-
-
-def _copy_expert(mlp: ExpertMLP, dense: nn.Module) -> None:
-    with torch.no_grad():
-        for name in ("gate", "up", "down"):
-            weight = getattr(dense, name).weight.mT
-            stacked = getattr(mlp.experts, f"{name}_{'EFD' if name == 'down' else 'EDF'}")
-            stacked.copy_(weight.expand_as(stacked))
-
-
-@pytest.mark.parametrize("choice", ["expert", "token"])
-@pytest.mark.parametrize("model", [MoE, MoDEIntegrated, MoDEStaged])
-def test_one_expert_at_full_capacity_is_dense(model: Any, choice: str) -> None:
-    """E = 1, every token chosen: the softmax over one expert is 1, and a half beside a no-op of equal score."""
-    shape = config(n_experts=1, capacity=1.0, choice=choice)
-    dense, routed = Dense(config()), model(shape)
-    routed.load_state_dict(dense.state_dict(), strict=False)
-    for layer, (ours, theirs) in enumerate(zip(routed.blocks, dense.blocks, strict=True)):
-        if isinstance(ours.mlp, ExpertMLP):
-            _copy_expert(ours.mlp, theirs.mlp)
-            with torch.no_grad():
-                ours.mlp.router.weight.zero_()
-            if ours.mlp.router.out_features == 2:  # a no-op of equal score takes half of the probability
-                with torch.no_grad():
-                    ours.mlp.experts.down_EFD.mul_(2)
-        if isinstance(ours, RoutedBlock):
-            ours.router = One(shape, layer)
-    x_BT = tokens()
-    torch.testing.assert_close(routed(x_BT), dense(x_BT), rtol=1e-5, atol=2e-6)
 
 
 def oracle(block: RoutedBlock, x_BTD: Tensor, k: int) -> Tensor:
@@ -129,16 +96,6 @@ def test_gather_path_equals_masked_oracle(capacity: float) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("capacity", [0.01, 0.125, 0.29, 0.5, 1.0])
-@pytest.mark.parametrize("t", [1, 5, 24])
-def test_exactly_k_tokens_change_and_the_rest_are_bit_identical(capacity: float, t: int) -> None:
-    module = MoD(config(capacity=capacity, n_layers=2))
-    x_BTD = torch.randn(4, t, 32)
-    out_BTD = routed_block(module)(x_BTD, context(module, t))
-    changed_BT = (out_BTD != x_BTD).any(-1)
-    assert changed_BT.sum(1).tolist() == [max(1, int(capacity * t + 1e-9))] * 4
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", ["expert", "token"])
 @pytest.mark.parametrize("name", MODELS)
@@ -155,14 +112,6 @@ def test_padded_rows_equal_rows_alone(name: str, choice: str) -> None:
             alone = module(x_BT[row : row + 1, :length])
             got = whole[row] if bidirectional else whole[row, :length]
             torch.testing.assert_close(got, alone[0], rtol=1e-4, atol=1e-5, msg=f"{name} {bidirectional} {length}")
-
-
-def test_k_is_rounded_up_to_a_multiple() -> None:
-    shape = config(capacity=0.3, round_k=8)
-    assert [shape.kept(t) for t in (4, 16, 64, 100)] == [4, 8, 24, 32]
-    module = MoD(shape)
-    x_BTD = torch.randn(1, 16, 32)
-    assert (routed_block(module)(x_BTD, context(module, 16)) != x_BTD).any(-1).sum() == 8
 
 
 @pytest.mark.slow
@@ -193,7 +142,10 @@ def one_expert(mlp: ExpertMLP, e: int, x_D: Tensor) -> Tensor:
     return (F.silu(x_D @ gate[e]) * (x_D @ up[e])) @ down[e]
 
 
-@pytest.mark.parametrize(("name", "options", "k"), [("moe", {}, 3), ("mode_integrated", {"capacity": 0.7}, 2)])
+@pytest.mark.parametrize(
+    ("name", "options", "k"),
+    [("moe", {}, 3), ("mode_staged", {"capacity": 0.5}, 3), ("mode_integrated", {"capacity": 0.7}, 2)],
+)
 def test_expert_choice_equals_a_loop_over_tokens(name: str, options: dict[str, Any], k: int) -> None:
     """A no-op takes its share of the probability, and adds nothing: a token that no real expert chose gets 0."""
     module = build(name, n_layers=2, **options)
@@ -258,32 +210,44 @@ def test_dynamic_convolution_equals_a_loop() -> None:
     torch.testing.assert_close(mixer(x_BTD, context(module, 6)), mixer.out(y.flatten(2)), rtol=1e-5, atol=1e-6)
 
 
+def changed(module: Decoder, t: int) -> list[int]:
+    """How many of `t` tokens of each of four rows a routed block changes; the others are the same to the bit."""
+    x_BTD = torch.randn(4, t, 32)
+    count_B: Tensor = (routed_block(module)(x_BTD, context(module, t)) != x_BTD).any(-1).sum(1)
+    return [int(count) for count in count_B]
+
+
+@pytest.mark.parametrize(
+    ("options", "t", "k"),
+    [
+        *(
+            ({"capacity": capacity}, t, max(1, int(capacity * t + 1e-9)))
+            for capacity in (0.01, 0.125, 0.29, 0.5, 1.0)
+            for t in (1, 5, 24)
+        ),
+        ({"capacity": 0.29, "max_seq_len": 100}, 100, 29),  # not floor(28.999999999999996)
+        *(({"capacity": 0.3, "round_k": 8}, t, k) for t, k in ((4, 4), (16, 8), (64, 24))),
+        ({"capacity": 0.5, "router_init": 0.0, "multiplier": "raw"}, 16, 0),  # a zero start: an identity,
+        ({"capacity": 0.5, "router_init": 0.0, "multiplier": "sigmoid"}, 16, 8),  # or half a block
+    ],
+)
+def test_exactly_k_tokens_change(options: dict[str, Any], t: int, k: int) -> None:
+    assert changed(build("mod", n_layers=2, **options), t) == [k] * 4
+
+
 def test_capacity_falls_with_steps_not_with_calls() -> None:
     """A schedule follows `set_progress`: forward calls (accumulation, checkpointing) do not move it."""
     module = build("mod", capacity=0.25, capacity_warmup=0.5)
-    x_BTD = torch.randn(1, 16, 32)
-
-    def changed() -> int:
-        return int((routed_block(module)(x_BTD, context(module, 16)) != x_BTD).any(-1).sum())
-
     seen = []
     for done in (0.0, 0.25, 0.5, 1.0):
         module.set_progress(done)
-        seen.append([changed(), changed()])
+        seen.append([changed(module, 16)[0] for _call in range(2)])
     assert seen == [[16, 16], [10, 10], [4, 4], [4, 4]]
 
 
-@pytest.mark.parametrize("multiplier", ["raw", "sigmoid"])
-def test_router_options_do_what_they_say(multiplier: str) -> None:
-    """Scores of the asked deviation; a zero start makes a raw-gated block an identity, a sigmoid-gated one half a block."""
-    wide = build("mod", router_init=3.0, d_model=256, n_layers=2, n_heads=4)
-    assert isinstance(routed_block(wide).router, Learned)
-    deviation = routed_block(wide).router.get_parameter("weight.weight").std().item()
-    assert deviation * 16 == pytest.approx(3.0, rel=0.15)
-    module = build("mod", router_init=0.0, multiplier=multiplier, n_layers=2)
-    x_BTD = torch.randn(1, 16, 32)
-    same = torch.equal(routed_block(module)(x_BTD, context(module, 16)), x_BTD)
-    assert same == (multiplier == "raw")
+def test_scores_have_the_asked_deviation() -> None:
+    weight = routed_block(build("mod", router_init=3.0, d_model=256, n_layers=2)).router.get_parameter("weight.weight")
+    assert weight.std().item() * 16 == pytest.approx(3.0, rel=0.15)
 
 
 @pytest.mark.parametrize(("t", "kv"), [(129, 4), (200, 2), (512, 4)])

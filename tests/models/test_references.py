@@ -68,15 +68,15 @@ def reference_of(config: ModelConfig) -> str:
     return "GPT2LMHeadModel" if config.position == "learned" else "LlamaForCausalLM"
 
 
-def reference(ours: Dense, **changes: object) -> Any:
-    """transformers' model with our weights, and other keys of its configuration."""
+def reference(ours: Dense) -> Any:
+    """transformers' model with our weights."""
     transformers, config = importlib.import_module("transformers"), ours.config
     common = {"vocab_size": config.vocab_size, "tie_word_embeddings": False}
     if reference_of(config) == "GPT2LMHeadModel":
         size = {"n_embd": config.d_model, "n_layer": config.n_layers, "n_head": config.n_heads}
         none = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
         made = transformers.GPT2Config(
-            **{"n_positions": config.max_seq_len, "activation_function": "gelu", **common, **size, **none, **changes}
+            **{"n_positions": config.max_seq_len, "activation_function": "gelu", **common, **size, **none}
         )
     else:
         shape = {
@@ -90,7 +90,7 @@ def reference(ours: Dense, **changes: object) -> Any:
             "rms_norm_eps": 1e-6,
             "rope_theta": 10_000.0,
         }
-        made = transformers.LlamaConfig(**{**common, **shape, **changes})
+        made = transformers.LlamaConfig(**{**common, **shape})
     model = getattr(transformers, reference_of(config))(made)
     missed = model.load_state_dict(named(ours.state_dict(), config), strict=False)
     assert missed.unexpected_keys == []
@@ -142,14 +142,3 @@ def test_gradients_equal_the_references(shape: dict[str, Any]) -> None:
     for name, gradient in want.items():
         assert gradient.abs().max() > 1e-4, name
         torch.testing.assert_close(got[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
-
-
-@pytest.mark.parametrize(
-    ("change", "stream"),
-    [({"rope_theta": 10_100.0}, 1.0), ({"rms_norm_eps": 1.1e-6}, 1e-3), ({"hidden_act": "gelu"}, 1.0)],
-    ids=str,
-)
-@torch.no_grad()
-def test_the_tolerance_tells_other_models(change: dict[str, object], stream: float) -> None:
-    ours, x_BT = dense(stream, n_kv_heads=2), tokens(3, 64)
-    assert (ours(x_BT) - logits_of(reference(ours, **change), x_BT)).abs().max() > 1e-4

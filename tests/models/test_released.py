@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from modbench.harness.results.measured_or_missing import attempt
 
 FOLDER = Path(__file__).parents[2] / "examples" / "released"
 REBUILDS = sorted(file.stem for file in FOLDER.glob("*.py"))
-ORIGINALS = {file.stem: file for file in (FOLDER / "originals").glob("*.py")}
 # Of each original: the file of its clone, the function in it, and a version of transformers that it fits.
 CLONES = {
     "router_tuning": ("utils/model/model_patch.py", "apply_router_tuning_patch", "4.40.2"),
@@ -34,9 +33,8 @@ CLONES = {
 SHAPE = {"d_model": 32, "n_layers": 4, "n_heads": 4, "n_kv_heads": 2, "d_ff": 48, "max_seq_len": 64}
 D, LAYERS, WIDE, NARROW, FF, V = 32, 4, 32, 16, 48, 256
 B, T = 2, 32
-DECODES = {"dense": True, "dr_llm": True, "layerskip": True, "zero_experts": True} | dict.fromkeys(
-    ("astramind", "router_tuning", "skipgpt"), False
-)
+DECODES = ("dense", "dr_llm", "layerskip", "zero_experts")
+DECODES_OTHERWISE = ("astramind", "router_tuning", "skipgpt")
 
 
 def case(name: str, **options: Any) -> Case:
@@ -85,9 +83,6 @@ def flops_of_block(n: int, rows: int = B) -> int:
     return 2 * rows * n * (D * (2 * WIDE + 2 * NARROW) + 3 * D * FF) + rows * 4 * n * n * WIDE
 
 
-# All of them
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dense", "mor", "skipgpt"])
 def test_it_is_measured_as_a_users_model(name: str) -> None:
@@ -100,13 +95,12 @@ def test_decoding_computes_what_forward_does_or_it_does_not(name: str) -> None:
     """Where its rule has a cache; else it says why it cannot generate."""
     subject = Subject(case(name), 0, decode=DecodePlan(tokens=3))
     module: Any = subject.module.eval()
-    if name not in DECODES:
+    if name not in (*DECODES, *DECODES_OTHERWISE):
         assert module.why_no_decode()
-    elif DECODES[name]:
+        return
+    refused = pytest.raises(ValueError, match="do not compute what one")
+    with refused if name in DECODES_OTHERWISE else nullcontext():
         check_decoding.check(subject, lambda prompt_BT, _: module.prefill(prompt_BT))
-    else:
-        with pytest.raises(ValueError, match="do not compute what one"):
-            check_decoding.check(subject, lambda prompt_BT, _: module.prefill(prompt_BT))
 
 
 @pytest.mark.parametrize("name", REBUILDS)
@@ -142,9 +136,6 @@ def test_flops_by_hand(name: str) -> None:
     assert counted.total == sum(blocks) + routers + 2 * B * T * D * V
 
 
-# One by one
-
-
 @pytest.mark.parametrize(("part", "level"), [("mlp", "sequence"), ("block", "token"), ("attention", "token")])
 def test_router_tuning_gates_what_it_is_told_to(part: str, level: str) -> None:
     gated = built("router_tuning", part=part, level=level).blocks[0]
@@ -164,20 +155,11 @@ def test_router_tuning_gates_what_it_is_told_to(part: str, level: str) -> None:
     assert torch.allclose(y_BTD[~closed_BT], open_BTD[~closed_BT], atol=1e-6)
 
 
-def test_router_tuning_trains_through_the_gate_and_towards_its_target() -> None:
-    module = built("router_tuning", target=0.25, scale=2.0).requires_grad_().train()
+def test_router_tuning_trains_towards_its_target() -> None:
+    module = built("router_tuning", target=0.25, scale=2.0).train()
     module(tokens())
     excess = [max(0.0, block.open.mean().item() - 0.25) * 2 for block in module.blocks[:-1]]
-    assert module.aux_loss().item() == pytest.approx(sum(excess))
-    last = module.blocks[2]
-    seen: list[Tensor] = []
-    last.norm_attention.register_forward_hook(lambda *given: seen.append(given[-1].detach().mean(1)))
-    module(tokens())
-    assert last.open.mean() > 0.25
-    module.aux_loss().backward()
-    soft_B1 = (seen[0] @ last.router.weight.detach().T).sigmoid()  # forward 0 or 1, backward the sigmoid's slope
-    wanted_1D = 2.0 * (soft_B1 * (1 - soft_B1) * seen[0]).mean(0, keepdim=True)
-    assert torch.allclose(last.router.weight.grad, wanted_1D, atol=1e-6)
+    assert module.aux_loss().item() == pytest.approx(sum(excess)) != 0
 
 
 def test_skipgpt_runs_with_the_probability_of_its_router() -> None:
@@ -205,8 +187,6 @@ def test_skipgpt_pays_for_its_distance_from_the_sparsity() -> None:
     module(tokens())
     share = sum(gate.runs_BT1.mean().item() for gate in module.gates) / len(module.gates)
     assert module.aux_loss().item() == pytest.approx(20 * abs(0.1 - share), rel=1e-5)
-    module.set_progress(0.25)
-    assert {gate.temperature for gate in module.gates} == {4.0}
 
 
 def test_dr_llm_reads_whole_windows_and_runs_a_layer_as_often_as_it_says() -> None:
@@ -259,29 +239,25 @@ def test_mor_takes_the_best_of_those_it_took_before() -> None:
     assert module.aux_loss().item() == pytest.approx(0.001 * 2 * math.log(2), rel=1e-5)
 
 
-@pytest.mark.slow
-def test_layerskip_drops_rows_in_training_and_trains_every_exit() -> None:
+def test_layerskip_drops_later_layers_and_trains_every_exit() -> None:
     module = built("layerskip", p_max=0.5).train()
-    assert [module.dropout(layer) for layer in range(LAYERS)] == [0.0] * LAYERS
     module.set_progress(1)
     wanted = [0.5 * (2 ** (layer / 3) - 1) for layer in range(LAYERS)]
     assert [module.dropout(layer) for layer in range(LAYERS)] == pytest.approx(wanted)
-    torch.manual_seed(0)
-    n = 400
     with rows_of(module.blocks[3], "attention.q") as rows:
-        for _ in range(n):
+        for _ in range(20):
             module(tokens())
-    assert abs(sum(rows) / (n * B * T) - 0.5) < 5 * 0.5 / math.sqrt(n * B)
+    assert 0 < sum(rows) < 20 * B * T  # in training
     assert module.weights() == pytest.approx([raw / 4.4 for raw in (0.0, 0.2, 0.6, 3.6)])
     module.set_progress(0)
+    assert [module.dropout(layer) for layer in range(LAYERS)] == [0.0] * LAYERS
     logits_BTV, targets_BT = module(tokens()), tokens(seed=3)
     single = [
         nn.functional.cross_entropy(module.head(module.norm(x)).flatten(0, 1), targets_BT.flatten())
         for x in module.exits
     ]
-    assert module.training_loss(logits_BTV, targets_BT).item() == pytest.approx(
-        sum(weight * loss.item() for weight, loss in zip(module.weights(), single, strict=True)), rel=1e-5
-    )
+    wanted_loss = sum(weight * loss.item() for weight, loss in zip(module.weights(), single, strict=True))
+    assert module.training_loss(logits_BTV, targets_BT).item() == pytest.approx(wanted_loss, rel=1e-5)
 
 
 def test_astramind_widens_with_calls_in_training() -> None:
@@ -310,62 +286,41 @@ def test_zero_experts_return_the_token_by_its_score() -> None:
     weight_BT2 = 2 * score_BTE.take_along_dim(chosen_BT2, 2) * (chosen_BT2 >= 4)
     assert torch.allclose(part(x_BTD), weight_BT2.sum(-1, keepdim=True) * x_BTD, atol=1e-6)
     part.bias[4] = 1.0  # every token takes the first zero expert, at the weight that its score gives
-    assert part(x_BTD).shape == x_BTD.shape
+    part(x_BTD)
     assert part.counts[4].item() == B * T
-    other_BTE = score_BTE.clone()
-    other_BTE[..., 4] = -1
-    second_BT1 = other_BTE.argmax(-1, keepdim=True)
-    zero_BT1 = 2 * other_BTE.take_along_dim(second_BT1, 2) * (second_BT1 >= 4) + 2 * score_BTE[..., 4:5]
-    assert torch.allclose(part(x_BTD), zero_BT1 * x_BTD, atol=1e-6)
 
 
-@pytest.mark.slow
-def test_zero_experts_hold_their_budget() -> None:
-    """Each step moves a bias by rate · (wanted share - share); after enough steps the wanted number of experts is real."""
+def test_zero_experts_move_towards_their_budget() -> None:
+    """Each step moves a bias by rate · (wanted share - share)."""
     module = built("zero_experts", real_experts=0.5, rate=0.05)
-    tokens_BT, part = tokens(), module.blocks[0].mlp
-    module(tokens_BT)
+    part = module.blocks[0].mlp
+    module(tokens())
     share_E = part.counts[:4] / (2 * B * T)
     module.after_step()
     assert torch.allclose(part.bias, torch.cat([0.05 * (0.5 / 2 / 4 - share_E), torch.zeros(2)]))
-    before = part.counts[:4].sum().item() / (B * T)
-    for _ in range(200):
-        module(tokens_BT)
-        module.after_step()
-    assert abs(part.counts[:4].sum().item() / (B * T) - 0.5) < 0.2 < abs(before - 0.5)
-
-
-# The released code itself
 
 
 def original(name: str, clone: Path) -> Any:
     return attempt(partial(Subject, case(f"originals/{name}", clone=str(clone)), 0))
 
 
-@pytest.mark.parametrize("name", CLONES)
-def test_without_a_clone_or_its_transformers_an_original_is_skipped_with_the_reason(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("transformers", minversion="5.0")
-    assert set(CLONES) == set(ORIGINALS)
-    file, function, version = CLONES[name]
-    missing = of_type(Missing, original(name, tmp_path))
+def skipped(found: object) -> str:
+    missing = of_type(Missing, found)
     assert missing.status == "skipped"
-    assert str(tmp_path / file) in missing.reason
-    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / file).write_text(f"def {function}(model, *_):\n    return model\n")
-    other = of_type(Missing, original(name, tmp_path))
-    assert other.status == "skipped"
-    assert version in other.reason
+    return missing.reason
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CLONES)
-def test_an_original_is_the_clones_function_of_a_llama(
+def test_an_original_is_the_clones_function_of_a_llama_or_skipped_with_the_reason(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transformers = pytest.importorskip("transformers", minversion="5.0")
     file, function, version = CLONES[name]
+    assert str(tmp_path / file) in skipped(original(name, tmp_path))
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(f"def {function}(model, *given):\n    model.given = given\n    return model\n")
+    assert version in skipped(original(name, tmp_path))
     monkeypatch.setattr(transformers, "__version__", version)
     subject = of_type(Subject, original(name, tmp_path))
     subject.check(tokens())

@@ -30,6 +30,12 @@ def case(match: str, **options: Any) -> Case:
     return case_of(f"{FOLDER / match}.py:build", shape, options=options, seq_len=32)
 
 
+def skipped(made: Case) -> str:
+    found = of_type(Missing, attempt(partial(Subject, made, 0)))
+    assert found.status == "skipped"
+    return found.reason
+
+
 @pytest.mark.parametrize("match", MATCHES)
 def test_it_is_measured_as_a_users_model(match: str) -> None:
     if match == "mixture_of_depth":
@@ -57,7 +63,9 @@ def test_zero_experts_save_work() -> None:
 
 
 @pytest.mark.parametrize("match", MATCHES)
-def test_without_its_package_the_cell_is_skipped_with_the_reason(match: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_package_or_with_another_the_cell_is_skipped_with_the_reason(
+    match: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = {"mixture_of_depth": "mixture-of-depth"}.get(match, "transformers")
 
     def gone(name: str) -> str:
@@ -65,15 +73,10 @@ def test_without_its_package_the_cell_is_skipped_with_the_reason(match: str, mon
 
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.setattr(importlib.metadata, "version", gone)
-    found = of_type(Missing, attempt(partial(Subject, case(match), 0)))
-    assert found.status == "skipped"
-    assert f"'{package}' is not installed" in found.reason
-    assert "(pip install " in found.reason
-
-
-def test_a_package_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "version", lambda _: "1.2.0")
-    monkeypatch.setitem(sys.modules, "MoD", None)
-    found = of_type(Missing, attempt(partial(Subject, case("mixture_of_depth"), 0)))
-    assert found.status == "skipped"
-    assert "needs transformers 4.40.2" in found.reason
+    reason = skipped(case(match))
+    assert f"'{package}' is not installed" in reason
+    assert "(pip install " in reason
+    if match == "mixture_of_depth":
+        monkeypatch.setattr(importlib.metadata, "version", lambda _: "1.2.0")
+        monkeypatch.setitem(sys.modules, "MoD", None)
+        assert "needs transformers 4.40.2" in skipped(case(match))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +11,24 @@ from present import of_type, present
 from toolbox import build, config, context, tokens
 from torch.nn import functional as F
 
-from modbench.harness.registry import catalogue
-from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.experts import ExpertMLP
 from modbench.models.layers.router import Threshold
 from modbench.models.mod import MoD, RoutedBlock
 from modbench.models.routers.learned import Learned
-from modbench.models.routers.synthetic import Synthetic
 
 
-def long_context(t: int, **changes: Any) -> tuple[MoD, ForwardContext]:
-    module = MoD(config(max_seq_len=t, capacity=0.125, **changes))
-    return module, context(module, t)
+class Scored:
+    """A routed model over a long context: what the router of a layer scores and selects of `rows` rows."""
+
+    def __init__(self, t: int, **options: Any) -> None:
+        self.module = MoD(config(max_seq_len=t, **{"capacity": 0.125, **options}))
+        self.this, self.t = context(self.module, t), t
+
+    def __call__(self, rows: int, layer: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        router = of_type(RoutedBlock, self.module.blocks[layer]).router
+        x_BTD = torch.zeros(rows, self.t, 32)
+        r_BT = router.score(x_BTD, self.this)
+        return r_BT, router.selects(x_BTD, r_BT, self.this)
 
 
 @pytest.mark.parametrize("participation", [0.0, 0.06, 0.125, 0.5, 1.0])
@@ -32,41 +37,39 @@ def test_synthetic_decisions_have_the_set_share_and_correlations(
     participation: float, rows: float, layers: float
 ) -> None:
     """Over 4,096 positions and 16 rows; the correlation of the noise, and its effect on joint decisions."""
-    module, this = long_context(
+    scored = Scored(
         4096, router="synthetic", participation=participation, row_correlation=rows, layer_correlation=layers
     )
-    x_BTD = torch.zeros(16, 4096, 32)
-    routers = [module.blocks[layer].router for layer in (1, 3)]
-    assert all(isinstance(router, Synthetic) for router in routers)
-    z = torch.stack([router.score(x_BTD, this) for router in routers])  # type: ignore[operator,union-attr]  # routers
-    m = torch.stack([router.selects(x_BTD, r, this) for router, r in zip(routers, z, strict=True)])  # type: ignore[operator,union-attr]  # as above
+    (first_BT, one_BT), (second_BT, other_BT) = scored(16, layer=1), scored(16, layer=3)
     # Fully correlated rows leave 4,096 decisions: three standard errors of those.
-    assert m.float().mean().item() == pytest.approx(participation, abs=3 * math.sqrt(0.25 / 4096))
-    assert torch.corrcoef(z[0, :2])[0, 1].item() == pytest.approx(rows, abs=0.06)
-    assert torch.corrcoef(torch.stack([z[0, 0], z[1, 0]]))[0, 1].item() == pytest.approx(layers, abs=0.06)
-    assert torch.corrcoef(torch.stack([z[0, 0], z[1, 1]]))[0, 1].item() == pytest.approx(rows * layers, abs=0.06)
+    share = torch.stack([one_BT, other_BT]).float().mean().item()
+    assert share == pytest.approx(participation, abs=3 * math.sqrt(0.25 / 4096))
+    for other_T, wanted in ((first_BT[1], rows), (second_BT[0], layers), (second_BT[1], rows * layers)):
+        found = torch.corrcoef(torch.stack([first_BT[0], other_T]))[0, 1].item()
+        assert found == pytest.approx(wanted, abs=0.06)
+
+
+def test_rows_past_the_first_table_have_noise_of_their_own() -> None:
+    scored = Scored(256, router="synthetic")
+    r_BT, _ = scored(130)
+    assert torch.corrcoef(torch.stack([r_BT[0], r_BT[64]]))[0, 1].abs() < 0.3
+    assert torch.equal(r_BT[:64], scored(64)[0])
+
+
+def test_stochastic_noise_is_fresh_in_training_and_fixed_outside() -> None:
+    scored = Scored(64, router="stochastic")
+    for training in (True, False):
+        scored.module.train(training)
+        assert torch.equal(scored(2)[0], scored(2)[0]) != training
 
 
 @pytest.mark.parametrize("capacity", [0.1, 0.125, 0.3, 0.5, 1.0])
 def test_every_n_takes_exactly_floor_of_its_share_evenly(capacity: float) -> None:
-    module = MoD(config(capacity=capacity, router="every_n", max_seq_len=512))
-    this = context(module, 512)
-    router = module.blocks[1].router
-    m_BT = router.selects(None, router.score(torch.zeros(1, 512, 32), this), this)  # type: ignore[operator,union-attr]  # a router
+    _, m_BT = Scored(512, capacity=capacity, router="every_n")(1)
     for t in (1, 7, 100, 512):
         assert m_BT[0, :t].sum() == int(capacity * t + 1e-9)
     gaps = m_BT[0].nonzero().flatten().diff()
     assert gaps.max() - gaps.min() <= 1
-
-
-def test_stochastic_noise_is_fresh_in_training_and_fixed_outside() -> None:
-    module, this = long_context(64, router="stochastic")
-    router = module.blocks[1].router
-    x_BTD = torch.zeros(2, 64, 32)
-    module.train()
-    assert not torch.equal(router.score(x_BTD, this), router.score(x_BTD, this))  # type: ignore[operator,union-attr]  # as above
-    module.eval()
-    assert torch.equal(router.score(x_BTD, this), router.score(x_BTD, this))  # type: ignore[operator,union-attr]  # as above
 
 
 @pytest.mark.parametrize(("router", "causal"), [("learned", "threshold"), ("norm", "predictor")])
@@ -141,25 +144,13 @@ def test_the_predictors_input_is_detached() -> None:
     assert "embedding.weight" in touched["aux_loss"]
 
 
-def test_the_balance_loss_prefers_an_even_load() -> None:
-    module = build("moe", choice="token", aux_weight=1.0)
-    mlp = of_type(ExpertMLP, module.blocks[1].mlp)
-    even_BTX = torch.full((2, 8, 4), 0.25)
-    even = mlp._balance_loss(even_BTX, torch.eye(4)[torch.arange(16) % 4].view(2, 8, 4).transpose(1, 2) > 0, None)
-    lopsided_BTX = torch.tensor([0.97, 0.01, 0.01, 0.01]).expand(2, 8, 4)
-    asked_BET = (torch.eye(4)[0] > 0).expand(2, 8, 4).transpose(1, 2)
-    lopsided = mlp._balance_loss(lopsided_BTX, asked_BET, None)
-    assert even.item() == pytest.approx(1.0)
-    assert lopsided.item() == pytest.approx(3.88)
-
-
-def test_every_option_of_the_paper_has_a_default_and_a_sentence() -> None:
-    """What the paper leaves open stands in the configuration, described, and in the model's page of documentation."""
-    said = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
-    for name in catalogue.entries("models"):
-        assert f"`{name}`" in said, name
-        for option in catalogue.model_options(name):
-            assert f"`{option}`" in said, (name, option)
+def test_the_balance_loss_is_one_for_an_even_load() -> None:
+    mlp = of_type(ExpertMLP, build("moe", choice="token", aux_weight=1.0).blocks[1].mlp)
+    even_E, lopsided_E = torch.full((4,), 0.25), torch.tensor([0.97, 0.01, 0.01, 0.01])
+    in_turn_BET = (torch.eye(4)[torch.arange(16) % 4].view(2, 8, 4) > 0).mT
+    the_first_BET = (torch.eye(4)[0] > 0).expand(2, 8, 4).mT
+    for p_E, asked_BET, wanted in ((even_E, in_turn_BET, 1.0), (lopsided_E, the_first_BET, 3.88)):
+        assert mlp._balance_loss(p_E.expand(2, 8, 4), asked_BET, None).item() == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -204,21 +195,3 @@ def test_scores_have_the_format_of_the_weights(causal: str) -> None:
     r_BT = router.to(torch.bfloat16).score(x_BTD.to(torch.bfloat16), this)
     assert r_BT.dtype == torch.float32
     assert torch.equal(r_BT, r_BT.to(torch.bfloat16))
-
-
-def test_experts_probabilities_have_the_format_of_the_weights() -> None:
-    module = build("moe")
-    mlp, seen = of_type(ExpertMLP, module.blocks[1].mlp), list[torch.Tensor]()
-    mlp.router.register_forward_hook(lambda _m, _args, out: seen.append(out))
-    with torch.autocast("cpu", torch.bfloat16):
-        module(tokens())
-    module.to(torch.bfloat16)(tokens())
-    assert [out.dtype for out in seen] == [torch.float32, torch.bfloat16]
-
-
-def test_rows_past_the_first_table_have_noise_of_their_own() -> None:
-    module, this = long_context(256, router="synthetic")
-    router = module.blocks[1].router
-    z = router.score(torch.zeros(130, 256, 32), this)  # type: ignore[operator,union-attr]  # a router
-    assert torch.corrcoef(torch.stack([z[0], z[64]]))[0, 1].abs() < 0.3
-    assert torch.equal(z[:64], router.score(torch.zeros(64, 256, 32), this))  # type: ignore[operator,union-attr]  # as above

@@ -14,19 +14,11 @@ from toolbox import build, config, context
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.planning.flops.closed_form import case_cost, case_decode_cost
-from modbench.harness.registry import catalogue
+from modbench.harness.planning.flops.closed_form import case_decode_cost
 from modbench.models.layers.decoder import MLP
 from modbench.models.layers.experts import ExpertMLP
 
 WITH_EXPERTS = ["moe", "mode_staged", "mode_integrated"]
-
-
-def test_without_the_keys_a_shape_is_what_it_was() -> None:
-    plain = config()
-    assert (plain.head_dim, plain.attention_width, plain.expert_width) == (8, 32, plain.d_ff)
-    assert plain == config(head_dim=8)
-    assert build("moe").state_dict().keys() == build("moe", expert_d_ff=24).state_dict().keys()
 
 
 def test_a_case_names_a_head_of_its_own_width_alone() -> None:
@@ -81,15 +73,6 @@ def test_shared_experts_are_added_for_every_token(name: str, *, causal: bool) ->
 
 
 @pytest.mark.parametrize("name", WITH_EXPERTS)
-def test_a_token_that_only_meets_no_ops_gets_its_shared_experts(name: str) -> None:
-    options = {"capacity": 0.25} if "capacity" in catalogue.model_options(name) else {"capacity_factor": 0.25}
-    module = build(name, n_layers=2, shared_experts=1, expert_d_ff=8, **options)
-    mlp = module.blocks[1].mlp
-    y_BTD = mlp(torch.randn(1, 16, 32), context(module, 16))
-    assert (y_BTD != 0).any(-1).all()
-
-
-@pytest.mark.parametrize("name", WITH_EXPERTS)
 def test_decoding_reads_shared_experts_too(name: str) -> None:
     """Against the same model without: the weights of two more MLPs in each of the two routed blocks."""
     costs = [case_decode_cost(case(name, shared_experts=n, expert_d_ff=40), 48) for n in (0, 2)]
@@ -97,20 +80,3 @@ def test_decoding_reads_shared_experts_too(name: str) -> None:
     assert costs[1] is not None
     reached = 1.0 if name != "mode_staged" else 1 - (1 - 0.125) ** 2
     assert costs[1].read - costs[0].read == pytest.approx(reached * 2 * 2 * 3 * 64 * 40)
-
-
-def test_a_mixture_as_the_field_builds_them_by_hand() -> None:
-    """128 experts of 768, heads of 128 where the stream is 2,048 wide."""
-    shape = {"d_model": 2048, "n_layers": 48, "n_heads": 32, "n_kv_heads": 4, "head_dim": 128, "vocab_size": 151_936}
-    routed = {
-        "every": 1,
-        "first_routed": 0,
-        "n_experts": 128,
-        "experts_top_k": 8,
-        "expert_d_ff": 768,
-        "choice": "token",
-    }
-    cost = case_cost(case("moe", 1, 1, **shape, **routed))
-    assert cost is not None
-    attention, experts = 2048 * (2 * 4096 + 2 * 512), 128 * (3 * 2048 * 768 + 2048)
-    assert cost.params == 48 * (attention + experts + 2 * 2048) + 2 * 151_936 * 2048 + 2048

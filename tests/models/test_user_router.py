@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from cases import case_of
 from present import present
-from toolbox import build, config, tokens
+from toolbox import config, tokens
 from torch import Tensor
 
 from modbench.harness.call.subject.generation import set_missing
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import Unmeasured, UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.measure.passes import count
-from modbench.harness.planning.flops import user_router
 from modbench.harness.registry import user_routers
 from modbench.harness.training.held_out import why_not_causal
 from modbench.models.mod import MODEL, MoD
@@ -45,15 +44,10 @@ class Mlp(Calibrated):
 
 ROUTER = Mlp
 WIDTH = 3
-
-class NoScore(nn.Module):
-    pass
-
 class Foreign(nn.Module):
     def __init__(self, config, layer):
         super().__init__()
-    def score(self, x_BTD, ctx):
-        return x_BTD.sum(-1)
+    score = Mlp.score
 
 class Wrong(Calibrated):
     def score(self, x_BTD, ctx):
@@ -62,9 +56,6 @@ class Wrong(Calibrated):
 class NoRule(Router):
     def score(self, x_BTD, ctx):
         return x_BTD.sum(-1)
-
-def no_class(config, layer):
-    return None
 '''
 B, T, D = 2, 32, 32
 
@@ -124,26 +115,6 @@ def test_a_router_without_products_costs_nothing() -> None:
     assert counted.params == count.count(routed_by("norm"), 0).params + 2 * D
 
 
-def test_counting_leaves_the_router_as_it_was(mlp: str) -> None:
-    module = build("mod", router=mlp, capacity=0.5)
-    routers = user_router.routers_in(module, own=True)
-    assert list(routers) == ["blocks.1.router", "blocks.3.router"]
-    before = {path: set(vars(router)) for path, router in routers.items()}
-    _, found = user_router.forward(module, tokens(), routers)
-    assert found.total > 0
-    assert {path: set(vars(router)) for path, router in routers.items()} == before
-    assert user_router.routers_in(module, own=False) == {}
-
-
-def test_a_method_that_calls_another_is_counted_once(mlp: str) -> None:
-    """Its loss scores."""
-    router: Any = user_router.routers_in(build("mod", router=mlp, capacity=0.5), own=True)["blocks.1.router"]
-    x_BTD = torch.ones(B, T, D)
-    with user_router.tallied({"router": router}) as found:
-        router.loss(x_BTD, x_BTD[..., 0], None, None)
-    assert found.total == 2 * B * T * (D * 2 * D + 2 * D)
-
-
 def test_it_routes_causally_once_it_is_calibrated(mlp: str) -> None:
     """The threshold passes about the capacity; later tokens change nothing; a model decodes."""
     module = MoD(config(router=mlp, capacity=0.25)).eval()
@@ -160,58 +131,40 @@ def test_it_routes_causally_once_it_is_calibrated(mlp: str) -> None:
         assert module.decode(logits_BV.argmax(-1), cache).isfinite().all()
 
 
-def test_a_router_without_a_rule_says_so(mlp: str) -> None:
-    case = routed_by(mlp.replace("ROUTER", "NoRule"))
-    from modbench.harness.call.subject.subject import Subject
-
-    subject = Subject(case, 0)
-    assert "defines no `selects`" in why_not_causal(subject)
-    assert why_not_causal(Subject(routed_by(mlp), 0)) == ""
-    with pytest.raises(Unmeasured, match="NoRule has no rule"):
-        subject.module(subject.inputs(0, 1)[0], causal=True)
-
-
 @pytest.mark.parametrize(
     ("name", "error", "said"),
     [
         ("WIDTH", UsageError, "a method `score`"),
-        ("no_class", UsageError, "a method `score`"),
-        ("NoScore", UsageError, "a method `score`"),
         ("Foreign", TypeError, "derive Foreign from modbench.models.layers.router.Router"),
+        ("Wrong", ValueError, r"\[2, 12, 1\]: \[B, T\] = \[2, 12\]"),
+        ("NoRule", Unmeasured, "NoRule has no rule"),
     ],
 )
 def test_what_is_no_router_is_refused(mlp: str, name: str, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
-        build("mod", router=mlp.replace("ROUTER", name))
+        MoD(config(router=mlp.replace("ROUTER", name), capacity=0.5))(tokens(2, 12), causal=name == "NoRule")
 
 
-def test_scores_of_another_shape_are_refused(mlp: str) -> None:
-    module = MoD(config(router=mlp.replace("ROUTER", "Wrong"), capacity=0.5))
-    with pytest.raises(ValueError, match=r"\[2, 12, 1\]: \[B, T\] = \[2, 12\]"):
-        module(torch.zeros(2, 12, dtype=torch.int64))
+def test_a_router_without_a_rule_has_a_reason_in_place_of_a_causal_loss(mlp: str) -> None:
+    assert "defines no `selects`" in why_not_causal(Subject(routed_by(mlp.replace("ROUTER", "NoRule")), 0))
+    assert why_not_causal(Subject(routed_by(mlp), 0)) == ""
 
 
-def test_names_are_checked_without_running_code(tmp_path: Path, mlp: str) -> None:
-    mark = tmp_path / "mark"
-    file = tmp_path / "runs.py"
-    file.write_text(f"open({str(mark)!r}, 'w')\nROUTER = 1\n")
-    (tmp_path / "bad.py").write_text("def (")
-    user_routers.check(mlp)
-    user_routers.check(f"{file}:ROUTER")
+def test_names_are_checked_without_running_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs.py").write_text("open('mark', 'w')\nROUTER = 1\n")
+    Path("bad.py").write_text("def (")
+    user_routers.check("runs.py:ROUTER")
     for spec, said in (
-        (f"{file}:Other", "it defines no Other"),
-        (f"{file}", "names no class"),
-        (f"{tmp_path}/none.py:ROUTER", "there is no file"),
+        ("runs.py:Other", "it defines no Other"),
+        ("runs.py", "names no class"),
+        ("none.py:ROUTER", "there is no file"),
         ("no_such_module:ROUTER", "there is no module"),
-        (f"{tmp_path}/bad.py:ROUTER", "line 1: invalid syntax"),
+        ("bad.py:ROUTER", "line 1: invalid syntax"),
         ("nrom", "Did you mean 'norm'"),
     ):
         with pytest.raises(UsageError, match=said):
             user_routers.check(spec)
-    assert not mark.exists()
-
-
-def test_short_names() -> None:
-    assert user_routers.short("a/mine.py:ROUTER") == "mine"
-    assert user_routers.short("a/mine.py:Mine") == "mine:Mine"
-    assert user_routers.short("norm") == "norm"
+    assert not Path("mark").exists()
+    names = [user_routers.short(each) for each in ("a/mine.py:ROUTER", "a/mine.py:Mine", "norm")]
+    assert names == ["mine", "mine:Mine", "norm"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from toolbox import build, tokens
+from toolbox import GATES, STATIC, WITH_CAPACITY, build, tokens
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -50,95 +50,102 @@ def prefilled(module: Decoder, lengths_B: Tensor | None = LENGTHS_B, steps: int 
     return cache
 
 
+def forward(module: Decoder) -> None:
+    module.eval()(tokens())
+
+
+def losses(module: Decoder) -> None:
+    module.train()(tokens(4, 8), LENGTHS_B, auxiliary=True)
+
+
+def prompt(module: Decoder) -> None:
+    module.eval().prefill(tokens(4, 8), LENGTHS_B)
+
+
+HALF: dict[str, Any] = {"capacity": 0.5}
+EXITS: dict[str, Any] = {"exit_threshold": 0.08}
 MASKED: dict[str, Any] = {"decode_policy": "masked"}
+CHECKED = 2  # values that Python reads to check lengths, on CPUs only
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "options", "read", "asked"),
+    [
+        *((forward, name, HALF if name in WITH_CAPACITY else {}, 0, 0) for name in STATIC),
+        # But for tokens that choose no-ops: none is dropped, so how many each expert has are shapes, which the host must know.
+        (losses, "mod", {}, CHECKED, 0),
+        (losses, "mod", {"causal": "aux_loss"}, CHECKED, 0),
+        (losses, "moe", {"choice": "token"}, CHECKED, 0),
+        (losses, "mode_integrated", {}, CHECKED, 0),
+        (losses, "mode_integrated", {"choice": "token", "balance": "threshold"}, CHECKED, 2),
+        # Once for its lengths and once for each decision, not once in each block that keeps them.
+        (prompt, "dense", {}, CHECKED, 1),
+        (prompt, "mod", HALF, CHECKED, 3),
+        (prompt, "depth_branches", {}, CHECKED, 2),
+        (prompt, "depth_predictor", {}, CHECKED, 2),
+        (prompt, "depth_scale", {}, CHECKED, 2),
+        (prompt, "early_exit", {"exit_threshold": 1.0}, CHECKED, 5),
+    ],
+)
+def test_a_call_waits_once_for_each_decision(
+    call: Callable[[Decoder], None], name: str, options: dict[str, Any], read: int, asked: int
+) -> None:
+    module = build(name, **options)
+    assert waits(lambda: call(module)) == ["_local_scalar_dense"] * read + ["tolist"] * asked
 
 
 @pytest.mark.parametrize("lengths_B", [None, LENGTHS_B], ids=["equal", "ragged"])
 @pytest.mark.parametrize(
-    ("name", "options", "wanted"),
+    ("name", "options", "asked"),
     [
         ("dense", {}, 0),
-        ("mod", {"router": "synthetic", "capacity": 0.5}, 2),
-        ("mod", {"router": "norm", "capacity": 0.5}, 2),
+        ("mod", {"router": "synthetic", **HALF}, 2),
+        ("mod", {"router": "norm", **HALF}, 2),
         ("moe", {}, 2),
         ("depth_branches", {}, 0),
         ("depth_predictor", {}, 0),
         ("depth_scale", {"forced_depth": 3}, 0),
-        ("early_exit", {"exit_threshold": 0.08}, 0),
+        ("early_exit", EXITS, 0),
         # With fixed shapes never: it could not be captured in a graph.
-        ("mod", {"router": "norm", "capacity": 0.5, **MASKED}, 0),
-        ("mod", {"router": "synthetic", "capacity": 0.5, "decode_policy": "budget"}, 0),
-        ("mode_staged", {"capacity": 0.5, **MASKED}, 0),
+        ("mod", {"router": "norm", **HALF, **MASKED}, 0),
+        ("mod", {"router": "synthetic", **HALF, "decode_policy": "budget"}, 0),
+        ("mode_staged", {**HALF, **MASKED}, 0),
         ("depth_branches", MASKED, 0),
         ("depth_predictor", MASKED, 0),
         ("depth_scale", MASKED, 0),
-        ("early_exit", {"exit_threshold": 0.08, **MASKED}, 0),
+        ("early_exit", {**EXITS, **MASKED}, 0),
     ],
 )
 def test_a_step_waits_once_for_each_decision(
-    name: str, options: dict[str, Any], wanted: int, lengths_B: Tensor | None
+    name: str, options: dict[str, Any], asked: int, lengths_B: Tensor | None
 ) -> None:
     """Under the host policy: routed blocks and experts ask how many; what the prompt decided is not asked again."""
     module = build(name, **options)
     cache = prefilled(module, lengths_B, steps=3)
-    assert waits(lambda: module.decode(NEXT_B, cache)) == ["tolist"] * wanted
+    assert waits(lambda: module.decode(NEXT_B, cache)) == ["tolist"] * asked
+    mark = cache.mark()
+    assert waits(lambda: cache.rewind(mark)) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "decisions"),
-    [
-        ("dense", {}, 0),
-        ("mod", {"capacity": 0.5}, 2),
-        ("depth_branches", {}, 1),
-        ("depth_predictor", {}, 1),
-        ("depth_scale", {}, 1),
-        ("early_exit", {"exit_threshold": 1.0}, 4),
-    ],
-)
-def test_a_prompt_waits_once_for_its_lengths_and_once_for_each_decision(
-    name: str, options: dict[str, Any], decisions: int
-) -> None:
-    """Not once in each block that keeps them."""
-    module = build(name, **options).eval()
-    seen = waits(lambda: module.prefill(tokens(4, 8), LENGTHS_B))
-    assert seen == ["_local_scalar_dense"] * 2 + ["tolist"] * (1 + decisions)  # the first two: a check, on CPUs only
+def test_waits_are_seen() -> None:
+    """A value read by Python, a shape that depends on data, an index by mask: each is one."""
+
+    def call(x: Tensor) -> Tensor:
+        _ = x.sum().item()
+        _ = x.nonzero()
+        return x[x > 0]
+
+    assert syncs(call, torch.randn(5)) == ["_local_scalar_dense", "nonzero", "index"]
+    assert waits(lambda: torch.tensor([1.0])) == ["tensor"]
+    for name in GATES:
+        assert syncs(build(name).eval(), tokens()), name
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "wanted"),
-    [
-        ("mod", {}, 0),
-        ("mod", {"causal": "aux_loss"}, 0),
-        ("moe", {"choice": "token"}, 0),
-        ("mode_integrated", {}, 0),
-        # None is dropped, so how many each expert has are shapes, which the host must know.
-        ("mode_integrated", {"choice": "token", "balance": "threshold"}, 2),
-    ],
-)
-def test_losses_over_padded_rows_never_wait(name: str, options: dict[str, Any], wanted: int) -> None:
-    """But for tokens that choose no-ops, once for each routed block."""
-    module = build(name, **options).train()
-    x_BT = tokens(4, 8)
-    checked = ["_local_scalar_dense"] * 2  # of the lengths, on CPUs only
-    assert waits(lambda: module(x_BT, LENGTHS_B, auxiliary=True)) == checked + ["tolist"] * wanted
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "options"), [("mod", {}), ("moe", {"choice": "token"})])
-def test_a_padded_step_compiles_as_one_graph(name: str, options: dict[str, Any]) -> None:
-    torch._dynamo.reset()
-    module = build(name, n_layers=1, first_routed=0, **options).train()
-    compiled = torch.compile(module, fullgraph=True, backend="eager")  # gradients: test_graphs
-    for ours, theirs in zip(*(one(tokens(4, 8), LENGTHS_B, auxiliary=True) for one in (compiled, module)), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
-def test_a_threshold_knows_that_it_is_set() -> None:
-    """After `set`, after loading, and in a copy; a loaded NaN is not a threshold."""
+def test_a_threshold_knows_without_waiting_that_it_is_set() -> None:
+    """After `set` and after loading; a loaded NaN is not a threshold."""
     unset, made = Threshold(None), Threshold(None)
-    assert not unset.is_set
     made.set(torch.arange(4.0), 0.5)
-    assert made.is_set
+    assert (unset.is_set, made.is_set) == (False, True)
     assert waits(lambda: made.is_set) == []
     other = Threshold(None)
     other.load_state_dict(made.state_dict())
@@ -146,27 +153,6 @@ def test_a_threshold_knows_that_it_is_set() -> None:
     other.load_state_dict(unset.state_dict())
     assert not other.is_set
     assert Threshold(None).to("meta").is_set
-
-
-@pytest.mark.parametrize("options", [{}, {"mixer": "window", "window": 4}])
-def test_the_host_policy_keeps_lengths_on_the_device_too(options: dict[str, Any]) -> None:
-    """Steps of all rows, of some and of none, before a mark and after: both copies agree."""
-    module = build("mod", router="synthetic", capacity=0.5, **options)
-    cache = prefilled(module, LENGTHS_B, steps=4)
-    mark = cache.mark()
-
-    def check() -> list[list[int]]:
-        lengths = [block.lengths for block in cache.blocks]
-        assert [(block.length_B + block.since).tolist() for block in cache.blocks] == lengths
-        return [list(each) for each in lengths]
-
-    marked = check()
-    for step in range(9):
-        module.decode(tokens(4, 1, seed=step)[:, 0], cache)
-        check()
-    assert check() != marked
-    cache.rewind(mark)
-    assert check() == marked
 
 
 @pytest.mark.slow

@@ -2,86 +2,60 @@
 
 from __future__ import annotations
 
-import html
 import math
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from modbench.harness.core.labels import Label
 from modbench.planted_runs import planted_plan, planted_run
-from modbench.reports.html_report import render
 from modbench.reports.questions.found_warnings import doubts
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import printed_run
 
+MOD = {"model": "mod", "capacity": 0.125}
 VARIANTS: list[dict[str, Any]] = [
     {"model": "dense"},
-    {"model": "mod", "capacity": 0.125},
-    {"model": "mod", "capacity": 0.125, "multiplier": "sigmoid"},
+    MOD,
+    MOD | {"multiplier": "sigmoid"},
     {"model": "mod", "capacity": 0.5},
 ]
+EQUAL = dict.fromkeys(("dense", "mod[c0.125-sigmoid]", "mod[c0.125]", "mod[c0.5]"), 2.0)
+ONE, OTHER = "mod[c0.125-sigmoid]", "mod[c0.125]"
 
 
-def labelled(
-    tmp_path: Path, variants: list[dict[str, Any]], losses: dict[str, float] | None = None, **suite: Any
-) -> Any:
-    settings = {"metrics": ["flops/forward", "loss/val"], "variants": variants, "seeds": [0, 1]} | suite
-    loaded = load(planted_run(tmp_path, planted_plan("draft", **settings), losses=losses or {}))
-    render.views(loaded, ["csv"])
-    rows = read(loaded, "cases.csv")
-    assert not rows.empty
-    return loaded, {*rows[rows.labels.str.contains(Label.SAME)].variant}
+def run(folder: Path, suite: dict[str, Any], losses: dict[str, float] | None = None) -> Loaded:
+    settings = {"metrics": ["flops/forward", "loss/val"], "variants": VARIANTS, "seeds": [0, 1]} | suite
+    return load(planted_run(folder, planted_plan("draft", **settings), losses=losses or {}))
 
 
-def read(loaded: Loaded, file: str) -> pd.DataFrame:
-    return pd.read_csv(loaded.path / file, dtype=str, keep_default_na=False)
-
-
-@pytest.mark.usefixtures("undrawn")
 def test_two_settings_that_are_one_model_are_labelled_everywhere(tmp_path: Path) -> None:
-    loaded, found = labelled(tmp_path, VARIANTS)
-    assert len(found) == 2
-    assert {case.variant for case in loaded.labelled[Label.SAME]} == found
-    pairs = read(loaded, "comparisons.csv")
-    assert {*pairs[pairs.labels.str.contains(Label.SAME)].variant} == found
-    assert Label.SAME in " ".join(printed_run.closing(loaded, "page", None).split()).lower()
-    said = {said for doubt in doubts(loaded) for said, _ in doubt.findings if "multiplier" in said}
-    assert len(said) == 1
-    assert html.escape(said.pop()) in render.html(loaded)
+    loaded = run(tmp_path, {}, EQUAL)
+    for worn in (loaded.cases, loaded.pairs):
+        assert {*worn[worn.labels.fillna("").str.contains(Label.SAME)].variant} == {ONE, OTHER}
+    assert {case.variant for case in loaded.labelled[Label.SAME]} == {ONE, OTHER}
+    assert len({said for doubt in doubts(loaded) for said, _ in doubt.findings if "multiplier" in said}) == 1
 
 
 @pytest.mark.parametrize(
-    ("variants", "suite"),
+    ("suite", "losses"),
     [
-        # FLOPs differ, at whatever loss.
-        ([*VARIANTS[:2], VARIANTS[3]], {}),
+        ({"variants": [*VARIANTS[:2], VARIANTS[3]]}, {}),  # FLOPs differ, at whatever loss
+        ({}, EQUAL | {OTHER: math.nextafter(2.0, 4.0)}),
         # What only matters to a model that generates.
-        ([*VARIANTS[:2], VARIANTS[1] | {"decode_policy": "masked"}, VARIANTS[1] | {"prefill": "top_k"}], {}),
-        # Without a loss nobody can tell.
-        (VARIANTS, {"metrics": ["flops/forward"], "train": None}),
-        # Two models, not two settings.
-        ([{"model": "dense"}, {"model": "mod", "capacity": 0.125}, {"model": "moe"}], {}),
+        ({"variants": [*VARIANTS[:2], MOD | {"decode_policy": "masked"}, MOD | {"prefill": "top_k"}]}, {}),
+        ({"metrics": ["flops/forward"], "train": None}, {}),  # without a loss nobody can tell
+        ({"variants": [*VARIANTS[:2], {"model": "moe"}]}, {}),  # two models, not two settings
+        (
+            {"variants": VARIANTS[:2], "metrics": ["flops/forward", "latency/forward", "loss/val"], "aa_control": True},
+            {},
+        ),
     ],
+    ids=["FLOPs", "last bit of a loss", "generation", "no loss", "two models", "an A/A control"],
 )
 def test_variants_that_may_be_as_they_are_wear_no_label(
-    tmp_path: Path, variants: list[dict[str, Any]], suite: Any
+    suite: dict[str, Any], losses: dict[str, float], tmp_path: Path
 ) -> None:
-    assert labelled(tmp_path, variants, **suite)[1] == set()
-
-
-def test_a_loss_that_differs_in_its_last_bit_is_another_loss(tmp_path: Path) -> None:
-    names = {case.variant for case in planted_plan("draft", variants=VARIANTS).cases}
-    one, other = sorted(name for name in names if name.startswith("mod[c0.125"))
-    same = dict.fromkeys(names, 2.0)
-    assert labelled(tmp_path / "same", VARIANTS, same)[1] == {one, other}
-    assert labelled(tmp_path / "not", VARIANTS, same | {other: math.nextafter(2.0, 4.0)})[1] == set()
-
-
-def test_an_anchors_aa_control_is_no_setting(tmp_path: Path) -> None:
-    metrics = ["flops/forward", "latency/forward", "loss/val"]
-    loaded, found = labelled(tmp_path, VARIANTS[:2], metrics=metrics, aa_control=True)
-    assert not loaded.aa_controls.empty
-    assert found == set()
+    loaded = run(tmp_path, suite, losses)
+    assert not loaded.cases.labels.fillna("").str.contains(Label.SAME).any()
+    assert loaded.aa_controls.empty is ("aa_control" not in suite)

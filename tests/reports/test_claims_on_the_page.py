@@ -86,29 +86,6 @@ def test_a_colour_shows_a_direction(verdict: str | None, shade: int) -> None:
     assert bin_of(1.6, verdict) == shade
 
 
-@pytest.mark.parametrize(
-    ("metrics", "trouble", "titles"),
-    [
-        (["flops/forward", "latency/forward"], {}, ["Forward pass", "Forward FLOPs"]),
-        # Asked for, but never counted: its tile would be empty.
-        (["flops/forward", "latency/forward"], {"leave_out": "count"}, ["Forward pass"]),
-        (["flops/forward"], {"leave_out": "count"}, []),
-        # A failure is shown.
-        (["latency/forward"], {"fails": "mod[c0.125]"}, ["Forward pass"]),
-    ],
-)
-def test_a_tile_for_what_was_measured(
-    tmp_path: Path, metrics: list[str], trouble: dict[str, Any], titles: list[str]
-) -> None:
-    variants = [VARIANTS[0], {"model": "mod", "capacity": 0.125}]
-    suite = SUITE | {"metrics": metrics, "grid": {"seq_len": [64]}, "variants": variants}
-    jobs = planted_plan("draft", **suite).jobs
-    if "leave_out" in trouble:
-        trouble = {"leave_out": next(job.name for job in jobs if job.made_in == trouble["leave_out"])}
-    page = str(tiles.render(run(tmp_path, suite=suite, **trouble)) or "")
-    assert re.findall(r'<div class="tile[^"]*">\s*<h3>([^<,]*)', page) == titles
-
-
 def test_a_matched_baseline_that_failed_is_no_choice(tmp_path: Path) -> None:
     matched = [VARIANTS[0], {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}}, VARIANTS[1]]
     page = str(

@@ -5,8 +5,6 @@ What is compared with what, and why not, `test_gate.py` holds; words and layout,
 
 from __future__ import annotations
 
-import html
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +14,10 @@ import pytest
 from planted_compare import VARIANTS, compared_run
 
 from modbench.harness.core.errors import UsageError
-from modbench.planted_runs import UNFIT
 from modbench.reports.html_report import comparison, layout
-from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.compare_axis import compare_by
-from modbench.reports.questions.compare_runs import VERDICTS, Against, compare_runs
+from modbench.reports.questions.compare_runs import Against, compare_runs
 from modbench.reports.questions.gate import gate
-from modbench.reports.questions.machine_check import machine_check
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import NOT_ALTERNATED, Pair
 from modbench.reports.terminal import compare
@@ -30,7 +25,6 @@ from modbench.reports.terminal import compare
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
 MIRRORED = {"better": "worse", "worse": "better", "new": "missing", "missing": "new"}
 EVIL = "<script>alert(1)</script>\x1b[2J\n"
-DOC = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
 Modbench = Callable[..., Any]
 
 
@@ -81,21 +75,6 @@ def test_times_have_no_verdict_and_all_else_has(runs: list[Loaded]) -> None:
     assert found["mod[c0.125]"].change().value == pytest.approx(1 / 1.2, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"environment": {"certificate": None}}, {"suite": {"effort": "smoke", "processes": 5}}],
-    ids=["unchecked machine", "smoke"],
-)
-def test_counts_are_compared_whatever_times_are_worth(
-    changes: dict[str, Any], runs: list[Loaded], tmp_path: Path
-) -> None:
-    other = small(tmp_path / "other", slower={"moe": 2.0}, **changes)
-    for order in ((runs[0], other), (other, runs[0])):
-        told = compare_runs(order).against[0]
-        assert {row.verdict for row in rows(told).values()} <= {NOT_ALTERNATED, "not compared"}
-        assert {row.verdict for row in rows(told, MEMORY).values()} == {"equivalent"}
-
-
 @pytest.mark.slow
 def test_unlike_machines_are_compared_by_ratios_to_their_own_baselines_if_asked(
     runs: list[Loaded], tmp_path: Path, modbench: Modbench
@@ -122,31 +101,6 @@ def test_what_differs_is_named_and_runs_without_a_case_in_common_say_so(runs: li
     assert {row.verdict for row in apart.rows} == {"not compared"}
 
 
-@pytest.mark.parametrize("along", [False, True], ids=["two runs", "along an axis"])
-def test_an_incomplete_run_is_compared_ends_with_4_and_stays_as_it_is(
-    along: bool, runs: list[Loaded], tmp_path: Path, modbench: Modbench
-) -> None:
-    """One file is damaged, the record of another job is missing."""
-    broken = compared_run(tmp_path / "run", leave_out="time-forward-T64-B1-bf16", seed=5)
-    next((broken.path / "jobs").glob("time-forward-T64-B1-fp32*")).write_text("{")
-    before = {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
-    asked = (broken.path, "--by", "capacity") if along else (runs[0].path, broken.path)
-    done = modbench("compare", *asked)
-    assert (done.returncode, "not JSON" in done.stderr) == (4, True), done.stderr
-    assert re.search(r"\d×\S*▲|equivalent", done.stdout)  # all else is compared
-    assert "not JSON" in " ".join(done.stdout.split())
-    if not along:
-        told = json.loads(modbench("compare", *asked, "--json").stdout)["runs"]
-        assert [(len(each["damaged"]), bool(each["incomplete"])) for each in told] == [(0, False), (1, True)]
-    assert before == {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
-
-
-def test_losses_are_compared_seed_by_seed_as_differences(tmp_path: Path) -> None:
-    suite = {"metrics": ["loss/val"], "seeds": [0, 1, 2]}
-    (row, *_) = compare_runs([small(tmp_path / name, suite=suite) for name in "ab"]).against[0].rows
-    assert (row.verdict, row.change().value, row.change().kind) == ("equivalent", 0.0, "difference")
-
-
 def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_path: Path) -> None:
     found = compare_runs([*runs, small(tmp_path / "third", seed=6)])
     assert [each.name for each in found.against] == ["B", "C"]
@@ -161,13 +115,8 @@ def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_pat
     [
         ("A", "one run was named"),
         ("A A", "named twice"),
-        ("A B --baseline dense", "--baseline needs --by AXIS"),
-        ("A B --format md", "--format needs --by AXIS"),
         ("A" + " B" * 8, "9 runs: name two to 8"),
         ("A B --by capacity", "2 were named"),
-        ("A --by capacity --seq-len x", "--seq-len takes whole numbers"),
-        ("A --by capacity --format txt", "unknown --format 'txt'"),
-        ("A --by capacity --format md --json", "both print"),
         ("ELSEWHERE --by capacity", "is not a run folder"),
         ("A B --html ELSEWHERE", "is a folder"),
         ("A B --html ELSEWHERE/no/such.html", "no/such.html"),
@@ -184,30 +133,6 @@ def test_what_does_not_fit_together_is_refused_in_a_line(
     (line,) = done.stderr.splitlines()
     assert said in line
     assert not (runs[0].path / "new.html").exists()
-
-
-# --- the documentation
-
-
-def test_the_example_of_the_documentation_has_the_form_of_what_is_printed(tmp_path: Path, modbench: Modbench) -> None:
-    """Sections, cases and verdicts; digits are another machine's."""
-    (tmp_path / "runs").mkdir()
-    for name, commit, slower in (("old", "1111111aaaaa", {}), ("new", "2222222bbbbb", {"mod[c0.125]": 1.1})):
-        git = {"git": {"commit": commit, "dirty": False}}
-        small(tmp_path / "runs" / name, suite={"metrics": [TIME]}, slower=slower, environment=git, seed=len(slower))
-    printed = modbench("compare", "runs/old", "runs/new", "--margin", 0.06, cwd=tmp_path).stdout
-    shown = DOC.partition("```text\nB over A: ")[2].partition("```")[0]
-
-    def form(text: str) -> str:
-        return re.sub(r"[\d.]+", "0", re.sub(r"\d{4}-\d\d-\d\d", "DATE", " ".join(text.split())))
-
-    assert form(f"B over A: {shown}") == form(printed)
-
-
-def test_every_verdict_is_explained() -> None:
-    table = DOC.partition("| verdict |")[2].partition("\n\n")[0]
-    named = re.findall(r"^\| ([a-z ]+?)(?: \(|\s*\|)", table, flags=re.MULTILINE)
-    assert {*named} == {*VERDICTS} - {"new", "missing"}
 
 
 # --- pages
@@ -238,13 +163,6 @@ def test_names_of_strangers_are_escaped_and_nothing_is_fetched(pages: list[Path]
 
 
 @pytest.mark.slow
-def test_an_unfit_machine_is_named(tmp_path: Path) -> None:
-    bad = small(tmp_path / "unfit", environment={"certificate": UNFIT})
-    made = html.unescape(layout.html(comparison.of_axis(bad, compare_by(bad, "capacity"), [])))
-    assert plain(machine_check(bad)[1]) in " ".join(re.sub(r"<[^>]+>", "", made).split())
-
-
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_page_replaces_a_file_only_if_told_to(runs: list[Loaded], tmp_path: Path, modbench: Modbench) -> None:
     asked, file = ("compare", *(run.path for run in runs), "--html", tmp_path / "new.html"), tmp_path / "new.html"
@@ -255,16 +173,3 @@ def test_a_page_replaces_a_file_only_if_told_to(runs: list[Loaded], tmp_path: Pa
     assert (refused.returncode, "--force" in refused.stderr, file.read_text()) == (2, True, "mine")
     assert modbench(*asked, "--force").returncode == 0
     assert len(file.read_bytes()) > len(first) // 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("which", [0, 1])
-def test_the_page_fits_its_window_and_says_nothing_to_the_console(
-    which: int, opened: Callable[[Path], Any], pages: list[Path]
-) -> None:
-    with opened(pages[which]) as page:
-        for width in (375, 1280):
-            page.set_viewport_size({"width": width, "height": 800})
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.locator("h1").count() == 1
-        assert page.locator("[role=region]:not([tabindex])").count() == 0  # every table can be reached by keyboard

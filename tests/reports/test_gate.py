@@ -130,40 +130,32 @@ def suite(**given: Any) -> dict[str, Any]:
     return {"suite": given}
 
 
+MIRROR = MIRRORED | {"new": "missing", "missing": "new"}
 OPEN, UNTOLD = "inconclusive", "not compared"
 MASKED = {"changes": {FLOPS: (0.56,)}, "notes": MASKS}
+LARGER = changes(of={MEMORY: (0.02,)}, machine="other", certificate=UNFIT)
+WIDER, LONGER = suite(variants=[DENSE, MOE | {"d_ff": 512}]), suite(train={"seq_len": 128, "tokens": 2000})
 LEAKS = losses(-0.5, -0.5, -0.5) | {"leaks": "moe"}
 ROWS = {
     # what is not compared by its nature
     "a rate follows from its time": Row({}, RATE, UNTOLD, UNTOLD, "derived from a time"),
     "a loss that no generation has": Row({}, CAUSAL, UNTOLD, UNTOLD, "now: non-causal"),
     "a time has no verdict, on another machine either": Row({"machine": "other"}, TIME, NOT_ALTERNATED, NOT_ALTERNATED),
-    "the baseline's own time of another machine": Row(
+    "the baseline's own time elsewhere": Row(
         {"machine": "other"}, TIME, UNTOLD, UNTOLD, two_runs.ELSEWHERE, variant="dense"
     ),
     "a noisy time": Row({"waits": "moe"}, TIME, NOT_ALTERNATED, NOT_ALTERNATED, "100 % of the blocks were noisy"),
     # what was not measured alike
-    "another model of the same id": Row(
-        suite(variants=[DENSE, MOE | {"d_ff": 512}]),
-        FLOPS,
-        OPEN,
-        OPEN,
-        "the same id, but another case: d_ff 512, was 192",
-    ),
-    "longer training": Row(
-        suite(train={"seq_len": 128, "tokens": 2000}),
-        LOSS,
-        OPEN,
-        OPEN,
-        "measured with other settings: train.tokens 2000, was 1000",
-    ),
+    "another model of one id": Row(WIDER, FLOPS, OPEN, OPEN, "the same id, but another case: d_ff 512, was 192"),
+    "longer training": Row(LONGER, LOSS, OPEN, OPEN, "measured with other settings: train.tokens 2000, was 1000"),
     "other seeds": Row(suite(seeds=[3, 4, 5]), LOSS, OPEN, OPEN, "the two runs have no seed in common"),
     "other text": Row({"other_text": "train"}, LOSS, OPEN, OPEN, "trained on different text"),
     "two processes": Row(suite(processes=2), TIME, UNTOLD, UNTOLD, two_runs.THREE),
     "smoke, its times": Row({"effort": "smoke"}, TIME, UNTOLD, UNTOLD, SMOKE),
     "smoke, its losses": Row({"effort": "smoke"}, LOSS, OPEN, OPEN, SMOKE),
+    "smoke, its counts": Row({"effort": "smoke"}, FLOPS, "pass", "pass"),
     "another baseline": Row(
-        suite(variants=[MOE, DENSE]), TIME, UNTOLD, UNTOLD, "the two runs have different baselines", variant="dense"
+        suite(variants=[MOE, DENSE]), TIME, UNTOLD, UNTOLD, "the two runs have different baselines"
     ),
     # what one of the two runs lacks
     "a case": Row(suite(variants=[DENSE]), FLOPS, OPEN, UNTOLD, two_runs.NO_CASE),
@@ -171,17 +163,14 @@ ROWS = {
     "a case, its time": Row(suite(variants=[DENSE]), TIME, UNTOLD, UNTOLD, two_runs.NO_CASE),
     "a metric": Row(suite(metrics=[TIME]), FLOPS, OPEN, UNTOLD, two_runs.NOT_ASKED),
     "a time": Row(suite(metrics=[FLOPS]), TIME, UNTOLD, UNTOLD, two_runs.NOT_ASKED),
+    "a record": Row({"leave_out": "count"}, FLOPS, OPEN, OPEN, "now: "),
     "what failed": Row({"fails": "moe"}, TIME, "fail", UNTOLD, "fails now: error: planted failure"),
     "its baseline failed": Row({"fails": "dense"}, TIME, UNTOLD, UNTOLD, "now: "),
     # counts: by the margin of 2 %, or by a limit of their own, on any machine
     "FLOPs above the margin": Row(changes(of={FLOPS: (0.03,)}), FLOPS, "fail", "pass"),
     "FLOPs within it": Row(changes(of={FLOPS: (0.01,)}), FLOPS, "pass", "pass"),
-    "memory above its limit, elsewhere, on an unfit machine": Row(
-        changes(of={MEMORY: (0.02,)}, machine="other", certificate=UNFIT), MEMORY, "fail", "pass", fail_on="larger:1%"
-    ),
-    "memory within its limit": Row(
-        changes(of={MEMORY: (0.02,)}, machine="other"), MEMORY, "pass", "pass", fail_on="larger:2%"
-    ),
+    "memory above its limit, elsewhere": Row(LARGER, MEMORY, "fail", "pass", fail_on="larger:1%"),
+    "memory within its limit": Row(LARGER, MEMORY, "pass", "pass", fail_on="larger:2%"),
     # labels are a finding of their own, and numbers keep their verdicts
     "a new label": Row(MASKED, LABELS, "fail", "pass", f"now {Label.MASKS_COMPUTE}"),
     "the number beside a new label": Row(MASKED, FLOPS, "fail", "pass"),
@@ -214,6 +203,12 @@ def test_what_a_gate_says_of_a_number(row: Row, base: Loaded, tmp_path: Path) ->
     assert (found.verdict, plain(found.reason)[: len(row.why)]) == (row.there, row.why)
     turned = [each.verdict for each in back.findings if (each.what, each.metric) == (found.what, found.metric)]
     assert turned == [row.back] * (row.back != "none")
+    # A comparison of the two says the mirrored of itself.
+    words = [
+        {pair.metric.key: pair.verdict for pair in TwoRuns(*runs, 0.02).pairs() if pair.case.variant == row.variant}
+        for runs in ((base.tables, other.tables), (other.tables, base.tables))
+    ]
+    assert words[1] == {key: MIRROR.get(word, word) for key, word in words[0].items()}
 
 
 @pytest.mark.slow
@@ -223,7 +218,8 @@ def test_a_time_of_two_runs_is_printed_and_has_no_verdict(slower: float, base: L
     found = gate.gate(base, run(tmp_path / "now", seed=2, slower={"moe": slower}))
     moe = of(found, "moe", TIME)
     assert {moe.verdict, of(found, "dense", TIME).verdict} == {NOT_ALTERNATED}
-    assert (found.verdict, found.exit_code()) == ("pass", 0)
+    told = found.as_dict()
+    assert (found.verdict, told["exit_code"], "tiers" in told) == ("pass", 0, False)
     assert moe.typical.value == pytest.approx(1 / slower, rel=0.02)
     assert present(moe.typical.low) < 1 / slower < present(moe.typical.high)
 
@@ -238,22 +234,6 @@ def test_losses_that_are_identical_take_no_evidence_from_one_that_rose(
     alone = stats.ttest_1samp(rises, 0, alternative="greater").pvalue
     assert of(found, "dense", LOSS).p is None
     assert of(found, "moe", LOSS).p == pytest.approx(alone)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("change", [0.5, 0.0, -0.5])
-def test_a_comparison_says_of_a_lower_bound_what_is_certain(change: float, base: Loaded, tmp_path: Path) -> None:
-    other = run(tmp_path / "bound", {FLOPS: (change,)}, notes=BOUND)
-    there, back = (
-        next(
-            each.verdict
-            for each in TwoRuns(*tables, 0.02).pairs()
-            if (each.case.model, each.metric.key) == ("moe", FLOPS)
-        )
-        for tables in ((base.tables, other.tables), (other.tables, base.tables))
-    )
-    assert there == ("worse" if change > 0 else OPEN)
-    assert back == MIRRORED.get(there, there)
 
 
 @pytest.mark.slow
@@ -332,20 +312,13 @@ def test_checks_are_read_with_exact_limits() -> None:
     ("given", "said"),
     [
         (["slwer:2%"], "Did you mean 'slower'?"),
-        (["slower"], "Write the share that may pass, such as slower:2%."),
         (["slower:"], "Write the share that may pass, such as slower:2%."),
         (["slower:2"], "'2' is no share below 1: 2 per cent is 2%."),
         (["larger:-1%"], "'-1%' is negative: give a share from 0 to below 1"),
-        (["larger:much"], "'much' is no share: write it as 0.02 or as 2%."),
-        (["larger:1e1%"], "is no share"),
-        (["larger:٢%"], "is no share"),
         (["larger:" + "9" * 5000 + "%"], "is no share"),
-        (["larger:nan%"], "is no share"),
         (["slower:0%"], "samples never exclude a change of exactly 0. Write slower:2%."),
         (["breaks:1%"], "breaks takes no limit, any more fail. Write breaks."),
         (["flops:0%,flops:1%"], "names flops twice"),
-        (["flops:0%", "flops:0%"], "names flops twice"),
-        (["flops:0%,,breaks"], "has an empty check"),
     ],
 )
 def test_bad_grammar_says_what_would_work(given: list[str], said: str) -> None:
@@ -448,13 +421,9 @@ def test_an_incomplete_run_ends_with_four_and_what_fails_goes_before(
         ("BASE", "takes an earlier run and a later one"),
         ("ELSEWHERE BASE", "is not a run folder"),
         ("BASE OTHER", "no case in common"),
-        ("BASE BASE --fail-on slower:2", "'2' is no share"),
         ("BASE BASE --fail-on flops:0% --margin 0.1", "--margin and --fail-on do not go together"),
         ("BASE BASE --fail-on slower:5%", "ab revisions BASE NEW SUITE --model FILE.py:build --fail-on slower:5%"),
         ("BASE BASE --fail-on flops:0%,cpu:3%", "--model FILE.py:build --fail-on cpu:3%"),
-        ("BASE BASE --fail-on energy:2%", "`modbench compare` prints how it changed"),
-        ("BASE BASE --format github --json", "both print"),
-        ("BASE BASE --format gitlab", "unknown --format 'gitlab'"),
     ],
 )
 def test_what_no_gate_can_judge_is_refused_in_a_line(

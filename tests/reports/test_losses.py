@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from planted import stored
 from planted_losses import MOD, RISES, VARIANTS, at_two_lengths, planned
@@ -30,36 +29,30 @@ from modbench.reports.tables.load import load
 from modbench.reports.tables.pairs import by_length
 
 
-def row(rows: pd.DataFrame, variant: str, metric: str) -> pd.Series:
-    (found,) = (
-        each
-        for _, each in rows[
-            (rows.variant == variant) & (rows.metric == metric) & rows.baseline_variant.eq("dense")
-        ].iterrows()
-    )
-    return found
-
-
-def test_losses_of_other_tokens_are_not_compared(tmp_path: Path) -> None:
-    rows = stored(tmp_path, planned("mod"), losses={"dense": 2.0, "dense-f0.58": 2.2, MOD: 1.0, "moe": 2.1})
+@pytest.mark.parametrize(
+    ("tokens_of", "apart", "unit"),
+    [
+        ("mod", True, (losses.BITS, 1 / math.log(2))),
+        # Of one tokenizer all compare. The factor to bits per byte is that of the tokens.
+        (None, False, (losses.BITS, 1 / math.log(2))),
+        ("", False, (losses.BITS, 1.0)),
+    ],
+    ids=["another model's", "bytes", "all of one other"],
+)
+def test_losses_of_other_tokens_are_not_compared(
+    tokens_of: str | None, apart: bool, unit: tuple[str, float], tmp_path: Path
+) -> None:
+    rows = stored(tmp_path, planned(tokens_of), losses={"dense": 2.0, "dense-f0.58": 2.2, MOD: 1.0, "moe": 2.1})
+    status = rows[rows.baseline_variant == "dense"].set_index(["variant", "metric"])[["status", "reason"]]
     for metric in ("loss/val", "loss/val_causal"):
-        assert row(rows, MOD, metric).status == "skipped"
-        assert "bpb/val does" in row(rows, MOD, metric).reason
-        assert row(rows, "moe", metric).status == "ok"
-    assert row(rows, MOD, "bpb/val").status == "ok"
+        assert status.loc[(MOD, metric), "status"] == ("skipped" if apart else "ok")
+        assert status.loc[("moe", metric), "status"] == "ok"
+        assert not apart or "bpb/val does" in str(status.loc[(MOD, metric), "reason"])
+    assert status.loc[(MOD, "bpb/val"), "status"] == "ok"
     loaded = load(tmp_path / "run")
-    assert losses.mixed(loaded)
-    assert [each.metric for each in losses.shown(loaded)] == ["bpb/val"]
-
-
-@pytest.mark.parametrize(("model", "factor"), [(None, 1 / math.log(2)), ("", 1.0)], ids=["bytes", "all of one other"])
-def test_of_one_tokenizer_all_compare(tmp_path: Path, model: str | None, factor: float) -> None:
-    """The factor to bits per byte is that of the tokens; the planted run has equal numbers in both."""
-    rows = stored(tmp_path, planned(model))
-    assert row(rows, MOD, "loss/val").status == "ok"
-    loaded = load(tmp_path / "run")
-    assert not losses.mixed(loaded)
-    assert losses.unit_of(loaded) == (losses.BITS, factor)
+    assert losses.mixed(loaded) is apart
+    assert apart is ([each.metric for each in losses.shown(loaded)] == ["bpb/val"])
+    assert apart or losses.unit_of(loaded) == unit
 
 
 def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) -> None:
@@ -136,5 +129,5 @@ def test_a_page_has_one_unit_of_loss(tmp_path: Path) -> None:
     )
     loaded = load(planted_run(tmp_path, made, losses={"dense": 2.0, MOD: 2.25, "moe": 2.5}, run_noise=0.01))
     (table,) = (each for each in numbers.every_pair(loaded) if isinstance(each, Table))
-    units = {cell.unit for cells in table.rows for cell in cells if isinstance(cell, Estimate) and cell.kind != "p"}
-    assert {each for each in units if each in {"nat", "bit/B"}} == {"bit/B"}
+    units = {cell.unit for cells in table.rows for cell in cells if isinstance(cell, Estimate)}
+    assert units & {"nat", "bit/B"} == {"bit/B"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import re
 import string
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +27,6 @@ from modbench.reports.blocks import (
     Note,
     Sentence,
     Table,
-    Value,
     known,
 )
 from modbench.reports.data_table import DataTable
@@ -51,29 +49,22 @@ def case() -> Case:
     [
         (Estimate(1.618, 1.6, 1.65, "ratio"), "1.62× [1.60–1.65]"),
         (Estimate(None, 1.02, None, "ratio"), "more than 1.02×"),
-        (Estimate(None, None, 0.95, "ratio"), "less than 0.950×"),
         (Estimate(1.1, 1.02, None, "ratio"), "1.10× [above 1.02]"),
         (Estimate(None, 0.82, 1.06, "ratio"), "0.820× to 1.06×"),
         (Estimate(1.81, 1.72, 1.9, "ratio", "s"), "1.81× [1.72–1.90]"),
-        (Estimate(1.81, 1.72, 1.9, "ratio", "token/s"), "1.81× [1.72–1.90]"),
         (Estimate(1.786, kind="ratio", unit="FLOP"), "56 %"),
         (Estimate(0.74, kind="ratio", unit="B"), "135 %"),
         (Estimate(1.25, 1.2, 1.3, "ratio", "J"), "80 % [77–83]"),
         (Estimate(1.002, kind="ratio", unit="B"), "99.8 %"),
-        (Estimate(1.0, kind="ratio", unit="B"), "100 %"),
         (Estimate(None, 1.25, 2.0, "ratio", "FLOP"), "50 % to 80 %"),
         (Estimate(0.0123, 0.012, 0.0126, unit="s"), "12.3 ms [12.0–12.6]"),
         (Estimate(2.5e6, unit="param"), "2.50 M"),
         (Estimate(3.77194, unit="nat"), "3.772 nats"),
         (Estimate(-0.0109, -0.031, 0.0094, "difference", "bit/B"), "-0.011 [-0.031, +0.009]"),
         (Estimate(0.392, 0.381, 0.42, "share"), "39.2 % [38.1–42.0]"),
-        (Estimate(0.02, kind="share"), "2 %"),
         (Estimate(0.0226, unit="ratio"), "2.3 %"),
-        (Estimate(-0.05, kind="difference", unit="%"), "-5 %"),
         (Estimate(0.053, kind="difference", unit="%"), "+5.3 %"),
-        (Estimate(3.77194, unit="loss"), "3.772"),
         (Estimate(388.9, 331.7, 426.2, "count"), "389 [332–426]"),
-        (Estimate(0.125, kind="count"), "0.125"),
         (Estimate(0.00041, kind="p"), "0.00041"),
         (Estimate(1234567, kind="count"), "1,234,567"),
         (Estimate(None), "–"),
@@ -100,19 +91,10 @@ def test_the_half_of_an_interval_is_short(made: Estimate, written: str) -> None:
     [
         (0.0123, "s", "12.3 ms"),
         (4.2e-7, "s", "0.420 µs"),
-        (61.0, "s", "61.0 s"),
         (922_000, "FLOP", "922 kFLOP"),
-        (4.06e18, "FLOP", "4.06 EFLOP"),
-        (80 * 2**30, "B", "80.0 GiB"),
-        (1023, "B", "1020 B"),
-        (0, "B", "0 B"),
-        (3.5, "nat", "3.50 nats"),
         (0.647, "ratio", "64.7%"),
         (0.9996, "1", "1.00"),
-        (99.96, "1", "100"),
         (-0.0123, "1", "-0.0123"),
-        (1234.5, "1", "1230"),
-        (float("nan"), "s", "–"),
         (None, "s", "–"),
     ],
 )
@@ -124,17 +106,11 @@ def test_a_number_has_three_digits_and_its_unit(value: float | None, unit: str, 
     ("seconds", "said"),
     [
         ((-3,), "0 s"),
-        ((8,), "8 s"),
         ((59.6,), "1 min 00 s"),
-        ((7199,), "119 min 59 s"),
         ((7200,), "2 h 00 min"),
-        ((1192 * 86_400,), "1,192 days"),
         ((12, 95), "12 to 95 s"),
-        ((62, 62), "1 min 02 s"),
         ((1552, 5935), "26 to 99 min"),
-        ((1700, 31_000), "0.5 to 8.6 h"),
         ((60, 31_000), "up to 8.6 h"),
-        ((0, 4_000_000), "up to 1,111.1 h"),
     ],
 )
 def test_a_duration_is_written_as_people_say_it(seconds: tuple[float, ...], said: str) -> None:
@@ -162,14 +138,6 @@ def test_a_sentence_keeps_foreign_text_as_it_is(case: Case) -> None:
     assert plain(said) == f"{{what}} %s {{0}} took 2.00 s, {plain(case)} and 1 more."
     assert "<b>" not in write_html.inline(Sentence("{x}", x="<b>"))
     assert markdown.inline(Sentence("{x}", x="*a*")) == r"\*a\*"
-
-
-@pytest.mark.parametrize(
-    ("number", "written"),
-    [(0, "0 seeds, 0 cases are"), (1, "1 seed, 1 case is"), (1200, "1,200 seeds, 1,200 cases are")],
-)
-def test_a_noun_follows_its_number(number: int, written: str) -> None:
-    assert plain(Sentence("{n:seed}, {n:case is|cases are}", n=number)) == written
 
 
 LABELLED = DataTable[Any](
@@ -237,55 +205,3 @@ def test_what_a_loss_saw_says_nothing_of_a_time(name: str, label: str, case: Cas
     labelled = dataclasses.replace(made, labels=(label,))
     written, without = (WRITERS[name](Table("t", ("variant", "x"), [[case, each]])) for each in (labelled, made))
     assert written == without
-
-
-@pytest.mark.parametrize("name", ["html", "markdown"])
-def test_a_time_without_a_verdict_is_no_claim(name: str, case: Case) -> None:
-    """As of a smoke run, or of a machine that was not checked."""
-    made = Finding(case, case, typical=Estimate(1.5, 1.4, 1.6, "ratio", "s"))
-    written = WRITERS[name](Table("t", ("variant", "x"), [[case, made]]))
-    assert "no claim" in written
-
-
-def test_the_failed_and_the_skipped_are_named_in_every_output(case: Case) -> None:
-    for status in ("failed", "skipped"):
-        table = Table("t", ("variant", "x"), [[case, Finding(case, case, status=status)]])
-        for name in READ:
-            assert (status in WRITERS[name](table)) or (name == "text" and status == "skipped")
-
-
-@given(st.integers(20, 120), st.integers(1, 12))
-def test_a_table_fits_its_width_where_one_column_does(width: int, columns: int) -> None:
-    head = ("", *(f"T = {2**at}" for at in range(columns)))
-    rows: list[list[Value]] = [["variant", *([Estimate(1.5, 1.4, 1.6, "ratio")] * columns)]]
-    lines = text.table(Table("speed", head, rows), width)
-    assert max(map(len, lines)) <= max(width, len("variant  1.50× [1.40–1.60]"))
-    assert sum(line.count("T = ") for line in lines) == columns
-
-
-def test_a_unit_stands_once(case: Case) -> None:
-    cells = [Finding(case, value=Estimate(value, unit="s")) for value in (0.0123, 0.00456)]
-    lines = text.table(Table("forward pass", ("", "T = 64"), [["a", cells[0]], ["b", cells[1]]]), 80)
-    assert lines[0].startswith("forward pass, ms")
-    assert [re.split(r" {2,}", line)[-1] for line in lines[1:]] == ["12.3", "4.56"]
-
-
-def test_numbers_are_aligned_right_and_names_left(case: Case) -> None:
-    table = Table("t", ("variant", "n", "said"), [[case, 5, "x"], [case, None, ""]])
-    page = str(write_html.written([table]))
-    assert page.count('class="number"') == 3  # the head and two cells of one column
-
-
-def test_what_repeats_in_groups_has_one_head() -> None:
-    table = Table("t", ("variant", "a", "b", "c"), [["x", 1, 2, 3]], groups=("", "one", "one", "two"))
-    assert 'colspan="2">one<' in str(write_html.written([table]))
-    assert "one: a" in WRITERS["markdown"](table)
-    assert [line.split() for line in text.table(table, 80)[:2]] == [["one", "two"], ["variant", "a", "b", "c"]]
-
-
-@pytest.mark.parametrize("columns", range(12, 30))
-def test_a_number_and_its_per_cent_stand_on_one_line(columns: int) -> None:
-    said = "found in 95 % of runs, 5 % apart, ±10.6 %"
-    lines = text.wrapped([said], columns)
-    assert " ".join(lines) == said
-    assert not any(line.startswith("%") for line in lines)

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import re
+import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
-from present import present
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError
 from modbench.harness.core.units import parse_duration
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.stats import interim, verdicts
 from modbench.harness.stats.verdicts import Seen
-from modbench.plugins.ab import folder, loop
+from modbench.plugins.ab import folder
 from modbench.plugins.ab import question as ab
 from modbench.plugins.ab.compared import Asked, SideFailsError
 from modbench.plugins.ab.loop import Loop, Plan
 from modbench.plugins.ab.question import Effects, Result, Row
 from modbench.reports.questions.gate.fail_on import parse
-
-BLOCK_S = 10.0
-ASKED = Asked(0.02)
 
 
 @dataclass
@@ -36,16 +36,16 @@ class Planted:
         folder: of the blocks.
         effect: of the new side, above 0 where it is faster.
         noise: standard deviation of an effect between blocks.
-        block_s: what each block takes.
+        slow: from this block on a block takes 40 s instead of 10.
         at: raises this at that block, before it is kept.
     """
 
     folder: Path
     effect: float = 0.0
-    noise: float = 0.005
-    block_s: tuple[float, ...] = (BLOCK_S,)
+    noise: float = 0.5
+    slow: int = 400
     at: tuple[int, BaseException] | None = None
-    asked: Asked = ASKED
+    asked: Asked = field(default_factory=lambda: Asked(0.02))
     sides: tuple[str, str] = ("old", "new")
     now: float = 0.0
     prepared: int = 0
@@ -58,144 +58,157 @@ class Planted:
     def measure(self, number: int, order: str) -> None:
         if self.at is not None and self.at[0] == number:
             raise self.at[1]
-        self.now += self.block_s[min(number, len(self.block_s) - 1)]
+        self.now += 10.0 if number < self.slow else 40.0
         self.measured.append((number, order))
         folder.block(self.folder, number).write_text(json.dumps(order))
 
-    def finished(self) -> int:
-        return folder.blocks(self.folder)
-
     def rows(self) -> list[Row]:
-        drawn = random.Random(7)
-        effects = [(drawn.gauss(self.effect, self.noise), drawn.gauss(0, self.noise)) for _ in range(self.finished())]
+        drawn, number = random.Random(7), folder.blocks(self.folder)
+        effects = [(drawn.gauss(self.effect, self.noise), drawn.gauss(0, self.noise)) for _ in range(number)]
         own, same = ({block: each[i] for block, each in enumerate(effects)} for i in (0, 1))
         return [Row("wall time", "wall_s", Effects(own), Effects(same), Seen(), 1.0, 1.0)]
 
 
-def run(planted: Planted, max_time: str = "10min", **asked: object) -> Result:
+def run(planted: Planted, max_time: str = "10min", **asked: Any) -> Result:
     """Run the loop to its end."""
     limit_s = parse_duration(max_time, "--max-time")
-    planted.asked = Asked(**{"margin": 0.02, "max_time_s": limit_s, **asked})  # type: ignore[arg-type]
+    planted.asked = Asked(**{"margin": 0.02, "max_time_s": limit_s, **asked})
     return Loop(planted, lambda: planted.now).run()
 
 
 def plan(path: Path) -> Plan:
-    return Plan.model_validate(
-        {key: value for key, value in json.loads((path / "plan.json").read_text()).items() if key != "digest"}
-    )
+    stored = json.loads((path / "plan.json").read_text())
+    return Plan.model_validate({key: value for key, value in stored.items() if key != "digest"})
+
+
+@settings(max_examples=40)
+@given(
+    effect=st.sampled_from([-0.1, 0.0, 0.1]),
+    noise=st.sampled_from([0.005, 0.05, 0.5]),
+    slow=st.integers(1, 30),
+    interrupts=st.lists(st.integers(1, 9), max_size=2, unique=True).map(sorted),
+)
+def test_blocks_are_measured_once_and_in_time_however_often_it_is_interrupted(
+    effect: float, noise: float, slow: int, interrupts: list[int]
+) -> None:
+    """It stops at an analysis that decides, or where time or blocks are over; the same command goes on with the same plan."""
+    made = list[tuple[int, str]]()
+    with tempfile.TemporaryDirectory() as name:
+        path, total = Path(name), 0
+        for at in (*interrupts, 400):
+            planted = Planted(path, effect, noise, slow, (at, KeyboardInterrupt()))
+            try:
+                result = run(planted, "200s")
+            except IncompleteError:
+                total = total or plan(path).total
+                continue
+            finally:
+                made += planted.measured
+                assert planted.now <= 200
+            break
+        kept, again = plan(path), Planted(path, effect, noise, slow)
+        assert [number for number, _ in made] == [*range(result.blocks)]
+        assert [order for _, order in made] == [order for order, _ in kept.draws(result.blocks)]
+        assert kept.total == result.planned == (total or kept.total)
+        assert {*kept.analysed[:-1]} <= {*interim.schedule(kept.total)}
+        assert kept.analysed[-1] == result.blocks
+        over = result.blocks == kept.total or planted.now + (10 if result.blocks < slow else 40) > 200
+        assert result.decided or over
+        assert run(again).rows == result.rows, "told again"
+        assert (again.measured, again.prepared) == ([], 0)
+
+
+FIRST = interim.schedule(59)[0]
 
 
 @pytest.mark.parametrize(
-    ("effect", "word"), [(-0.1, verdicts.WORSE), (0.1, verdicts.BETTER), (0.0, verdicts.EQUIVALENT)]
+    ("effect", "noise", "asked", "word", "blocks", "planned"),
+    [
+        # The first second goes by before the first block; the first analysis decides.
+        (-0.1, 0.005, {}, verdicts.WORSE, FIRST, 59),
+        (0.1, 0.005, {}, verdicts.BETTER, FIRST, 59),
+        (0.0, 0.005, {}, verdicts.EQUIVALENT, FIRST, 59),
+        (0.0, 0.5, {"max_time": "3min"}, verdicts.INCONCLUSIVE, 17, 17),
+        (0.0, 0.5, {"blocks": 5, "max_time_s": None}, verdicts.INCONCLUSIVE, 5, 5),
+    ],
 )
-def test_it_stops_at_the_first_analysis_that_decides(tmp_path: Path, effect: float, word: str) -> None:
-    planted = Planted(tmp_path, effect)
-    result = run(planted)
-    total = 60 - 1  # the first second went by before the first block
-    assert result.rows[0].verdict == word
-    assert result.planned == plan(tmp_path).total == total
-    assert result.blocks == planted.finished() == interim.schedule(total)[0]
-    ended = present(folder.ended(tmp_path))
-    assert not ended.over
-    assert ended.each_s == pytest.approx(BLOCK_S)
-    # Of what was decided early, too, the same result is told again, and nothing is measured.
-    again = Planted(tmp_path, effect)
-    assert run(again).rows == result.rows
-    assert not again.measured
-
-
-def test_what_stays_open_takes_all_the_time_and_is_inconclusive(tmp_path: Path) -> None:
-    planted = Planted(tmp_path, 0.0, noise=0.5)
-    result = run(planted, "3min")
-    assert result.exit_code() == 5
-    assert result.blocks == result.planned == 17
-    assert plan(tmp_path).analysed == interim.schedule(17)
-    assert planted.now <= 180
-    assert {order for _, order in planted.measured} == {"ABBA", "BAAB"}
-    # Blocks that are asked for take as long as they take.
-    (tmp_path / "again").mkdir()
-    assert run(Planted(tmp_path / "again", 0.0, noise=0.5), blocks=5, max_time_s=None).blocks == 5
+def test_it_stops_at_the_first_analysis_that_decides_or_where_the_time_or_the_blocks_are_over(
+    tmp_path: Path, effect: float, noise: float, asked: dict[str, Any], word: str, blocks: int, planned: int
+) -> None:
+    result = run(Planted(tmp_path, effect, noise), **asked)
+    assert (result.rows[0].verdict, result.blocks, result.planned) == (word, blocks, planned)
+    assert result.exit_code() == (5 if word == verdicts.INCONCLUSIVE else 0)
+    assert plan(tmp_path).analysed == tuple(each for each in interim.schedule(planned) if each <= blocks)
+    assert {order for order, _ in plan(tmp_path).draws(17)} == {"ABBA", "BAAB"}
 
 
 def test_a_time_that_holds_no_analysis_is_said_after_one_block_with_one_that_does(tmp_path: Path) -> None:
-    planted = Planted(tmp_path, 0.0, noise=0.5)
+    planted = Planted(tmp_path)
     with pytest.raises(UnfitError) as told:
         run(planted, "20s")
-    assert planted.finished() == 1
-    assert told.value.exit_code == 5
+    assert (folder.blocks(tmp_path), told.value.exit_code) == (1, 5)
     (named,) = re.findall(r"--max-time (\w+) would", str(told.value))
-    # The block is kept: the same command goes on.
     run(planted, named)
-    assert [number for number, _ in planted.measured] == [*range(planted.finished())]
+    assert [number for number, _ in planted.measured] == [*range(folder.blocks(tmp_path))], "the block is kept"
     assert plan(tmp_path).analysed
 
 
-def test_blocks_that_become_slow_end_it_in_time_with_the_error_of_the_plan(
+def test_blocks_that_become_slow_end_it_with_the_error_of_the_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = list[interim.Analysis]()
-    judge = ab.judge
+    asked, judge = list[interim.Analysis](), ab.judge
 
-    def noted(*given: object) -> object:
-        asked.append(given[3])  # type: ignore[arg-type]
-        return judge(*given)  # type: ignore[arg-type]
+    def noted(*given: Any) -> object:
+        asked.append(given[3])
+        return judge(*given)
 
     monkeypatch.setattr(ab, "judge", noted)
-    planted = Planted(tmp_path, 0.0, noise=0.5, block_s=(*[10.0] * 8, 40.0))
-    result = run(planted, "200s")
-    planned, made = result.planned, result.blocks
-    assert planned == 19
-    assert planted.now <= 200
-    assert made == 10
+    result = run(Planted(tmp_path, slow=8), "200s")
+    assert (result.planned, result.blocks) == (19, 10)
     # Analyses are told from the progress: that is judged as if it were the only one.
-    analyses = [each for each in asked if each.several]
-    assert [each.total for each in analyses] == [planned, made]
-    assert analyses[0].fractions == interim.fractions_of(interim.schedule(planned))
-    assert analyses[1].fractions == (5 / made, 1.0)
-    assert analyses[1].number == 2
-    # What was analysed at the end of the time is not measured further.
-    again = Planted(tmp_path, 0.0, noise=0.5)
-    assert run(again).rows == result.rows
-    assert not again.measured
+    first, last = (each for each in asked if each.several)
+    assert (first.total, first.fractions) == (19, interim.fractions_of(interim.schedule(19)))
+    assert (last.total, last.fractions, last.number) == (10, (5 / 10, 1.0), 2)
 
 
-@pytest.mark.parametrize("kept", [1, 3, 7])
-def test_the_same_command_goes_on_after_an_interrupt(tmp_path: Path, kept: int) -> None:
-    first = Planted(tmp_path, 0.0, noise=0.5, at=(kept, KeyboardInterrupt()))
-    with pytest.raises(IncompleteError):
-        run(first, "3min")
-    total = plan(tmp_path).total
-    second = Planted(tmp_path, 0.0, noise=0.5)
-    result = run(second, "3min")
-    assert [number for number, _ in second.measured] == [*range(kept, result.blocks)]
-    assert result.planned == total == 17
-    assert [order for _, order in [*first.measured, *second.measured]] == [each for each, _ in plan(tmp_path).draws(17)]
-    # And a third time it tells the same, and measures nothing.
-    third = Planted(tmp_path, 0.0, noise=0.5)
-    assert run(third).rows == result.rows
-    assert not third.measured
-    assert not third.prepared
+def test_a_command_that_was_killed_before_its_plan_makes_one_of_the_next_block(tmp_path: Path) -> None:
+    first, second = Planted(tmp_path), Planted(tmp_path)
+    first.measure(0, Loop(first, lambda: first.now).plan.draws(1)[0][0])
+    assert not plan(tmp_path).total
+    assert run(second, "3min").planned == 1 + 17
+    assert [number for number, _ in second.measured] == [*range(1, 18)]
 
 
-def test_an_interrupt_before_anything_is_kept_is_no_unfinished_run(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(Planted(tmp_path, at=(0, KeyboardInterrupt())))
+@pytest.mark.parametrize(
+    ("at", "error", "raised"),
+    [
+        (0, KeyboardInterrupt(), KeyboardInterrupt),  # nothing is kept, so that no run is unfinished
+        (2, KeyboardInterrupt(), IncompleteError),
+        (1, UsageError("the base broke"), UsageError),
+    ],
+)
+def test_what_ends_it(tmp_path: Path, at: int, error: BaseException, raised: type[BaseException]) -> None:
+    with pytest.raises(raised):
+        run(Planted(tmp_path, at=(at, error)))
+    if raised is IncompleteError:
+        (tmp_path / "plan.json").unlink()
+        with pytest.raises(DamagedError):  # nothing else says how often the blocks were analysed
+            run(Planted(tmp_path))
 
 
-def test_a_plan_that_was_removed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(IncompleteError):
-        run(Planted(tmp_path, at=(2, KeyboardInterrupt())))
-    (tmp_path / "plan.json").unlink()
-    with pytest.raises(DamagedError):
-        run(Planted(tmp_path))
-
-
-def test_a_new_side_that_fails_is_a_finding_and_a_base_that_fails_is_not(tmp_path: Path) -> None:
+def test_a_new_side_that_fails_is_a_finding(tmp_path: Path) -> None:
     result = run(Planted(tmp_path, at=(1, SideFailsError("it broke"))))
-    assert result.exit_code() == 1
-    assert result.rows[0].lacking == "new"
-    with pytest.raises(UsageError):
-        run(Planted(tmp_path, at=(1, UsageError("it broke"))))
+    assert (result.exit_code(), result.rows[0].lacking) == (1, "new")
+
+
+@pytest.mark.parametrize("lacking", ["base", "new"])
+def test_it_ends_where_no_row_has_a_number_any_more(
+    tmp_path: Path, lacking: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Planted, "rows", lambda _: [Row("a case", "wall_s", why="failed: it broke", lacking=lacking)])
+    with pytest.raises(UsageError, match="it broke") if lacking == "base" else nullcontext():
+        assert run(Planted(tmp_path)).exit_code() == 1
+    assert folder.blocks(tmp_path) == 1
 
 
 @pytest.mark.parametrize(
@@ -204,8 +217,7 @@ def test_a_new_side_that_fails_is_a_finding_and_a_base_that_fails_is_not(tmp_pat
 )
 def test_a_limit_decides_when_it_stops(tmp_path: Path, effect: float, noise: float, code: int, check: str) -> None:
     result = run(Planted(tmp_path, effect, noise), margin=0.05, fail_on=parse(["slower:5%"]))
-    assert result.exit_code() == code
-    assert result.rows[0].check == check
+    assert (result.exit_code(), result.rows[0].check) == (code, check)
     assert (result.blocks < result.planned) is (code != 5)
     assert result.exit_code(allow_inconclusive=True) == code % 5
 
@@ -213,35 +225,5 @@ def test_a_limit_decides_when_it_stops(tmp_path: Path, effect: float, noise: flo
 def test_a_line_tells_ratio_and_what_is_left(tmp_path: Path) -> None:
     planted, said = Planted(tmp_path, -0.1, noise=0.05, asked=Asked(0.02, max_time_s=300)), list[str]()
     Loop(planted, lambda: planted.now, said.append).run()
-    assert len(said) == planted.finished() - 1
+    assert len(said) == folder.blocks(tmp_path) - 1
     assert re.match(r"\[block 3 of 29, 4 min 20 s left\] wall time: 0\.\d+× \[0\.\d+–[\d.]+\]$", said[2])
-
-
-class Stream(io.StringIO):
-    """Standard error; a terminal or not."""
-
-    terminal = True
-
-    def isatty(self) -> bool:
-        return self.terminal
-
-
-@pytest.mark.parametrize(("terminal", "lines", "returns"), [(True, 0, 7), (False, 3, 0)])
-def test_lines_come_in_a_while_and_on_a_terminal_one_is_written_over(terminal: bool, lines: int, returns: int) -> None:
-    stream, now = Stream(), [0.0]
-    stream.terminal = terminal
-    with loop.Line(stream, lambda: now[0]) as line:
-        for now[0] in map(float, range(0, 30, 5)):
-            line.show("it goes on")
-    assert (stream.getvalue().count("\n"), stream.getvalue().count("\r")) == (lines, returns)
-
-
-def test_a_command_that_was_killed_before_its_plan_makes_one_of_the_next_block(tmp_path: Path) -> None:
-    first = Planted(tmp_path, 0.0, noise=0.5)
-    killed = Loop(first, lambda: first.now)
-    first.measure(0, killed.plan.draws(1)[0][0])
-    assert not plan(tmp_path).total
-    second = Planted(tmp_path, 0.0, noise=0.5)
-    result = run(second, "3min")
-    assert result.planned == 1 + 17
-    assert [number for number, _ in second.measured] == [*range(1, 18)]

@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from present import present
+from test_ab_sides import models, repository
 
 from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.errors import ModbenchError, UsageError
@@ -29,6 +34,7 @@ from modbench.plugins.ab.suites import Suites
 from modbench.plugins.ab.turn_taking import Start
 from modbench.reports.markup.number_format import plain
 
+__all__ = ["models", "repository"]
 TIME = "latency/forward"
 PLAN = {"metrics": [TIME], "train": None, "processes": 1, "rounds": 4, "grid": {"seq_len": [64]}}
 
@@ -59,55 +65,91 @@ def test_the_words_that_prepare_a_side(tmp_path: Path) -> None:
     assert not {"--only", "--match", "--model"} & {*own.command(own.both[0], tmp_path / "out")}
 
 
-@pytest.mark.parametrize(("setting", "said"), [("processes=2", "processes: ab sets"), ("rounds=1", "rounds: ab sets")])
-def test_what_is_the_same_for_all_blocks_is_not_set(setting: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        suites.planned("quick", (), SuiteFlags(settings=[setting]))
-
-
-def test_a_suite_without_times_is_refused() -> None:
-    with pytest.raises(UsageError, match="times nothing"):
-        suites.planned("quick", (), SuiteFlags(settings=['metrics=["flops/forward"]']))
-
-
 MODEL = "def build(config, threshold=1): ...\n"
+OWN = """
+name = "own"
+effort = "draft"
+metrics = ["latency/forward"]
+grid.seq_len = [16]
+variants = [{model = "dense"}, {model = "old.py:build"}]
+"""
+OLD, NEW = "old.py:build", "new.py:build"
 
 
-def test_two_builds_differ_and_have_one_variant_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suite that names a model itself, and two files of models."""
     monkeypatch.chdir(tmp_path)
-    Path("old.py").write_text(MODEL)
-    shutil.copy("old.py", "new.py")
-    sides = "old.py:build", "new.py:build"
-    with suites.builds(sides, "quick", SuiteFlags(option=["threshold=0.5"])) as found:
-        assert found.sides == sides
-        assert found.folder.parent.name == "runs"
-    for pair, option, said in (
-        ((sides[0], sides[0]), "threshold=1", "named twice"),
-        (sides, "threshold=0.5,0.7", r"threshold0\.5.*one value"),
-        ((sides[0], "none.py:build"), "threshold=1", "none.py"),
-    ):
-        with pytest.raises(UsageError, match=said), suites.builds(pair, "quick", SuiteFlags(option=[option])):
-            pass
+    for name, text in {"own.toml": OWN, "old.py": MODEL, "new.py": MODEL}.items():
+        Path(name).write_text(text)
 
 
-def test_a_suite_that_names_the_users_model_itself_is_refused(tmp_path: Path) -> None:
-    """Else the revisions would be those of modbench's own checkout, and both sides run the same file."""
-    model, file = tmp_path / "mine.py", tmp_path / "own.toml"
-    model.write_text(MODEL)
-    file.write_text(
-        f'name = "own"\neffort = "draft"\nmetrics = ["{TIME}"]\n[grid]\nseq_len = [16]\n[[variants]]\nmodel = "dense"\n'
-        f'[[variants]]\nmodel = "{model}:build"\n'
-    )
-    with (
-        pytest.raises(UsageError, match=f"--model {model}:build"),
-        suites.revisions(("a", "b"), str(file), (), SuiteFlags(), own=True),
-    ):
+@pytest.mark.usefixtures("files")
+def test_two_builds_are_compared_in_a_folder_of_runs() -> None:
+    with suites.builds((OLD, NEW), "quick", SuiteFlags(option=["threshold=0.5"])) as found:
+        assert (found.sides, found.folder.parent.name) == ((OLD, NEW), "runs")
+
+
+@pytest.mark.usefixtures("files")
+def test_two_revisions_are_compared_by_copies_of_their_files(models: tuple[str]) -> None:
+    with suites.revisions(("one", "HEAD"), "quick", models, SuiteFlags(), own=False) as found:
+        assert [(side.label.partition(" ")[0], side.new) for side in found.both] == [("one", False), ("HEAD", True)]
+        copies = [Path(side.models[0].removesuffix(":build")) for side in found.both]
+        assert [file.read_text().startswith("# two") for file in copies] == [False, True]
+    assert not any(file.exists() for file in copies)
+
+
+def builds(*models: str, suite: str = "quick", **flags: Any) -> AbstractContextManager[Suites]:
+    base, new = models
+    return suites.builds((base, new), suite, SuiteFlags(**flags))
+
+
+def revisions(suite: str, *models: str) -> AbstractContextManager[Suites]:
+    return suites.revisions(("a", "b"), suite, models, SuiteFlags(), own=True)
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (lambda: builds(OLD, OLD), "named twice"),
+        (lambda: builds(OLD, NEW, option=["threshold=0.5,0.7"]), r"threshold0\.5.*one value"),
+        (lambda: builds(OLD, "none.py:build"), "none.py"),
+        # The same for all blocks.
+        (lambda: builds(OLD, NEW, settings=["processes=2"]), "processes: ab sets"),
+        (lambda: builds(OLD, NEW, settings=["rounds=1"]), "rounds: ab sets"),
+        (lambda: builds(OLD, NEW, settings=['metrics=["flops/forward"]']), "times nothing"),
+        # Else the revisions would be those of modbench's own checkout, and both sides run the same file.
+        (lambda: revisions("own.toml"), "--model old.py:build"),
+        (lambda: revisions("quick", OLD), "leave out --model or --self"),
+    ],
+)
+def test_what_is_refused(asked: Callable[[], AbstractContextManager[Suites]], said: str) -> None:
+    with pytest.raises(UsageError, match=said), asked():
         pass
-    with (
-        pytest.raises(UsageError, match="leave out --model or --self"),
-        suites.revisions(("a", "b"), "quick", (f"{model}:build",), SuiteFlags(), own=True),
-    ):
-        pass
+
+
+HOLDS = """
+import os, sys
+from pathlib import Path
+from modbench.extend import lock
+held = lock.hold(Path(sys.argv[1]))
+held.__enter__()
+os._exit(9)
+"""
+
+
+@pytest.mark.slow
+def test_copies_of_a_command_that_was_killed_are_removed_and_those_of_one_that_runs_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = tmp_path / f"{suites.COPIES}killed"
+    killed.mkdir()
+    subprocess.run([sys.executable, "-c", HOLDS, str(killed)], check=False)
+    with suites._copies() as running, suites._copies() as own:
+        assert {each.name for each in tmp_path.iterdir()} == {running.name, own.name}
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.fixture
@@ -169,17 +211,27 @@ def test_a_block_has_four_processes_in_their_order_and_its_name_once_it_is_whole
     assert planted.folder.joinpath("base").exists()
 
 
-@pytest.mark.parametrize(("said", "why"), [("modbench: it broke", "it broke"), ("Killed", "exit code 1: Killed")])
-def test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake(said: str, why: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "code", "why", "errors"),
+    [
+        ("modbench: it broke", 1, "it broke", (UsageError, SideFailsError)),
+        ("Killed", 1, "exit code 1: Killed", (UsageError, SideFailsError)),
+        ("modbench: No space left", 3, "No space left", (ModbenchError, ModbenchError)),  # no fault of the side
+    ],
+)
+def test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake(
+    said: str, code: int, why: str, errors: Sequence[type[ModbenchError]], tmp_path: Path
+) -> None:
     """Whatever stops `modbench run` of a side: that nothing could be measured, or that the side refuses the suite."""
     python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    python.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {code}\n")
     python.chmod(0o755)
     made = compared(tmp_path)
-    for side, error in zip(made.both, (UsageError, SideFailsError), strict=True):
+    for side, error in zip(made.both, errors, strict=True):
         made.both = (replace(side, python=str(python)), side)
-        with pytest.raises(error, match=rf"{side.label}.*: {why}$"):
+        with pytest.raises(error, match=rf"{side.label}.*: {why}$") as met:
             made.prepare()
+        assert type(met.value) is error
 
 
 @pytest.mark.parametrize(("hung", "tries"), [(False, 2), (True, 1)])
@@ -208,23 +260,35 @@ def test_what_dies_is_tried_once_more_and_then_measured_no_more(
     assert ("60 min 00 s (as --timeout" if hung else "exit code 9") in why
 
 
-def test_a_disk_that_is_full_ends_a_block_with_one_line_and_keeps_the_others(
-    planted: Suites, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("where", ["copyfile", "copytree", "killed", "interrupted"])
+def test_a_block_that_does_not_end_leaves_nothing_and_the_others_are_kept(
+    where: str, planted: Suites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted.measure(0, "ABBA")
+    part = planted.folder / "block.part"
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for name in ("copyfile", "copytree"):
-        with monkeypatch.context() as patch:
-            patch.setattr(shutil, name, full)
-            with pytest.raises(ModbenchError, match="Finished blocks are kept") as met:
-                planted.measure(1, "ABBA")
+    def interrupted(_starts: object) -> None:
+        assert part.exists()
+        raise KeyboardInterrupt
+
+    if where == "killed":
+        shutil.copytree(planted.folder / "block0", part)
+        planted.measure(1, "ABBA")
+    elif where == "interrupted":
+        monkeypatch.setattr(turn_taking, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            planted.measure(1, "ABBA")
+    else:
+        monkeypatch.setattr(shutil, where, full)
+        with pytest.raises(ModbenchError, match="Finished blocks are kept") as met:
+            planted.measure(1, "ABBA")
         line, code = exit_codes.message_and_code(met.value)
         assert (code, line.count("\n"), os.strerror(errno.ENOSPC) in line) == (3, 0, True)
-        assert ab_folder.blocks(planted.folder) == 1
-        assert not planted.folder.joinpath("block.part").exists()
+    assert ab_folder.blocks(planted.folder) == (2 if where == "killed" else 1)
+    assert not part.exists()
 
 
 @pytest.mark.slow

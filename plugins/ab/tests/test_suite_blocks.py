@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,16 +64,16 @@ def made(
     *,
     base: dict[str, Any] | None = None,
     new: dict[str, Any] | None = None,
-    variants: list[dict[str, Any]] = VARIANTS,
     rounds: int = 4,
+    **of_new: Any,
 ) -> list[list[Path]]:
-    """Blocks of planted runs: what goes wrong on each side, and the variants of the new one."""
+    """Blocks of planted runs: what goes wrong on each side, and what the suite of the new one changes."""
     random, blocks = np.random.default_rng(0), list[list[Path]]()
     for block in range(number):
         blocks.append([])
         for name in NAMES:
-            trouble, kinds = (base, VARIANTS) if name.startswith("base") else (new, variants)
-            plan = planted_plan("draft", **(PLAN | {"rounds": rounds}), variants=kinds)
+            trouble, changes = (base, {}) if name.startswith("base") else (new, of_new)
+            plan = planted_plan("draft", **(PLAN | {"rounds": rounds, "variants": VARIANTS} | changes))
             noise = {case.variant: math.exp(random.normal(0, 0.005)) for case in plan.cases}
             more = (trouble or {}).get("slower", {})
             slower = {variant: own * more.get(variant, 1.0) for variant, own in noise.items()}
@@ -92,35 +92,55 @@ def judged(
     return {row.what if isinstance(row.what, str) else row.what.id: row for row in rows}
 
 
-def verdicts(rows: dict[str, Row]) -> dict[str, str | None]:
-    return {what: row.verdict for what, row in rows.items()}
+EQUAL, WORSE, OPEN = "equivalent", "worse", "inconclusive"
+SLOWER: dict[str, Any] = {"slower": {"mod[c0.125]": 1.1}}
+WAITS: dict[str, Any] = {"waits": EVERY_VARIANT}  # so that each call takes twice as long
+SEEN: dict[str, Any] = {"own_work_seen": True}
+DRIFTS: dict[str, Any] = {"drifts": "mod[c0.125]"}
 
 
-def test_the_slower_case_alone_is_worse_and_the_quotient_of_its_times_is_the_ratio(tmp_path: Path) -> None:
-    equal = judged(made(tmp_path / "equal", 6))
-    assert verdicts(equal) == {DENSE: "equivalent", MOD: "equivalent"}
-    slow = judged(made(tmp_path / "slow", 6, new={"slower": {"mod[c0.125]": 1.1}}))
-    assert verdicts(slow) == {DENSE: "equivalent", MOD: "worse"}
-    assert slow[MOD].ratio.value == pytest.approx(1 / 1.1, rel=0.01)
+@pytest.mark.parametrize(
+    ("base", "new", "rounds", "dense", "mod", "by_cpu"),
+    [
+        pytest.param({}, {}, 4, EQUAL, EQUAL, False, id="equal"),
+        pytest.param({}, SLOWER, 4, EQUAL, WORSE, False, id="one case is slower"),
+        pytest.param(DRIFTS, DRIFTS, 12, EQUAL, EQUAL, False, id="drifts, beside the base"),
+        pytest.param(SEEN, SLOWER | SEEN, 4, EQUAL, WORSE, False, id="calm"),
+        pytest.param(WAITS | SEEN, SLOWER | SEEN, 4, EQUAL, WORSE, True, id="CPU time stands for the work"),
+        pytest.param(WAITS, SLOWER, 4, OPEN, OPEN, False, id="CPU time may not"),
+        pytest.param({"certificate": UNFIT}, SLOWER, 4, OPEN, OPEN, False, id="the machine is unfit"),
+    ],
+)
+def test_each_case_is_judged_by_its_rounds_in_turn(
+    base: dict[str, Any], new: dict[str, Any], rounds: int, dense: str, mod: str, by_cpu: bool, tmp_path: Path
+) -> None:
+    found = judged(made(tmp_path, 6, base=base, new=new, rounds=rounds))
+    assert (found[DENSE].verdict, found[MOD].verdict) == (dense, mod)
+    assert (Label.BY_CPU in found[MOD].labels) is by_cpu
+    if mod == WORSE and not by_cpu:
+        assert found[MOD].ratio.value == pytest.approx(1 / 1.1, rel=0.01)
+
+
+def test_the_quotient_of_the_two_times_is_the_ratio(tmp_path: Path) -> None:
     lurches: dict[str, Any] = {"lurches": 0.3}  # blocks that differ by 30 %
-    for row in judged(made(tmp_path / "lurches", 3, base=lurches, new=lurches, rounds=8)).values():
+    for row in judged(made(tmp_path, 3, base=lurches, new=lurches, rounds=8)).values():
         assert present(row.base_value) / present(row.new_value) == pytest.approx(row.ratio.value, rel=1e-9)
+
+
+def test_the_same_id_of_another_shape_is_not_compared(tmp_path: Path) -> None:
+    for row in judged(made(tmp_path, 3, shape={"n_layers": 3})).values():
+        assert (row.contrast, plain(row.why).partition(":")[0]) == (None, "the same id, but another case")
 
 
 def test_two_builds_are_one_case_where_their_place_is_one(tmp_path: Path) -> None:
     runs = []
     for name in NAMES:
         plan = planted_plan("draft", **PLAN, variants=[{"model": "dense" if name.startswith("base") else "moe"}])
-        runs.append(Tables(run_folder.read(str(planted_run(tmp_path / name, plan, slower={"moe": 2.0})))))
+        runs.append(Tables(run_folder.read(str(planted_run(tmp_path / name, plan)))))
     (row,) = suite_blocks.measured([runs] * 3, (runs[0], runs[2]), builds=True)
     assert not isinstance(row.what, str)
     assert row.what.id == f"moe[{PLACE}]"
     assert len(present(row.blocks).wall) == 3
-
-
-def test_what_drifts_is_compared_with_the_rounds_beside_it(tmp_path: Path) -> None:
-    drifts = {"drifts": "mod[c0.125]"}
-    assert verdicts(judged(made(tmp_path, 6, base=drifts, new=drifts, rounds=12)))[MOD] == "equivalent"
 
 
 @pytest.mark.parametrize(
@@ -161,20 +181,6 @@ def test_a_case_that_one_side_lacks_has_a_reason_and_the_other_cases_are_judged(
     assert Result(("a", "b"), [*rows.values()], 0.05, CHECK).verdict == ends
 
 
-def test_waits_are_judged_by_cpu_time_where_that_stands_for_the_work(tmp_path: Path) -> None:
-    """The base waits for a processor in every sample, so that it takes twice as long."""
-    waits: dict[str, Any] = {"waits": EVERY_VARIANT}
-    slower: dict[str, Any] = {"slower": {"mod[c0.125]": 1.1}}
-    seen = {"own_work_seen": True}
-    told = judged(made(tmp_path / "told", 6, base=waits | seen, new=slower | seen))
-    assert verdicts(told) == {DENSE: "equivalent", MOD: "worse"}
-    assert all(Label.BY_CPU in row.labels for row in told.values())
-    silent = judged(made(tmp_path / "silent", 6, base=waits, new=slower))
-    assert {*verdicts(silent).values()} == {"inconclusive"}
-    calm = judged(made(tmp_path / "calm", 6, base=seen, new=slower | seen))
-    assert (calm[MOD].verdict, Label.BY_CPU in calm[MOD].labels) == ("worse", False)
-
-
 REUSED = {"noted": {"mod[c0.125]": {"reused": "calls on tensors that were timed ran 3 FLOPs, on copies of them 9"}}}
 
 
@@ -182,13 +188,11 @@ REUSED = {"noted": {"mod[c0.125]": {"reused": "calls on tensors that were timed 
 def test_what_checks_find_belongs_to_a_side_wherever_they_ran(where: str, tmp_path: Path) -> None:
     """In the run that prepared a side, or in any process of any block."""
     blocks, (found,) = made(tmp_path / "blocks", 6), made(tmp_path / "found", 1, base=REUSED, new=REUSED)
-    prepared = [blocks[0][0], blocks[0][2]]
+    prepared, side = [blocks[0][0], blocks[0][2]], "new" if "new" in where else "base"
     if where in NAMES:
         blocks[4][NAMES.index(where)] = found[NAMES.index(where)]
     else:
-        grid_point = ("prepared base", "prepared new").index(where)
-        prepared[grid_point] = found[2 * grid_point]
-    side: Literal["base", "new"] = "new" if "new" in where else "base"
+        prepared[side == "new"] = found[0 if side == "base" else 2]
     mod = judged(blocks, prepared)[MOD]
     assert mod.verdict == "inconclusive"
     assert Label.REUSES_OUTPUT in (mod.labels if side == "new" else mod.base_labels)
@@ -204,8 +208,3 @@ def test_what_could_not_be_checked_withholds_where_sides_differ(tmp_path: Path) 
         mod = judged(blocks, prepared)[MOD]
         assert mod.verdict == word
         assert Label.UNCHECKED in mod.labels
-
-
-def test_a_machine_that_is_unfit_claims_nothing(tmp_path: Path) -> None:
-    blocks = made(tmp_path, 5, base={"certificate": UNFIT}, new={"slower": {"mod[c0.125]": 1.3}})
-    assert {*verdicts(judged(blocks)).values()} == {"inconclusive"}

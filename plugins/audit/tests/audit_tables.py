@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from expected_cards import check_card, stored
+from expected_cards import card, check_card, stored
 from page_tables import placed
 
 from modbench.harness.planning.overrides import Overrides
@@ -27,99 +25,64 @@ from modbench.plugins.audit.report import Architecture, AuditReport, Finding
 from modbench.reports.markup import markdown
 
 ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs" / "audits.md"
+PAGE, EXAMPLES = ROOT / "docs" / "audits.md", ROOT / "examples"
 SHIPPED = (
     *("dense", "mod", "mode_staged", "mode_integrated", "moe", "early_exit"),
     *("depth_branches", "depth_predictor", "depth_scale"),
 )
 
 
-@dataclass(frozen=True)
-class Compared:
-    """A table of the page.
-
-    Attributes:
-        of: what its models are held to.
-        columns: the stored card of each model, and how its column is headed.
-    """
-
-    of: Architecture | None
-    columns: Mapping[str, str]
-
-
-TABLES = {
-    "mod": Compared(
+# What the models of each table of the page are held to, and the stored card of each.
+TABLES: dict[str, tuple[Architecture | None, tuple[str, ...]]] = {
+    "mod": (
         "mod",
-        {
-            "page_mod": "mod",
-            "released_astramind": "astramind.py",
-            "released_kyegomez": "kyegomez.py",
-            "released_sramshetty": "sramshetty.py",
-            "released_a_mod": "a_mod.py",
-            "released_mor": "mor.py",
-            "released_router_tuning_block": "router_tuning.py(part=block,level=token)",
-            "released_skipgpt": "skipgpt.py",
-        },
+        (
+            *("page_mod", "released_astramind", "released_kyegomez", "released_sramshetty", "released_a_mod"),
+            *("released_mor", "released_router_tuning_block", "released_skipgpt"),
+        ),
     ),
-    "originals": Compared(
-        "mod",
-        {
-            "rivals_mixture_of_depth": "rivals/mixture_of_depth.py",
-            "original_router_tuning": "originals/router_tuning.py(granularity=block_token)",
-            "original_skipgpt": "originals/skipgpt.py",
-        },
-    ),
-    "nothing": Compared(
+    "originals": ("mod", ("rivals_mixture_of_depth", "original_router_tuning", "original_skipgpt")),
+    "nothing": (
         None,
-        {
-            "hf_llama": "hf:llama",
-            "rivals_longcat": "rivals/longcat.py",
-            "released_zero_experts": "zero_experts.py",
-            "released_router_tuning": "router_tuning.py",
-            "released_skipgpt": "skipgpt.py",
-            "released_dr_llm": "dr_llm.py",
-            "released_dr_llm_uncoupled": "dr_llm.py(coupled=false)",
-            "released_layerskip": "layerskip.py",
-        },
+        (
+            *("hf_llama", "rivals_longcat", "released_zero_experts", "released_router_tuning", "released_skipgpt"),
+            *("released_dr_llm", "released_dr_llm_uncoupled", "released_layerskip"),
+        ),
     ),
-    "shipped": Compared(None, {name: name for name in SHIPPED}),
+    "shipped": (None, SHIPPED),
+}
+# How columns are headed: by the folder of the file, and where the name of a card does not tell its options by these.
+FOLDERS = {"released": "", "rivals": "rivals/", "original": "originals/"}
+HEADINGS = {
+    **{name: name for name in SHIPPED},
+    "page_mod": "mod",
+    "hf_llama": "hf:llama",
+    "released_router_tuning_block": "router_tuning.py(part=block,level=token)",
+    "released_dr_llm_uncoupled": "dr_llm.py(coupled=false)",
+    "original_router_tuning": "originals/router_tuning.py(granularity=block_token)",
 }
 # Models whose cards are stored here, and not by a test.
 ELSEWHERE: dict[str, tuple[str, Architecture | None]] = {
     "page_mod": ("mod", "mod"),
-    "rivals_mixture_of_depth": (f"{ROOT}/examples/matched baselines/mixture_of_depth.py:build", "mod"),
-    "original_router_tuning": (
-        f"{ROOT}/examples/released/originals/router_tuning.py:build(granularity=block_token)",
-        "mod",
-    ),
-    "original_skipgpt": (f"{ROOT}/examples/released/originals/skipgpt.py:build", "mod"),
+    "rivals_mixture_of_depth": (f"{EXAMPLES}/rivals/mixture_of_depth.py:build", "mod"),
+    "original_router_tuning": (f"{EXAMPLES}/released/originals/router_tuning.py:build(granularity=block_token)", "mod"),
+    "original_skipgpt": (f"{EXAMPLES}/released/originals/skipgpt.py:build", "mod"),
     "hf_llama": ("hf:llama", None),
-    "rivals_longcat": (f"{ROOT}/examples/matched baselines/longcat.py:build", None),
+    "rivals_longcat": (f"{EXAMPLES}/rivals/longcat.py:build", None),
 }
-
-
-def column(name: str, heading: str, of: Architecture | None) -> AuditReport:
-    """A stored card as a column of a table; held to nothing, what is not always judged is reported."""
-    known, always, found = probes(of), set(ALWAYS), stored(name)
-    findings = {
-        key: found[key] if of is not None or key in always else _reported(found[key]) for key in known if key in found
-    }
-    titles = {key: probe.title for key, probe in known.items()}
-    return AuditReport(
-        target=heading,
-        of=of,
-        params=0,
-        seq_len=1,
-        batch_size=1,
-        dtype="",
-        findings=findings,
-        titles=titles,
-        wall_s=0.0,
-    )
-
-
 # Judged whatever a model is held to.
-ALWAYS = ("causal", "rows_independent", "deterministic", "alone", "decode")
+ALWAYS = {"causal", "rows_independent", "deterministic", "alone", "decode"}
+
+
+def column(name: str, of: Architecture | None) -> AuditReport:
+    """A stored card as a column of a table; held to nothing, what is not always judged is reported."""
+    known, found = probes(of), stored(name)
+    findings = {key: found[key] for key in known if key in found}
+    if of is None:
+        findings |= {key: _reported(each) for key, each in findings.items() if key not in ALWAYS}
+    titles, (kind, _, file) = {key: probe.title for key, probe in known.items()}, name.partition("_")
+    heading = HEADINGS.get(name) or f"{FOLDERS[kind]}{file}.py"
+    return card(**findings).model_copy(update={"target": heading, "of": of, "titles": titles})
 
 
 def _reported(found: Finding) -> Finding:
@@ -128,8 +91,8 @@ def _reported(found: Finding) -> Finding:
 
 def filled(page: str) -> str:
     """Return the page with its tables."""
-    for name, table in TABLES.items():
-        made = side_by_side([column(card, heading, table.of) for card, heading in table.columns.items()])
+    for name, (of, columns) in TABLES.items():
+        made = side_by_side([column(each, of) for each in columns])
         written = markdown.block(made)
         text = "\n".join([*written.head[2:], *written.rows])
         page = placed(page, name, text, str(Path(__file__).relative_to(ROOT)))

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +25,8 @@ from modbench.plugins.audit.report import Architecture, AuditReport, deviates, h
 from modbench.plugins.audit.request import exit_code
 from modbench.reports.markup.number_format import plain
 
-HERE = Path(__file__).parent
-SCHEMA = HERE.parent / "audit.schema.json"
+SCHEMA = Path(__file__).parents[1] / "audit.schema.json"
 SMALL = ("--seq-len", "16", "--batch-size", "2", "--set", "d_model=32", "--set", "n_layers=2", "--set", "n_heads=1")
-# Files of users that cannot be audited, and a part of what is said.
-BROKEN = {
-    "raises.py": ("def build(config):\n    raise RuntimeError('no weights')", "no weights"),
-    "no_module.py": ("def build(config):\n    return 3", "int"),
-    "two_arguments.py": (
-        "from torch import nn\nclass M(nn.Module):\n    def forward(self, tokens, mask): ...\nbuild = lambda config: M()",
-        "mask",
-    ),
-    "no_logits.py": (
-        "from torch import nn\nclass M(nn.Module):\n    def forward(self, tokens): return None\nbuild = lambda config: M()",
-        "must map tokens",
-    ),
-}
 
 
 def test_the_exit_code_is_what_was_found() -> None:
@@ -116,22 +99,7 @@ def test_what_is_refused(modbench: Any, arguments: tuple[str, ...], said: str) -
     assert len(done.stderr.strip().splitlines()) <= 2
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_model_that_cannot_be_audited(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused where it is built, before any other is called."""
-    monkeypatch.chdir(tmp_path)
-    source, said = BROKEN[name]
-    (tmp_path / name).write_text(source, encoding="utf-8")
-    found = in_this_process(tmp_path, [case("dense"), case(f"{name}:build")])
-    assert [each.keys() for each in found] == [{"model"}, {"model"}, {"error"}]
-    assert said in found[-1]["error"]
-
-
-def test_properties_that_there_are_not(tmp_path: Path) -> None:
-    asked: list[tuple[Architecture | None, str]] = [(None, "nosuch"), (None, "mod_k"), ("dense", "mod_k")]
-    for of, name in asked:
-        (found,) = in_this_process(tmp_path, [case("dense")], of, (name,))
-        assert name in found["error"]
+# --- in the process of an audit
 
 
 def case(model: str) -> Case:
@@ -149,10 +117,45 @@ def in_this_process(
     return command.answers(folder)
 
 
+BROKEN = """
+from torch import nn
+class Takes(nn.Module):
+    def forward(self, tokens, mask): ...
+class Returns(nn.Module):
+    def forward(self, tokens): return None
+def raises(config): raise RuntimeError('no weights')
+def no_module(config): return 3
+def two_arguments(config): return Takes()
+def no_logits(config): return Returns()
+"""
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [("raises", "no weights"), ("no_module", "int"), ("two_arguments", "mask"), ("no_logits", "must map tokens")],
+)
+def test_a_model_that_cannot_be_audited(build: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused where it is built, before any other is called."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text(BROKEN, encoding="utf-8")
+    found = in_this_process(tmp_path, [case("dense"), case(f"broken.py:{build}")])
+    assert [each.keys() for each in found] == [{"model"}, {"model"}, {"error"}]
+    assert said in found[-1]["error"]
+
+
+@pytest.mark.parametrize(("of", "name"), [(None, "nosuch"), (None, "mod_k"), ("dense", "mod_k")])
+def test_properties_that_there_are_not(of: Architecture | None, name: str, tmp_path: Path) -> None:
+    (found,) = in_this_process(tmp_path, [case("dense")], of, (name,))
+    assert name in found["error"]
+
+
 def test_the_process_says_what_it_is_about_to_do(tmp_path: Path) -> None:
     found = in_this_process(tmp_path, [case("dense")], only=("causal",))
     assert found[:2] == [{"model": 0}, {"model": 0, "probe": "causal"}]
     assert AuditReport.model_validate(found[2]["card"])["causal"].verdict == "yes"
+
+
+AT_CAUSAL = {"model": 0, "probe": "causal"}
 
 
 @pytest.mark.parametrize(
@@ -160,12 +163,8 @@ def test_the_process_says_what_it_is_about_to_do(tmp_path: Path) -> None:
     [
         ([{"error": "no weights"}], "exit code 0", "no weights"),
         ([{"model": 0}, {"model": 1}], "exit code 3", "mod' cannot be audited: it ended its process (exit code 3)"),
-        (
-            [{"model": 0, "probe": "causal"}],
-            "exit code -11",
-            "dense' cannot be audited: it ended its process at 'causal'",
-        ),
-        ([{"model": 0, "probe": "causal"}], None, "dense' was not audited within 5 s: it was ended at 'causal'"),
+        ([AT_CAUSAL], "exit code -11", "dense' cannot be audited: it ended its process at 'causal'"),
+        ([AT_CAUSAL], None, "dense' was not audited within 5 s: it was ended at 'causal'"),
         ([], "exit code -9", "dense' cannot be audited"),
     ],
 )
@@ -184,25 +183,14 @@ def test_how_the_process_of_an_audit_ends_is_told(
 
 
 MINE = """
-import os, threading, time
+import os, threading
 from torch import nn
-class Model(nn.Module):
-    def __init__(self, config, end):
-        super().__init__()
-        self.end, self.layers = end, nn.Sequential(nn.Embedding(config.vocab_size, 8), nn.Linear(8, config.vocab_size))
-    def forward(self, tokens):
-        self.end()
-        return self.layers(tokens)
-def dies(config):
-    return Model(config, lambda: os._exit(3))
-def hangs(config):
-    return Model(config, lambda: time.sleep(1e6))
 def waits():
     threading.main_thread().join()  # which ends if Python waits for this thread
     os._exit(9)
 def leaves_a_thread(config):
     threading.Thread(target=waits).start()
-    return Model(config, lambda: None)
+    return nn.Sequential(nn.Embedding(config.vocab_size, 8), nn.Linear(8, config.vocab_size))
 """
 
 
@@ -223,31 +211,6 @@ def test_a_thread_that_a_model_left_does_not_hold_the_audit(tmp_path: Path, monk
     assert ends == ["exit code 0"]
 
 
-@pytest.mark.proof
-def test_a_model_that_ends_or_holds_its_process(modbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
-    for name, limit, said in (("dies", "30min", "exit code 3"), ("hangs", "20s", "within 20 s")):
-        done = modbench("audit", f"mine.py:{name}", *SMALL, "--timeout", limit)
-        assert done.returncode == 2
-        assert said in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
-
-
-@pytest.mark.proof
-def test_an_audit_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(MINE.replace("time.sleep", "open('called', 'w').close() or time.sleep"))
-    words = [sys.executable, "-m", "modbench", "audit", "mine.py:hangs", *SMALL]
-    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
-        while running.poll() is None and not (tmp_path / "called").exists():
-            time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=120)
-    assert (running.returncode, len(said.splitlines())) == (130, 1)
-    assert {path.name for path in tmp_path.iterdir()} <= {"mine.py", "called", "__pycache__"}
-
-
 @pytest.mark.slow
 @pytest.mark.plugin("huggingface")
 def test_a_module_of_transformers() -> None:
@@ -257,6 +220,9 @@ def test_a_module_of_transformers() -> None:
     found = mb.audit(transformers.LlamaForCausalLM(config), expect="dense", seq_len=16)
     assert set(found.verdicts.values()) <= {"yes", "reported"}
     assert found["decode"].verdict == "yes"
+
+
+# --- in Python
 
 
 class Mean(nn.Module):
@@ -288,27 +254,21 @@ def test_in_python() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("module", "asked", "said"),
     [
-        {"properties": ["nosuch"]},
-        {"properties": [5]},
-        {"of": "moo"},
-        {"of": 5},
-        {"d_model": 8},
-        *({"seq_len": n} for n in (0, "long", 10**12)),
-        {"batch_size": -3},
-        {"vocab_size": 0},
-        {"seed": -1},
+        (Mean(), {"properties": ["nosuch"]}, "nosuch"),
+        (Mean(), {"properties": [5]}, "5"),
+        (Mean(), {"expect": "moo"}, "unknown architecture"),
+        (Mean(), {"d_model": 8}, "audited as it is"),
+        (Mean(), {"seq_len": 0}, "0 is below 1"),
+        (Mean(), {"seq_len": "long"}, "takes whole numbers"),
+        (Mean(), {"seq_len": 10**12}, "more than anything that can be run"),
+        (Mean(), {"vocab_size": 0}, "vocab_size"),
+        (Mean(), {"seed": -1}, "seed"),
+        (nn.Linear(2, 2), {}, "vocab_size"),
+        (Leaves(), {"vocab_size": 32}, "SystemExit"),
     ],
-    ids=str,
 )
-def test_what_is_refused_in_python(wrong: dict[str, Any]) -> None:
-    with pytest.raises(mb.UsageError):
-        mb.audit(Mean(), **wrong)
-
-
-def test_a_module_that_cannot_be_audited() -> None:
-    with pytest.raises(mb.UsageError, match="vocab_size"):
-        mb.audit(nn.Linear(2, 2))
-    with pytest.raises(mb.UsageError, match="SystemExit"):
-        mb.audit(Leaves(), vocab_size=32)
+def test_what_is_refused_in_python(module: nn.Module, asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(mb.UsageError, match=said):
+        mb.audit(module, **asked)

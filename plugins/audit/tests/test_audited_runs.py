@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pytest
 from expected_cards import card
 from in_process import succeeded
@@ -53,10 +51,6 @@ def raises(config):
 """
 VARIANTS = [{"model": "dense"}, {"model": "mine.py:build", "options": {"scale": [1.0, 2.0]}}]
 FIRST, SECOND = "mine:build[scale1]", "mine:build[scale2]"
-SMOKE = (
-    *("--effort", "smoke", "--match", "none", "--seq-len", "32"),
-    *("--set", "d_model=32", "--set", "metrics=flops/forward"),
-)
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +62,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def planned(*also: str, variants: Any = VARIANTS) -> Plan:
     few = {"processes": 2, "rounds": 3, "grid": {"seq_len": [64]}, "shape": {"d_model": 32, "n_layers": 2}}
-    suite = planted_plan(
-        "draft", variants=variants, train=None, metrics=["flops/forward", "latency/forward"], **few
-    ).suite
+    metrics = ["flops/forward", "latency/forward"]
+    suite = planted_plan("draft", variants=variants, train=None, metrics=metrics, **few).suite
     return plan.make_plan(suite, device="cpu", also=also)
 
 
@@ -106,10 +99,9 @@ def test_sizes_of_a_sweep_are_one() -> None:
 
 
 def test_without_a_model_of_ones_own_it_is_refused() -> None:
+    asked = Overrides(model=("dense",), only=True, audit=True, settings={"metrics": "flops/forward"})
     with pytest.raises(UsageError, match="--audit"):
-        api.make_plan(
-            "quick", Overrides(model=("dense",), only=True, audit=True, settings={"metrics": "flops/forward"})
-        )
+        api.make_plan("quick", asked)
 
 
 def test_an_audit_has_its_own_shape() -> None:
@@ -118,11 +110,8 @@ def test_an_audit_has_its_own_shape() -> None:
     kept = small(case)
     assert (kept.config.d_model, kept.config.n_layers) == (32, 2)  # it is no larger
     assert (kept.grid_point.seq_len, kept.grid_point.batch_size, kept.grid_point.dtype) == (64, 4, "fp32")
-    large = case.model_copy(
-        update={
-            "config": case.config.model_copy(update={"d_model": 1024, "n_heads": 16, "d_ff": 4096, "vocab_size": 99})
-        }
-    ).with_facts(case.facts)
+    config = case.config.model_copy(update={"d_model": 1024, "n_heads": 16, "d_ff": 4096, "vocab_size": 99})
+    large = case.model_copy(update={"config": config}).with_facts(case.facts)
     made = small(large).config
     assert {key: getattr(made, key) for key in SHAPE} == SHAPE
     assert (made.vocab_size, made.n_heads, made.d_ff) == (99, 2, 384)
@@ -155,56 +144,59 @@ def run_of(folder: Path, made: Plan, first: AuditFinding) -> Loaded:
     return load(path)
 
 
-def test_a_stored_audit_is_in_every_output(tmp_path: Path) -> None:
+@pytest.fixture
+def audited(tmp_path: Path) -> Loaded:
+    found = card(zeroed=ZEROED, rows_independent=MOVED, alone=PADDED, decode=holds("as {n}", "n", n=1))
+    return run_of(tmp_path / "one", planned("audit"), AuditFinding(card=found))
+
+
+def test_a_stored_audit_is_in_every_output(audited: Loaded) -> None:
     """The card, its labels beside the numbers of its variant alone, and why another has none."""
-    found = AuditFinding(
-        card=card(zeroed=ZEROED, rows_independent=MOVED, alone=PADDED, decode=holds("as {n}", "n", n=1))
-    )
-    loaded = run_of(tmp_path / "one", planned("audit"), found)
-    labels = loaded.cases.groupby("variant").labels.first()
-    expected = {Label.ROWS_DEPEND, Label.ZEROES, Label.DEVIATES}
-    assert {*labels[FIRST].split(";")} == expected
+    labels = audited.cases.groupby("variant").labels.first()
+    assert {*labels[FIRST].split(";")} == {Label.ROWS_DEPEND, Label.ZEROES, Label.DEVIATES}
     assert labels[[SECOND, "dense"]].isna().all()
-    page, said = render.html(loaded), " ".join(printed_run.closing(loaded, Path("page"), None, verbose=True).split())
-    for words in ("other rows move it by 7 tokens", "3 tokens come to nothing", "padding moves it by 5 tokens"):
-        assert words in page
-        assert words in said
-    assert "died of SIGSEGV" in page
-    assert "died of SIGSEGV" in said
-    short = " ".join(printed_run.closing(loaded, Path("page"), None).split())
-    assert "rows depend" in short
-    data = printed_run.as_json(loaded, Path("page"), None)["audits"]
+    said = " ".join(printed_run.closing(audited, Path("page"), None, verbose=True).split())
+    words = ("other rows move it by 7 tokens", "3 tokens come to nothing", "padding moves it by 5 tokens")
+    for shown in (render.html(audited), said):
+        assert [each for each in (*words, "died of SIGSEGV") if each not in shown] == []
+    data = printed_run.as_json(audited, Path("page"), None)["audits"]
     assert data[FIRST]["card"]["findings"]["alone"]["said"].endswith(" by 5 tokens")
     assert data[SECOND] == {"card": None, "reason": "the process died of SIGSEGV"}
-    assert report(loaded).audits == data
-    before = run_of(tmp_path / "before", planned(), found)
-    regressed = {each.what for each in gate.gate(before, loaded, 0.02).findings if each.verdict == "fail"}
-    assert not any("mine" in what for what in regressed)  # a run that was not audited lacks its labels
+    assert report(audited).audits == data
+
+
+@pytest.mark.parametrize("before", ["clean", "not audited"])
+def test_a_gate_fails_what_an_audit_found_anew_and_nothing_that_was_not_audited_before(
+    before: str, audited: Loaded, tmp_path: Path
+) -> None:
     held = AuditFinding(card=card(rows_independent=holds("as {n}", "n", n=1)))
-    clean = run_of(tmp_path / "clean", planned("audit"), held)
-    assert clean.cases.labels.isna().all()
-    found_now = [each for each in gate.gate(clean, loaded, 0.02).findings if each.verdict == "fail"]
-    assert any(Label.ROWS_DEPEND in str(each.reason) for each in found_now)
+    base = run_of(tmp_path / "base", planned("audit") if before == "clean" else planned(), held)
+    assert base.cases.labels.isna().all()
+    failed = [each for each in gate.gate(base, audited, 0.02).findings if each.verdict == "fail"]
+    assert any(Label.ROWS_DEPEND in str(each.reason) for each in failed) is (before == "clean")
+    assert any("mine" in each.what for each in failed) is (before == "clean")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("where", "change", "said"),
     [
-        (lambda card: card["findings"]["alone"].update(words="{m:token}"), "'m' is named, and not given"),
-        (lambda card: card["findings"]["alone"].update(words="{}"), "'' is named"),
-        (lambda card: card["findings"]["alone"].update(words="{n.__class__}"), "is named, and not given"),
-        (lambda card: card["findings"]["alone"].update(words="{n"), "expected '}'"),
-        (lambda card: card["findings"]["alone"].update(number="m"), "'m' is named, and not given"),
-        (lambda card: card["titles"].pop("alone"), "'alone' has no title"),
-        (lambda card: card["titles"].update(alone="x" * 20_000), "too long"),
-        (lambda card: card["titles"].update(alone="\x1b[2J"), "not printed"),
-        (lambda card: card["findings"]["alone"].update(verdict="fine"), "Input should be"),
+        ("alone", {"words": "{m:token}"}, "'m' is named, and not given"),
+        ("alone", {"words": "{n.__class__}"}, "is named, and not given"),
+        ("alone", {"words": "{n"}, "expected '}'"),
+        ("alone", {"number": "m"}, "'m' is named, and not given"),
+        ("alone", {"verdict": "fine"}, "Input should be"),
+        ("titles", {}, "'alone' has no title"),
+        ("titles", {"alone": "x" * 20_000}, "too long"),
+        ("titles", {"alone": "\x1b[2J"}, "not printed"),
     ],
 )
-def test_a_card_that_no_writer_could_fill_in_is_refused(change: Callable[[Any], object], said: str) -> None:
+def test_a_card_that_no_writer_could_fill_in_is_refused(where: str, change: dict[str, str], said: str) -> None:
     """No writer could fill in the words, or name the property."""
     body = AuditFinding(card=card(alone=PADDED)).model_dump(mode="json")
-    change(body["card"])
+    if where == "titles":
+        body["card"]["titles"] = change
+    else:
+        body["card"]["findings"][where] |= change
     with pytest.raises(ValidationError, match=said):
         AuditFinding.model_validate(body)
 
@@ -215,17 +207,11 @@ def test_a_probe_has_a_title_that_a_card_takes() -> None:
 
 
 @pytest.mark.proof
-def test_a_run_audits_a_model_once(modbench: Any, tmp_path: Path) -> None:
-    """A resumed run keeps it."""
-    variants = "dense,mine.py:build,mine.py:raises"
-    done = succeeded(modbench("run", "quick", "--only", "--model", variants, "--audit", *SMOKE, "-o", "run", "--json"))
+def test_a_run_audits_its_models(modbench: Any) -> None:
+    words = (
+        "run quick --only --model dense,mine.py:build,mine.py:raises --audit --effort smoke --match none --seq-len 32"
+    )
+    done = succeeded(modbench(*words.split(), "--set", "d_model=32", "--set", "metrics=flops/forward", "--json"))
     audits = json.loads(done.stdout)["audits"]
     assert audits["mine:build"]["card"]["findings"]["rows_independent"]["verdict"] == "no"
     assert "no weights" in audits["mine:raises"]["reason"]
-    record = tmp_path / "run" / "jobs" / "audit-mine_build.json"
-    before = record.read_bytes()
-    (tmp_path / "run" / "jobs" / "audit-mine_raises.json").unlink()
-    assert modbench("resume", "run").returncode == 0
-    assert record.read_bytes() == before
-    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
-    assert cases[cases.variant == "mine:build"].labels.str.contains(Label.ROWS_DEPEND).all()

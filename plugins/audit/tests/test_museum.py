@@ -10,7 +10,6 @@ import gc
 import importlib
 import sys
 import weakref
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import torch
 
 import modbench as mb
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.errors import UsageError
 from modbench.plugins.audit import probing, question, targets
 from modbench.plugins.audit.model import TOLERANCE
 from modbench.plugins.audit.probes import training, zeroed
@@ -28,8 +26,7 @@ from modbench.plugins.audit.report import ARCHITECTURES, Architecture, AuditRepo
 from modbench.reports.markup.number_format import plain
 
 MUSEUM = Path(__file__).parent / "museum"
-CHEATS = Path(__file__).parents[3] / "tests" / "cheats"
-sys.path += [str(MUSEUM), str(CHEATS)]
+sys.path.append(str(MUSEUM))
 
 
 def pieces(file: str) -> dict[str, dict[str, Any]]:
@@ -47,20 +44,11 @@ SHAPES: list[dict[str, Any]] = [
     {"d_model": 32, "n_layers": 4, "n_heads": 2, "seq_len": 40, "batch_size": 4},
     {"d_model": 48, "n_layers": 4, "n_heads": 4, "seq_len": 53, "batch_size": 3, "vocab_size": 64, "seed": 1},
 ]
-
-
-# What runs in CI, at the first shape: faults that the cards of released code there do not show, and what honest models share with
-# them. A proof runs all.
+# What runs in CI: faults that the cards of released code there do not show, and what honest models share with them. A proof runs
+# all.
 IN_CI = {
-    *(
-        "FiveFaults",
-        "MasksInTraining",
-        "softmax_of_the_chosen",
-        "GateOnTheMlp",
-        "plain_mod",
-        "weights_shared_over_depth",
-    ),
-    *("DropoutOff", "MasksWhatItComputed", "TiedWeights", "RareShortcut"),
+    *("FiveFaults", "MasksInTraining", "softmax_of_the_chosen", "GateOnTheMlp", "plain_mod"),
+    "weights_shared_over_depth",
 }
 
 
@@ -76,11 +64,6 @@ def audit(name: str, shape: dict[str, Any], only: tuple[str, ...] = ()) -> mb.Au
     return mb.audit(f"{MUSEUM / file}.py:{build}(piece={piece})", expect=SAID[name]["of"], properties=only, **shape)
 
 
-def shown(card: mb.Audit) -> set[str]:
-    """Properties that nobody is judged by, whose numbers show a violation."""
-    return {name for name, shows in SHOWS.items() if card.verdicts[name] == "reported" and shows(card[name])}
-
-
 def _trains_otherwise(found: Finding) -> bool:
     facts: dict[str, Any] = found.facts
     pairs = zip(facts["flops"], facts["flops_in_evaluation"], strict=True)
@@ -91,10 +74,16 @@ def _trains_otherwise(found: Finding) -> bool:
 SHOWS = {"zeroed": lambda found: (found.value or 0.0) > zeroed.LITTLE, "training": _trains_otherwise}
 
 
+def told(card: mb.Audit) -> set[str]:
+    """What deviates, and properties that nobody is judged by, whose numbers show a violation."""
+    shown = {name for name, shows in SHOWS.items() if card.verdicts[name] == "reported" and shows(card[name])}
+    return {*card.deviates} | shown
+
+
 def wrong(name: str, shape: dict[str, Any]) -> str | None:
     """How the card of a piece differs from what is expected; None if it does not."""
     said, card = SAID[name], audit(name, shape)
-    wanted, got = said["deviates"] | said["shows"], set(card.deviates) | shown(card)
+    wanted, got = said["deviates"] | said["shows"], told(card)
     missed, accused = sorted(wanted - got), sorted(got - wanted - said["may"])
     return f"{name} at {shape}: missed {missed}, accused {accused}\n{card}" if missed or accused else None
 
@@ -102,14 +91,11 @@ def wrong(name: str, shape: dict[str, Any]) -> str | None:
 def test_every_property_is_seeded_and_imitated() -> None:
     """A model violates each property, and an honest one seems to; but for a top-k, which is the paper's."""
     every = {each for of in (None, *ARCHITECTURES) for each in probes(of)} - UNSEEDED
-    seeded = Counter(each for said in VIOLATES.values() for each in {*said["deviates"], *said["shows"]})
-    imitated = Counter(said["like"] for said in HONEST.values())
-    assert {name for name in every if not seeded[name] or not imitated[name]} == set()
-    beside_top_k = {
-        name: each["deviates"] - ({"causal"} if each["of"] == "mod" else set()) for name, each in SAID.items()
-    }
+    assert every == {each for said in VIOLATES.values() for each in said["deviates"] | said["shows"]}
+    assert every == {said["like"] for said in HONEST.values() if said["like"]}
+    beside_top_k = {name: said["deviates"] - ({"causal"} if said["of"] else set()) for name, said in SAID.items()}
     assert [name for name in HONEST if beside_top_k[name]] == []
-    assert [name for name in VIOLATES if not beside_top_k[name] and not SAID[name]["shows"]] == []
+    assert [name for name in VIOLATES if not beside_top_k[name] | SAID[name]["shows"]] == []
 
 
 @pytest.mark.slow
@@ -170,7 +156,6 @@ def test_what_is_computed_and_kept_is_called_so(share: float | None) -> None:
     """A number stands for what its title says: a dense model computes 100 % of rows, and skips none."""
     made = in_memory(parts.built(CONFIG, share, model=parts.TopK), None, "skips", "saves")
     rows = {plain(title): plain(said) for title, _, said in question.table(made).rows}
-    assert set(rows) == {"computes", "keeps"}
     d, head = CONFIG.d_model, 64 * CONFIG.d_model
     block = 4 * d * d + 8 * d * d
     # Of two routed blocks a quarter of the tokens, and a router for all, which is little.
@@ -191,50 +176,3 @@ def test_random_numbers_are_held_where_shapes_differ_and_no_model_stays_in_memor
     del module
     gc.collect()
     assert seen() is None
-
-
-# The pieces of `tests/cheats`: what their cards say, where that is not nothing. Most mistakes there are in times and counts, at
-# which no card looks; `docs/method-guards.md` says how these are found. Of an honest model it is true, and no accusation.
-REFUSED = {"ReturnsFromElsewhere", "ReturnsNoNumbers", "WritesIntoItsInput"}
-# What they compute depends on earlier calls, so that a card depends on the order of its probes.
-BY_CALLS = {"StoredByTokens", "StoredOnThirdSight"}
-SAID_OF_CHEATS = {
-    "CopiedWhenBuilt": {"alone"},
-    "DropsABlockInTraining": {"training"},
-    "Int8Products": {"causal", "rows_independent"},  # one scale for all rows and tokens
-    "MasksWhatItComputed": {"zeroed", "alone"},
-    "ReadsTheNextToken": {"causal"},
-    "WorksInNumpy": {"training"},
-    "CapacityThatTrainingMoves": {"causal", "training"},
-    "EarlyExit": {"rows_independent"},  # the sum of all rows' first tokens decides
-    "GateAtItsThreshold": {"causal", "rows_independent"},
-    "GateThatLearns": {"rows_independent"},
-    "LazyTable": {"alone"},  # its table follows the length of the batch
-    "NamesACapacity": {"alone"},  # and so does its k
-    "NoiseInEveryCall": {"deterministic"},
-    "RareShortcut": {"rows_independent"},  # the first row decides
-    "RouterWithACapacity": {"alone"},  # its k follows the length too
-    "RunningStatistics": {"training"},
-    "Spectral": {"training"},
-}
-SMALL: dict[str, Any] = {"d_model": 32, "n_layers": 1, "n_heads": 2, "seq_len": 16, "batch_size": 4}
-FILES = {"mistakes": "caught", "odd_but_honest": "told"}
-OF_CHEATS = [
-    f"{file}:{name}"
-    for file, said in FILES.items()
-    for name, piece in vars(importlib.import_module(file)).items()
-    if hasattr(piece, said) and name not in BY_CALLS
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", in_ci(OF_CHEATS))
-def test_cards_of_models_of_the_core(name: str) -> None:
-    file, _, piece = name.partition(":")
-    model = f"{CHEATS / file}.py:{piece}"
-    if piece in REFUSED:
-        with pytest.raises(UsageError, match="cannot be audited"):
-            mb.audit(model, **SMALL)
-        return
-    card = mb.audit(model, **SMALL)
-    assert set(card.deviates) | shown(card) == SAID_OF_CHEATS.get(piece, set())

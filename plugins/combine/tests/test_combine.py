@@ -8,26 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from page_tables import filled
 from present import present
 
 from modbench.extend import planted_plan, planted_run
-from modbench.harness.core.contracts import Text
-from modbench.harness.planning import plan
-from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats.paired import ProcessSamples, numbers
 from modbench.plugins.combine import question as combine
 from modbench.plugins.combine.question import numbers_of_pairs
 from modbench.reports.tables.load import Loaded, load
 
-METRICS = [
-    "flops/forward",
-    "latency/forward",
-    "latency/train_step",
-    "memory/peak_allocated",
-    "loss/val",
-    "loss/val_causal",
-]
+TIMED = ["latency/forward", "latency/train_step"]
+METRICS = ["flops/forward", *TIMED, "memory/peak_allocated", "loss/val", "loss/val_causal"]
 MIXERS = ["attention", "window", "convolution"]
 WINDOW, CONVOLUTION = "mod[c0.125-window]", "mod[c0.125-convolution]"
 TIMES = {
@@ -47,19 +37,13 @@ LOSSES = {
 }
 
 
-def planted(
-    tmp_path: Path, *, effort: str = "draft", variants: Any = None, metrics: list[str] = METRICS, **trouble: Any
-) -> Loaded:
-    both = [{"model": "dense", "mixer": MIXERS}, {"model": "mod", "capacity": 0.125, "mixer": MIXERS}]
-    made = planted_plan(
-        effort,
-        metrics=metrics,
-        variants=variants or both,
-        shape={"d_model": 64, "n_layers": 4, "window": 16},
-        seeds=[0, 1, 2, 3, 4],
-        processes=5,
-        rounds=2,
-    )
+BOTH = [{"model": "dense", "mixer": MIXERS}, {"model": "mod", "capacity": 0.125, "mixer": MIXERS}]
+
+
+def planted(tmp_path: Path, *, effort: str = "draft", variants: Any = BOTH, **trouble: Any) -> Loaded:
+    shape = {"d_model": 64, "n_layers": 4, "window": 16}
+    suite: dict[str, Any] = {"metrics": METRICS, "variants": variants, "shape": shape, "seeds": [0, 1, 2, 3, 4]}
+    made = planted_plan(effort, **suite, processes=5, rounds=2)
     told = {"slower": TIMES, "losses": LOSSES, "run_noise": 0.001, "own_work_seen": True, **trouble}
     return load(str(planted_run(tmp_path, made, **told)))
 
@@ -78,7 +62,7 @@ def one(table: pd.DataFrame, variant: str, metric: str, seq_len: int = 128) -> A
     return table[(table.variant == variant) & (table.metric == metric) & (table.seq_len == seq_len)].iloc[0]
 
 
-@pytest.mark.parametrize("metric", ["latency/forward", "latency/train_step"])
+@pytest.mark.parametrize("metric", TIMED)
 def test_planted_ratios_of_ratios_come_back(table: pd.DataFrame, metric: str) -> None:
     for variant, value, verdict in ((WINDOW, 0.8, "worse"), (CONVOLUTION, 1.0, "equivalent")):
         row = one(table, variant, metric)
@@ -97,34 +81,6 @@ def test_counts_have_a_ratio_and_no_interval(run: Loaded, table: pd.DataFrame) -
     assert row.expected == pytest.approx(product)
     assert row.value == pytest.approx(flops["dense[attention]"] / flops[WINDOW] / product)
     assert (row.verdict, row.isna()["ci_low"], row.isna()["n"]) == ("worse", True, True)
-
-
-def test_losses_add_up_or_do_not(table: pd.DataFrame) -> None:
-    sums, more = one(table, WINDOW, "loss/val_causal"), one(table, CONVOLUTION, "loss/val_causal")
-    assert sums.ci_low < 0 < sums.ci_high
-    assert (sums.verdict, sums.n, sums.quantity) == ("inconclusive", 5, "difference of differences")
-    assert (more.verdict, more.value) == ("worse", pytest.approx(0.1, abs=0.01))
-    assert more.expected == pytest.approx(0.5, abs=0.01)
-
-
-def test_the_suite_has_two_combinations_at_each_length() -> None:
-    made = plan.make_plan(load_suite("combine"), device="cpu", text=Text("t", b"a" * 50_000, b"b" * 50_000, "c0ffee"))
-    titles = dict[str, set[int]]()
-    for comparison in made.comparisons:
-        for square in combine.squares(comparison, comparison.variants[0]):
-            titles.setdefault(square.title, set()).add(comparison.grid_point.seq_len)
-    assert titles == {key: {512, 2048} for key in ("MoD 0.125 × window 64", "MoD 0.125 × convolution 7")}
-
-
-def test_a_page_takes_the_tables_of_a_run_and_keeps_the_rest(run: Loaded) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "combine.md").read_text(encoding="utf-8")
-    made = filled(page, "combine", run)
-    assert made.count("\n### MoD 0.125 × ") == made.count("\n| forward pass | T = 64 |") == 2
-    assert filled(made, "combine", run) == made
-    assert made.partition("<!--")[0] == page.partition("<!--")[0]
-    assert made.rpartition("<!--")[2] == page.rpartition("<!--")[2]
-    with pytest.raises(ValueError, match="0 places"):
-        filled("no place", "combine", run)
 
 
 def test_the_answer_counts_times_alone(run: Loaded, table: pd.DataFrame) -> None:

@@ -29,11 +29,6 @@ pytest_benchmark = pytest.importorskip("modbench.plugins.pytest.format", reason=
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
-BENCH = """
-def test_sum(benchmark):
-    benchmark.extra_info["flops"] = 100
-    benchmark.pedantic(sum, args=(range(100),), rounds=5, iterations=2)
-"""
 
 
 def benchmark(name: str = "bench.py::bench_gather", **changes: Any) -> dict[str, Any]:
@@ -42,14 +37,9 @@ def benchmark(name: str = "bench.py::bench_gather", **changes: Any) -> dict[str,
     return {"name": name, "fullname": name, "group": None, "stats": stats, "extra_info": {"flops": 1e6, "bytes": 4096}}
 
 
-def file_of(folder: Path, *benchmarks: dict[str, Any], **more: Any) -> Path:
-    body = {
-        "machine_info": {"node": "h", "python_version": "3.11", "cpu": {"brand_raw": "a fake"}},
-        "benchmarks": benchmarks,
-        "datetime": "2026-01-02T03:04:05",
-        "version": "5.1.0",
-        **more,
-    }
+def file_of(folder: Path, *benchmarks: dict[str, Any], cpu: str = "a fake") -> Path:
+    machine = {"node": "h", "python_version": "3.11", "cpu": {"brand_raw": cpu}}
+    body = {"machine_info": machine, "benchmarks": benchmarks, "datetime": "2026-01-02T03:04:05", "version": "5.1.0"}
     (folder / "micro.json").write_text(json.dumps(body))
     return folder / "micro.json"
 
@@ -58,10 +48,8 @@ def file_of(folder: Path, *benchmarks: dict[str, Any], **more: Any) -> Path:
 def stored_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("components")
     variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
-    planted_run(
-        folder,
-        planted_plan("draft", metrics=["flops/forward", "latency/forward"], variants=variants, processes=3, rounds=1),
-    )
+    metrics = ["flops/forward", "latency/forward"]
+    planted_run(folder, planted_plan("draft", metrics=metrics, variants=variants, processes=3, rounds=1))
     return folder / "run"
 
 
@@ -72,9 +60,7 @@ def run(stored_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.plugin("huggingface")
-def test_components_are_kept_beside_the_run_by_the_name_of_their_file(
-    run: Path, tmp_path: Path, modbench: Modbench
-) -> None:
+def test_components_are_kept_beside_the_run_by_their_file(run: Path, tmp_path: Path, modbench: Modbench) -> None:
     done = succeeded(modbench("convert", file_of(tmp_path, benchmark(), benchmark("other")), "--into", run))
     assert "2 components of micro.json" in done.stdout
     assert "no verdicts" in done.stdout
@@ -82,30 +68,39 @@ def test_components_are_kept_beside_the_run_by_the_name_of_their_file(
     again = modbench("convert", file_of(tmp_path, benchmark()), "--into", run, "--json")
     assert json.loads(again.stdout)["components"] == 1
     assert len(pd.read_csv(run / "components.csv")) == 1  # a file of the same name takes its place
+    reseal_with(run / "components" / "micro.json", lambda body: body.update(schema_version=9))
+    damaged = modbench("report", run)
+    assert damaged.returncode == 2
+    assert "components/micro.json" in damaged.stderr
+    assert "schema 9 of components" in damaged.stderr
 
 
-def test_another_machine_is_said(run: Path, tmp_path: Path) -> None:
-    file = file_of(tmp_path, benchmark(), machine_info={"cpu": {"brand_raw": "<b>another</b>"}})
+def test_names_and_another_machine_are_said_and_escaped(run: Path, tmp_path: Path) -> None:
+    file = file_of(tmp_path, benchmark("<script>alert(1)</script>|`@x`\x1b[2J"), cpu="<b>another</b>")
     imported.keep(run, imported.read_times(file))
-    page = render.html(load(run))
-    assert "<b>another" not in page
+    loaded = load(run)
+    page, text = render.html(loaded), md.markdown(loaded)
     assert "another processor: &lt;b&gt;another" in page
+    assert [each for each in ("<b>another", "<script>alert", "\x1b") if each in page] == []
+    assert "\x1b" not in text
+    assert r"<code>\<script\>alert(1)\</script\>\|\`@&#8203;x\`" in text
 
 
-@pytest.mark.plugin("huggingface")
-def test_what_pytest_benchmark_writes_is_read(run: Path, tmp_path: Path, modbench: Modbench) -> None:
-    (tmp_path / "bench_it.py").write_text(BENCH)
+def test_what_pytest_benchmark_writes_is_read(tmp_path: Path) -> None:
+    bench = (
+        '    benchmark.extra_info["flops"] = 100\n    benchmark.pedantic(sum, args=([1],), rounds=5, iterations=2)\n'
+    )
+    (tmp_path / "bench_it.py").write_text(f"def test_sum(benchmark):\n{bench}")
     asked = ("-p", "no:cacheprovider", "--benchmark-json", "out.json", "bench_it.py")
-    command = [sys.executable, "-m", "pytest", "-q", *asked]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    command = [sys.executable, "-m", "pytest", "-q", *asked]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment)
-    assert modbench("convert", tmp_path / "out.json", "--into", run).returncode == 0
-    (kept,) = imported.kept(run)
-    (one,) = kept.components
+    read = imported.read_times(tmp_path / "out.json")
+    (one,) = read.components
     assert (one.name, one.rounds, one.iterations, len(one.samples_s)) == ("bench_it.py::test_sum", 5, 2, 5)
     assert one.flops == 100
-    assert kept.version
-    assert kept.cpu
+    assert read.version
+    assert read.cpu
 
 
 @pytest.mark.parametrize(
@@ -124,7 +119,6 @@ def test_what_cannot_be_a_time_is_refused(tmp_path: Path, changes: dict[str, Any
         imported.read_times(file_of(tmp_path, benchmark(**changes)))
 
 
-@pytest.mark.plugin("huggingface")
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -133,35 +127,14 @@ def test_what_cannot_be_a_time_is_refused(tmp_path: Path, changes: dict[str, Any
         ('{"benchmarks": [{"stats": {}}]}', "benchmarks.0.stats: min, q1, median, q3, mean, rounds missing"),
         ('{"benchmarks": [5]}', "missing"),
         ("{", "not JSON"),
+        (None, "export of a"),  # of modbench's own
     ],
 )
-def test_other_files_are_refused(run: Path, tmp_path: Path, modbench: Modbench, content: str, said: str) -> None:
-    (tmp_path / "x.json").write_text(content)
-    done = modbench("convert", tmp_path / "x.json", "--into", run)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
-    assert not (run / "components").exists()
-
-
-def test_an_export_of_modbench_is_not_taken_for_components(run: Path, tmp_path: Path) -> None:
-    render.views(load(run), ("pytest_benchmark",), tmp_path)
-    with pytest.raises(UsageError, match="export of a"):
-        imported.read_times(tmp_path / "pytest-benchmark.json")
-
-
-def test_a_damaged_file_is_named(run: Path, tmp_path: Path, modbench: Modbench) -> None:
-    kept = imported.keep(run, imported.read_times(file_of(tmp_path, benchmark())))
-    reseal_with(kept, lambda body: body.update(schema_version=9))
-    done = modbench("report", run)
-    assert done.returncode == 2
-    assert "components/micro.json" in done.stderr
-    assert "schema 9 of components" in done.stderr
-
-
-def test_names_are_escaped(run: Path, tmp_path: Path) -> None:
-    imported.keep(run, imported.read_times(file_of(tmp_path, benchmark("<script>alert(1)</script>|`@x`\x1b[2J"))))
-    loaded = load(run)
-    page = render.html(loaded)
-    assert "<script>alert" not in page
-    assert "\x1b" not in page + md.markdown(loaded)
-    assert r"<code>\<script\>alert(1)\</script\>\|\`@&#8203;x\`" in md.markdown(loaded)
+def test_other_files_are_refused(run: Path, tmp_path: Path, content: str | None, said: str) -> None:
+    file = tmp_path / "pytest-benchmark.json"
+    if content is None:
+        render.views(load(run), ("pytest_benchmark",), tmp_path)
+    else:
+        file.write_text(content)
+    with pytest.raises(UsageError, match=said):
+        imported.read_times(file)

@@ -1,7 +1,9 @@
-"""The example, run as a user runs it: each kind is found, used and shown."""
+"""The example, run as a user runs it: each kind is found, used and shown, and its question is answered in every output."""
 
+import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,22 +15,7 @@ from fresh_catalogue import forget
 from modbench.extend import catalogue, load, planted_plan, planted_run
 
 HERE = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """A copy of the plug-in under a name of its own, and a run of its suite."""
-    folder = tmp_path_factory.mktemp("example")
-    shutil.copytree(HERE, folder / "mine", ignore=shutil.ignore_patterns("__pycache__"))
-    more = (
-        "metrics=flops/forward,weights/routers,layers/counted,loss/val,task/sums",
-        "train.log_to=lines",
-        "layers.kind=RMSNorm",
-    )
-    flags = [word for each in more for word in ("--set", each)]
-    modbench(folder, "run", "tiny", *flags, "--launcher", "counting", "--device", "cpu", "-o", "run", "-q")
-    modbench(folder, "report", "run", "--format", "lines,html,csv")
-    return folder
+CASE = "mod[c0.125-entropy-T32-B1-fp32-cpu1]"
 
 
 def modbench(folder, *words):
@@ -38,16 +25,27 @@ def modbench(folder, *words):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_what_it_lists_is_found(ran):
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A copy of the plug-in under a name of its own, and a run of its suite."""
+    folder = tmp_path_factory.mktemp("example")
+    shutil.copytree(HERE, folder / "mine", ignore=shutil.ignore_patterns("__pycache__"))
+    metrics = "metrics=flops/forward,weights/routers,layers/counted,loss/val,task/sums"
+    flags = [word for each in (metrics, "train.log_to=lines", "layers.kind=RMSNorm") for word in ("--set", each)]
+    modbench(folder, "run", "tiny", *flags, "--launcher", "counting", "--device", "cpu", "-o", "run", "-q")
+    printed = modbench(folder, "report", "run", "--format", "lines,html,csv,md,json", "-v")
+    (folder / "run" / "printed.txt").write_text(printed)
+    return folder
+
+
+def test_what_it_lists_is_found_and_its_command_runs(ran):
     (told,) = (each for each in json.loads(modbench(ran, "list", "plugins", "--json")) if each["name"] == "mine")
     files = {file for kind in told["adds"].values() for file in kind.values()}
-    assert told["problem"] == ""
-    assert files == {
-        str(path) for path in (ran / "mine").glob("*.*") if path.name not in {"__init__.py", "plugin.toml", "README.md"}
-    }
-
-
-def test_its_command_is_listed_and_runs(ran):
+    others = {"__init__.py", "plugin.toml", "README.md"}
+    assert (told["problem"], files) == (
+        "",
+        {str(path) for path in (ran / "mine").glob("*.*") if path.name not in others},
+    )
     assert "hello" in modbench(ran, "--help")
     assert modbench(ran, "hello") == "hello from a plug-in\n"
 
@@ -55,21 +53,26 @@ def test_its_command_is_listed_and_runs(ran):
 def test_its_numbers_are_those_that_it_made(ran):
     lines = (ran / "run" / "lines.txt").read_text().splitlines()
     values = {tuple(line.split()[:2]): float(line.split()[2]) for line in lines}
-    case = "mod[c0.125-entropy-T32-B1-fp32-cpu1]"
-    assert values[case, "weights/routers"] == 0  # it learns nothing
-    assert values[case, "layers/counted"] == 5  # two in each of two blocks, as --set says, and the last
-    assert {metric for each, metric in values if "entropy" in each} >= {"task/sums", "loss/val"}
-    assert sorted((ran / "run" / "started.txt").read_text().split()) == sorted(
-        path.stem for path in (ran / "run" / "jobs").glob("*.json")
-    )
+    assert values[CASE, "weights/routers"] == 0  # it learns nothing
+    assert values[CASE, "layers/counted"] == 5  # two in each of two blocks, as --set says, and the last
+    assert {metric for case, metric in values if "entropy" in case} >= {"task/sums", "loss/val"}
+    started = sorted((ran / "run" / "started.txt").read_text().split())
+    assert started == sorted(path.stem for path in (ran / "run" / "jobs").glob("*.json"))
     assert list((ran / "run" / "lines").glob("train-*.txt"))
 
 
-def test_its_section_and_its_warning_are_shown(ran):
-    page = (ran / "run" / "report.html").read_text()
-    assert "How many weights" in page
-    assert "Count them again." in page
-    assert (ran / "run" / "router_weights.csv").read_text().startswith("case_id,variant,value\n")
+def test_its_question_is_answered_in_every_output(ran):
+    read = {
+        name: (ran / "run" / name).read_text() for name in ("report.html", "report.md", "report.json", "printed.txt")
+    }
+    assert [said in read["report.html"] for said in ("How many weights", "Count them again.")] == [True, True]
+    assert "### Weights of routers" in read["report.md"]
+    assert re.search(r"^variant +weights\n\S+ +0$", read["printed.txt"], flags=re.MULTILINE)
+    stored = json.loads(read["report.json"])["tables"]["router_weights"]
+    with (ran / "run" / "router_weights.csv").open() as file:
+        rows = [row | {"value": float(row["value"])} for row in csv.DictReader(file)]
+    assert stored == rows
+    assert {*stored[0]} == {"case_id", "variant", "value"}
 
 
 def test_its_section_shows_what_was_planted(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""`train.steps = 0` evaluates stored weights; random ones have a reason in place of a loss, and nothing is trained in silence."""
+"""`train.steps = 0` evaluates stored weights, trains nothing, and reads no text where no model has any."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cases import protocol_of
-from protocol_cases import case
 
 from modbench.commands.plan.forecast import forecast as made_forecast
 from modbench.extend import planted_plan, planted_run
 from modbench.harness.core.contracts import Text
-from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.planning import plan as planning
-from modbench.harness.planning.jobs import reads_text
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.training.training_run import train
 from modbench.reports.tables import load
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
@@ -56,26 +50,6 @@ def test_where_no_model_has_weights_no_text_is_read(monkeypatch: pytest.MonkeyPa
     made = planning.make_plan(suite, device="cpu")
     assert {each[1:] for each in texts(made)} == {(0, False)}
     assert made_forecast(made)["training"] is None
-
-
-@pytest.mark.parametrize("model", ["dense", "hf:llama"])
-def test_random_weights_have_a_reason_in_place_of_a_loss(model: str) -> None:
-    if model.startswith("hf:"):
-        pytest.importorskip("transformers", reason="the extra hf is not installed")
-    plan = TrainRun(seq_len=16, batch_size=1, steps=0, lr=1e-3, val_tokens=16)
-    with pytest.raises(Unmeasured, match="random"):
-        train(case(model), protocol_of(train=plan, corpus="no"))
-
-
-def test_a_folder_is_evaluated_by_its_own_tokens_but_for_random_weights(tmp_path: Path) -> None:
-    pytest.importorskip("transformers", reason="the extra hf is not installed")
-    from hf_folders import write_llama
-
-    write_llama(tmp_path / "tiny")
-    model = f"hf:{tmp_path / 'tiny'}"
-    for options, reads in (((), True), ((("weights", "random"),), False)):
-        assert reads_text(0, model, options) is reads
-        assert reads_text(None, model, options)
 
 
 def test_where_no_model_has_weights_the_report_asks_nothing_about_losses(tmp_path: Path) -> None:

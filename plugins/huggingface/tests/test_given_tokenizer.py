@@ -1,4 +1,4 @@
-"""A model's own tokenizer: its tokens are the library's, they give back the text, and bits per byte count its bytes."""
+"""A model's own tokenizer: its tokens are the library's, they give back the text, and what does not is refused."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from hf_folders import LLAMA3, text, tokenizer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+pytest.importorskip("tokenizers")
+
+from tokenizers import Tokenizer, decoders, models, normalizers  # after the check
+
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.train_plan import TrainPlan, TrainRun
-from modbench.harness.planning.jobs import tokenizer_of
+from modbench.harness.core.train_plan import TrainPlan
+from modbench.harness.planning.jobs import reads_text, tokenizer_of
 from modbench.harness.planning.text import tokens
 from modbench.harness.planning.text.tokens import encode
-from modbench.harness.training.batches import Windows
-
-pytest.importorskip("tokenizers")
 
 BODY = text()
 MADE = Text("argparse", BODY.encode(), ("# é 中\n\n\n" + BODY[:5000]).encode(), "sha")
@@ -78,8 +79,6 @@ def test_a_special_token_in_the_text_is_its_text(tmp_path: Path) -> None:
 
 def test_a_space_before_every_text_is_no_part_of_it(tmp_path: Path) -> None:
     """As of Llama 2: bytes where the vocabulary has no token, and a mark for a space."""
-    from tokenizers import Tokenizer, decoders, models, normalizers
-
     words = {"<unk>": 0, **{f"<0x{i:02X}>": i + 1 for i in range(256)}, "\u2581": 257, "a": 258, "\u2581a": 259}
     made = Tokenizer(models.BPE(words, [("\u2581", "a")], byte_fallback=True))
     made.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
@@ -90,67 +89,52 @@ def test_a_space_before_every_text_is_no_part_of_it(tmp_path: Path) -> None:
     assert found.tokens_per_byte == len(found.val) / 3
 
 
-def test_a_tokenizer_that_loses_text_is_refused(tmp_path: Path) -> None:
-    from tokenizers import normalizers
-
-    made = tokenizer()
-    made.normalizer = normalizers.Lowercase()
-    with pytest.raises(UsageError, match=r"at byte 2: b'Tea' .*b'tea'"):
-        encode(Text("t", b"a Tea", b"a", "sha"), folder_of(made, tmp_path / "f"), 400)
+LOSSY = tokenizer()
+LOSSY.normalizer = normalizers.Lowercase()
+WORDS = '{"model": {"vocab": {}}, "decoder": {"type": "WordPiece"}}'
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "vocabulary", "said"),
     [
-        ("", "is damaged"),
-        ("{}", "is damaged"),
-        ('{"model": {"vocab": {}}, "decoder": {"type": "WordPiece"}}', "decoder is WordPiece"),
+        (LOSSY.to_str(), 400, r"at byte 2: b'Tea' .*b'tea'"),
+        ("", 400, "is damaged"),
+        ("{}", 400, "is damaged"),
+        (WORDS, 400, "decoder is WordPiece"),
+        (None, 400, r"there is no tokenizer\.json"),
+        (WHOLE[None].to_str(), 399, r"has 400 tokens.*set vocab_size=400"),
     ],
+    ids=["loses text", "empty", "nothing", "another decoder", "none", "ids beyond the model"],
 )
-def test_a_tokenizer_that_is_not_read_is_refused(tmp_path: Path, content: str, said: str) -> None:
+def test_a_tokenizer_that_cannot_be_used_is_refused(
+    tmp_path: Path, content: str | None, vocabulary: int, said: str
+) -> None:
     spec = folder_of(WHOLE[None], tmp_path / "f")
-    (tmp_path / "f" / "tokenizer.json").write_text(content)
+    file = tmp_path / "f" / "tokenizer.json"
+    file.unlink() if content is None else file.write_text(content)
     with pytest.raises(UsageError, match=said):
-        encode(MADE, spec, 400)
-    (tmp_path / "f" / "tokenizer.json").unlink()
-    with pytest.raises(UsageError, match=r"there is no tokenizer\.json"):
-        encode(MADE, spec, 400)
+        encode(Text("t", b"a Tea", b"a", "sha"), spec, vocabulary)
 
 
-def test_a_model_that_cannot_hold_its_ids_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"has 400 tokens.*set vocab_size=400"):
-        encode(MADE, folder_of(WHOLE[None], tmp_path / "f"), 399)
+def test_a_name_that_is_no_tokenizer_is_refused() -> None:
     with pytest.raises(UsageError, match="tokenizer 'mine:it' is none"):
         encode(MADE, "mine:it", 400)
-
-
-def test_bits_per_byte_count_the_bytes_of_the_tokens_that_are_scored(tmp_path: Path) -> None:
-    """Short tokens at the start of the held-out text, long ones at its end, of which a window scores only one kind."""
-    said = Text("t", BODY.encode(), ("\x01" * 60 + "argument" * 200).encode(), "sha")
-    made = encode(said, folder_of(WHOLE[None], tmp_path / "f"), 400)
-    run = TrainRun(seq_len=16, batch_size=1, steps=0, lr=1e-3, val_tokens=16)
-    windows = Windows(made, run, 0)
-    (batch,) = windows.val()
-    scored = sum(len(made.pieces[i]) for i in batch.targets_BT.flatten().tolist())
-    assert windows.tokens_per_byte() == 16 / scored == 1
-    assert made.tokens_per_byte < 0.7
-    every = Windows(made, run.model_copy(update={"val_tokens": 10**6}), 0)
-    targets = [i for batch in every.val() for i in batch.targets_BT.flatten().tolist()]
-    assert every.tokens_per_byte() == len(targets) / sum(len(made.pieces[i]) for i in targets)
-
-
-def test_only_a_pretrained_model_brings_its_tokenizer(tmp_path: Path) -> None:
-    folder_of(WHOLE[None], tmp_path / "f")
-    plan = TrainPlan.model_validate({})
-    own = f"hf:{tmp_path / 'f'}"
-    assert tokenizer_of(own, (("weights", "random"),), plan) == "bytes"
-    assert tokenizer_of("hf:llama", (), plan) == tokenizer_of("dense", (), plan) == "bytes"
-    (tmp_path / "f" / "model.safetensors").write_bytes(b"")
-    assert tokenizer_of(own, (), plan) == own
-    assert tokenizer_of(own, (), plan.model_copy(update={"tokenizer": "bpe"})) == "bpe"
-
-
-def test_a_tokenizer_that_is_none_is_refused_in_a_suite() -> None:
     with pytest.raises(ValueError, match="tokenizer 'byte' is none"):
         TrainPlan.model_validate({"tokenizer": "byte"})
     assert json.loads(TrainPlan(tokenizer="hf:x").model_dump_json())["tokenizer"] == "hf:x"
+
+
+def test_only_a_pretrained_model_brings_its_tokenizer_and_is_evaluated(tmp_path: Path) -> None:
+    folder_of(WHOLE[None], tmp_path / "f")
+    (tmp_path / "f" / "model.safetensors").write_bytes(b"")
+    plan, own = TrainPlan.model_validate({}), f"hf:{tmp_path / 'f'}"
+    for model, options, stored in (
+        (own, (), True),
+        (own, (("weights", "random"),), False),
+        ("hf:llama", (), False),
+        ("dense", (), False),
+    ):
+        assert tokenizer_of(model, options, plan) == (own if stored else "bytes"), model
+        assert reads_text(0, model, options) == stored
+        assert reads_text(None, model, options)
+    assert tokenizer_of(own, (), plan.model_copy(update={"tokenizer": "bpe"})) == "bpe"

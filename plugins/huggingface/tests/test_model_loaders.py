@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import itertools
 import json
-import re
 import struct
 import subprocess
 import sys
@@ -22,23 +21,39 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.plan import make_plan
+from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.registry import model_loaders
-from modbench.harness.registry.user_models import check_user_model as check_model
+from modbench.harness.registry.user_models import check_user_model
 from modbench.harness.results import user_files
 from modbench.reports.questions import user_models
 from modbench.reports.tables.load import load
 
-CONFIG = {"model_type": "llama", **hf_folders.SHAPE}
-SHAPE = {"d_model": 32, "d_ff": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "max_seq_len": 256, "vocab_size": 512}
+Files = dict[str, bytes | None]  # what is written into the folder `tiny`; None takes the file away
+
+LLAMA = {"d_model": 32, "d_ff": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "max_seq_len": 256, "vocab_size": 512}
+GPT2 = LLAMA | {"d_ff": 128, "n_kv_heads": 4, "tied": True, "position": "learned", "activation": "gelu"}
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 
-def safetensors_of(size: int = 16) -> bytes:
+def config(kind: str, **changes: object) -> Files:
+    """A config in the words of Llama, or of GPT-2."""
+    gpt2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "vocab_size": 512, "n_inner": None}
+    shape = gpt2 if kind.endswith("gpt2") else hf_folders.SHAPE
+    return {CONFIG: json.dumps({"model_type": kind, **shape, **changes}).encode()}
+
+
+def safetensors(size: int = 16) -> bytes:
     header = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
     return struct.pack("<Q", len(header)) + header + bytes(size)
 
 
-def gguf(file: Path, *, tied: bool = True, short: bool = False) -> Path:
+def shards(*names: object) -> Files:
+    """One file of weights in place of the single one, and an index that names these."""
+    index = {"weight_map": dict(enumerate(names))}
+    return {WEIGHTS: None, "1.safetensors": safetensors(), INDEX: json.dumps(index).encode()}
+
+
+def gguf(*, tied: bool = True) -> bytes:
     def text(value: str) -> bytes:
         return struct.pack("<Q", len(value)) + value.encode()
 
@@ -51,156 +66,116 @@ def gguf(file: Path, *, tied: bool = True, short: bool = False) -> Path:
     keys += [text("tokenizer.ggml.scores") + struct.pack("<IIQ", 9, 6, 512) + bytes(4 * 512)]
     names = ["token_embd.weight", *([] if tied else ["output.weight"])]
     tensors = [text(name) + struct.pack("<IQIQ", 1, 4, 0, 16 * i) for i, name in enumerate(names)]
-    body = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(keys)) + b"".join([*keys, *tensors])
-    file.write_bytes(body + bytes(0 if short else 64))
-    return file
+    return struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(keys)) + b"".join([*keys, *tensors]) + bytes(64)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "tiny"
-    made.mkdir()
-    (made / "config.json").write_text(json.dumps(CONFIG))
-    (made / "model.safetensors").write_bytes(safetensors_of())
-    return made
+BARE: Files = {CONFIG: None, WEIGHTS: None}
+WHOLE = gguf()
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder `tiny` with a Llama's config and weights, in the working directory; an empty cache of the hub."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "hub"
+    (tmp_path / "tiny").mkdir()
+    write({**config("llama"), WEIGHTS: safetensors()})
+    return tmp_path / "tiny"
+
+
+def write(files: Files) -> None:
+    for name, content in files.items():
+        file = Path("tiny") / name
+        file.unlink() if content is None else file.write_bytes(content)
+
+
+def check(model: str) -> None:
+    check_user_model(*parse_spec(model))
 
 
 def settings(model: str) -> dict[str, Any]:
-    found = present(model_loaders.from_loader(*parse_spec(model)))
-    return dict(found.settings())
-
-
-def check_user_model(model: str) -> None:
-    check_model(*parse_spec(model))
+    return dict(present(model_loaders.from_loader(*parse_spec(model))).settings())
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("files", "model", "shape"),
     [
-        ("hf:", "names nothing"),
-        ("hf:lama", "Did you mean 'llama'"),
-        ("hf:llama(weight=random)", "Did you mean 'weights'"),
-        ("hf:llama(attn=flash)", r"write attn=sdpa\|eager"),
-        ("hf:llama(weights=stred)", r"write weights=stored\|random"),
-        ("hf:org/name", r"'hf:org/name\(download=true\)'"),
-        ("hf:FOLDER/model.safetensors", "Name the folder"),
-        ("hf:FOLDER(gguf_file=a.gguf)", "no file 'a.gguf'"),
+        pytest.param({}, "hf:tiny", LLAMA | {"tied": False}, id="a folder"),
+        pytest.param({}, "hf:tiny/config.json", LLAMA, id="a config"),
+        pytest.param(config("gpt2"), "hf:tiny", GPT2, id="gpt2"),
+        pytest.param(config("mod_gpt2"), "hf:tiny", GPT2, id="a converted gpt2"),
+        pytest.param(config("mod_llama", mod={}), "hf:tiny(rule=dense)", LLAMA, id="a rule of a converted model"),
+        pytest.param({WEIGHTS: None}, "hf:tiny(weights=random)", LLAMA, id="random weights"),
+        pytest.param(
+            {**shards("1.safetensors", "2.safetensors"), "2.safetensors": safetensors()}, "hf:tiny", LLAMA, id="shards"
+        ),
+        pytest.param({**BARE, "m.gguf": WHOLE}, "hf:tiny", LLAMA | {"tied": True}, id="a folder of one gguf"),
+        pytest.param({"m.gguf": gguf(tied=False)}, "hf:tiny/m.gguf", LLAMA | {"tied": False}, id="an untied gguf"),
+        pytest.param({"m.gguf": WHOLE, "n.gguf": b""}, "hf:tiny(gguf_file=m.gguf)", LLAMA, id="a gguf by name"),
     ],
 )
-def test_what_cannot_be_made_is_refused_in_one_line(model: str, said: str, folder: Path) -> None:
+def test_a_model_has_the_shape_that_its_files_say(files: Files, model: str, shape: dict[str, Any]) -> None:
+    write(files)
+    check(model)
+    assert settings(model).items() >= shape.items()
+
+
+NEST = b"[" * 100_000 + b"]" * 100_000
+REFUSED: dict[str, tuple[Files, str, str]] = {
+    "nothing": ({}, "hf:", "names nothing"),
+    "a family misspelt": ({}, "hf:lama", "Did you mean 'llama'"),
+    "an option misspelt": ({}, "hf:llama(weight=random)", "Did you mean 'weights'"),
+    "a value of an option": ({}, "hf:llama(attn=flash)", r"write attn=sdpa\|eager"),
+    "a name on the hub": ({}, "hf:org/name", r"nothing is downloaded .*'hf:org/name\(download=true\)'"),
+    "a file of weights": ({}, "hf:tiny/model.safetensors", "Name the folder"),
+    "a rule of a model without routers": ({}, "hf:tiny(rule=dense)", r"no routers: .*`modbench convert`.*'rule'"),
+    "a converted model of another version": (
+        config("mod_mamba"),
+        "hf:tiny",
+        r"'mod_mamba' .*\(mod_llama, .*mod_gpt2\)",
+    ),
+    "no weights": ({WEIGHTS: None}, "hf:tiny", r"holds no weights.*\(weights=random\)"),
+    "pickled weights": ({WEIGHTS: None, "pytorch_model.bin": b""}, "hf:tiny", "'pytorch_model.bin' are not read"),
+    "weights cut short": ({WEIGHTS: safetensors(0)}, "hf:tiny", r"model\.safetensors is damaged"),
+    "weights with more behind": ({WEIGHTS: safetensors(33)}, "hf:tiny", r"model\.safetensors is damaged"),
+    "a header that is a list": ({WEIGHTS: struct.pack("<Q", 2) + b"[]"}, "hf:tiny", r"model\.safetensors is damaged"),
+    "a header without end": ({WEIGHTS: struct.pack("<Q", 2**63) + b"{}"}, "hf:tiny", r"model\.safetensors is damaged"),
+    "a deep header": ({WEIGHTS: struct.pack("<Q", len(NEST)) + NEST}, "hf:tiny", r"model\.safetensors is damaged"),
+    "a shard that is missing": (shards("1.safetensors", "2.safetensors"), "hf:tiny", r"names '2\.safetensors'"),
+    "an index with a number": (shards(5), "hf:tiny", "names 5, which is not in"),
+    "an index of another folder": (shards("../tiny/1.safetensors"), "hf:tiny", "which is not in"),
+    "an index that is a list": ({WEIGHTS: None, INDEX: b"[]"}, "hf:tiny", "index.json is damaged"),
+    "an empty config": ({CONFIG: b""}, "hf:tiny", "config.json' cannot be read"),
+    "a deep config": ({CONFIG: NEST}, "hf:tiny", "config.json' cannot be read"),
+    "a config that is a list": ({CONFIG: b"[]"}, "hf:tiny", "names no 'model_type'"),
+    "a config without a shape": ({CONFIG: b'{"model_type": "bert"}'}, "hf:tiny", "no whole number 'hidden_size'"),
+    "a shape in words": (config("x", hidden_size="big"), "hf:tiny", "no whole number 'hidden_size'"),
+    "no gguf of that name": ({}, "hf:tiny(gguf_file=a.gguf)", "no file 'a.gguf'"),
+    "two ggufs": ({**BARE, "m.gguf": WHOLE, "n.gguf": WHOLE}, "hf:tiny", r"2 GGUF files: write .*gguf_file=m\.gguf"),
+    "a gguf without tensors": ({"m.gguf": WHOLE[:-64]}, "hf:tiny/m.gguf", "before its last tensor"),
+    **{
+        f"a gguf of {size} bytes": ({"m.gguf": WHOLE[:size]}, "hf:tiny/m.gguf", r"m\.gguf is damaged")
+        for size in (0, 3, 20, 60, 300, 5000)
+    },
+}
+
+
+@pytest.mark.parametrize(("files", "model", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_made_is_refused_in_one_line(files: Files, model: str, said: str) -> None:
+    write(files)
     with pytest.raises(UsageError, match=said) as error:
-        check_user_model(model.replace("FOLDER", str(folder)))
+        check(model)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 700
 
 
-def test_a_folder_needs_its_weights_or_the_word_that_they_are_random(folder: Path) -> None:
-    check_user_model(f"hf:{folder}")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(UsageError, match=r"holds no weights.*\(weights=random\)"):
-        check_user_model(f"hf:{folder}")
-    check_user_model(f"hf:{folder}(weights=random)")
-    (folder / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"'pytorch_model.bin' are not read"):
-        check_user_model(f"hf:{folder}")
-
-
-SHORT = safetensors_of(0)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [SHORT, SHORT + bytes(17), b"abc", struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 2**63) + b"{}"],
-    ids=["short", "long", "text", "a list", "a header without end"],
-)
-def test_a_file_of_weights_that_is_none_is_damaged(folder: Path, content: bytes) -> None:
-    (folder / "model.safetensors").write_bytes(content)
-    with pytest.raises(UsageError, match=r"model\.safetensors is damaged"):
-        check_user_model(f"hf:{folder}")
-
-
-def test_a_shard_that_is_missing_is_named(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
-    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(UsageError, match=r"names 'model-2\.safetensors'"):
-        check_user_model(f"hf:{folder}")
-    (folder / "model-2.safetensors").write_bytes(safetensors_of())
-    check_user_model(f"hf:{folder}")
-
-
-def test_the_shape_is_read_from_the_config(folder: Path) -> None:
-    assert settings(f"hf:{folder}").items() >= SHAPE.items()
-    assert settings(f"hf:{folder / 'config.json'}") == settings(f"hf:{folder}")
-    assert settings(f"hf:{folder}")["tied"] is False
-    gpt2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "vocab_size": 512}
-    (folder / "config.json").write_text(json.dumps(gpt2 | {"n_inner": None}))
-    found = settings(f"hf:{folder}")
-    assert (found["d_ff"], found["tied"], found["position"], found["activation"]) == (128, True, "learned", "gelu")
-    (folder / "config.json").write_text(json.dumps(gpt2 | {"n_inner": None, "model_type": "mod_gpt2"}))
-    assert settings(f"hf:{folder}") == found  # a converted model has the shape of the one before
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        ("", "config.json"),
-        ('{"model_type": "bert"}', "'hidden_size'"),
-        ('{"model_type": "x", "hidden_size": "big"}', "'hidden_size'"),
-    ],
-)
-def test_a_config_without_a_shape_is_refused(folder: Path, text: str, named: str) -> None:
-    (folder / "config.json").write_text(text)
-    with pytest.raises(UsageError, match=re.escape(named)):
-        settings(f"hf:{folder}")
-
-
-def test_a_converted_model_is_a_folder_like_any_other(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"no routers: .*`modbench convert`.*'rule'"):
-        check_user_model(f"hf:{folder}(rule=dense)")
-    (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mod_llama", "mod": {}}))
-    check_user_model(f"hf:{folder}(rule=dense)")
-    _, own = make_plan(suite(f"hf:{folder}"), device="cpu").cases
-    assert own.config.model_dump(include=set(SHAPE)) == SHAPE
-    assert own.variant == "hf:tiny"
-    (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mod_mamba"}))
-    with pytest.raises(UsageError, match=r"'mod_mamba' .*\(mod_llama, .*mod_gpt2\)"):
-        check_user_model(f"hf:{folder}")
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_the_shape_of_a_gguf_is_in_its_header(tmp_path: Path, tied: bool) -> None:
-    file = gguf(tmp_path / "m.gguf", tied=tied)
-    assert settings(f"hf:{file}").items() >= (SHAPE | {"tied": tied}).items()
-    assert settings(f"hf:{tmp_path}") == settings(f"hf:{file}") == settings(f"hf:{tmp_path}(gguf_file=m.gguf)")
-    gguf(tmp_path / "n.gguf")
-    with pytest.raises(UsageError, match=r"2 GGUF files: write .*gguf_file=m\.gguf"):
-        settings(f"hf:{tmp_path}")
-
-
-def test_a_damaged_gguf_is_refused(tmp_path: Path) -> None:
-    whole = gguf(tmp_path / "m.gguf").read_bytes()
-    gguf(tmp_path / "m.gguf", short=True)
-    with pytest.raises(UsageError, match="before its last tensor"):
-        settings(f"hf:{tmp_path}/m.gguf")
-    for cut in (0, 3, 20, 60, 300, 5000):
-        (tmp_path / "m.gguf").write_bytes(whole[:cut])
-        with pytest.raises(UsageError, match=r"m\.gguf is damaged"):
-            settings(f"hf:{tmp_path}/m.gguf")
-
-
-def test_what_was_downloaded_before_is_found(cache: Path, folder: Path) -> None:
-    kept = cache / "models--org--name"
+def test_what_was_downloaded_before_is_found(folder: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "hub" / "models--org--name"
     (kept / "refs").mkdir(parents=True)
     (kept / "snapshots").mkdir()
     (kept / "refs" / "main").write_text("abc123")
     folder.rename(kept / "snapshots" / "abc123")
-    assert settings("hf:org/name").items() >= SHAPE.items()
+    assert settings("hf:org/name").items() >= LLAMA.items()
 
 
 def test_only_a_word_downloads(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -213,80 +188,71 @@ def test_only_a_word_downloads(monkeypatch: pytest.MonkeyPatch, folder: Path) ->
 
     monkeypatch.setattr(hub, "snapshot_download", fetch)
     with pytest.raises(UsageError, match="nothing is downloaded"):
-        check_user_model("hf:org/name")
+        check("hf:org/name")
     assert asked == []
-    check_user_model("hf:org/name(download=true)")
-    assert asked == ["org/name"] * len(asked) != []
+    check("hf:org/name(download=true)")
+    assert set(asked) == {"org/name"}
     monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: 1 / 0)
     with pytest.raises(UsageError, match="cannot be downloaded"):
-        check_user_model("hf:org/name(download=true)")
+        check("hf:org/name(download=true)")
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else find(name))
     with pytest.raises(UsageError, match=r"pip install '\.\[hf\]'"):
-        check_user_model("hf:llama")
-    monkeypatch.undo()
+        check("hf:llama")
+    monkeypatch.setattr(importlib.util, "find_spec", find)
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "4.57.1")
     with pytest.raises(UsageError, match=r"needs transformers 5, this is 4\.57\.1"):
-        check_user_model("hf:llama")
+        check("hf:llama")
 
 
-def suite(model: str, **more: object) -> Any:
-    variants = [{"model": "dense"}, {"model": model}]
-    data = {
-        "name": "s",
-        "effort": "smoke",
-        "metrics": ["flops/forward"],
-        "grid": {"seq_len": [64]},
-        "variants": variants,
-    }
-    return parse_suite(data | {"shape": {"d_model": 64, "n_layers": 3}} | more, "s")
+def planned(model: str, text: Text | None = None, **more: object) -> Plan:
+    """A smoke run of dense (64 wide, 3 layers) and this model, of which FLOPs are counted."""
+    data: dict[str, Any] = {"name": "s", "effort": "smoke", "metrics": ["flops/forward"], "grid": {"seq_len": [64]}}
+    data |= {"variants": [{"model": "dense"}, {"model": model}], "shape": {"d_model": 64, "n_layers": 3}}
+    return make_plan(parse_suite(data | more, "s"), device="cpu", text=text)
 
 
-def test_a_plan_takes_the_shape_of_the_model_and_not_of_the_suite(folder: Path) -> None:
-    dense, own = make_plan(suite(f"hf:{folder}"), device="cpu").cases
+def trained(model: str) -> Plan:
+    """The same, with held-out losses and a matched baseline."""
+    more = {"metrics": ["flops/forward", "loss/val"], "train": {"seq_len": 64, "tokens": 1000}, "match": "flops"}
+    return planned(model, Text("t", b"a" * 5000, b"b" * 5000, "c0ffee"), **more)
+
+
+def test_a_plan_takes_the_shape_of_the_model_and_not_of_the_suite() -> None:
+    plan = planned("hf:tiny")
+    dense, own = plan.cases
     assert (dense.config.d_model, dense.config.vocab_size) == (64, 256)
-    assert own.config.model_dump(include=set(SHAPE)) == SHAPE
-    _, family = make_plan(suite("hf:llama"), device="cpu").cases
+    assert own.config.model_dump(include=set(LLAMA)) == LLAMA
+    assert {Path(name).name for name in user_files.loaded(plan.jobs[:1]) if "tiny" in name} == {CONFIG, WEIGHTS}
+    _, family = planned("hf:llama").cases
     assert (family.config.d_model, family.config.n_layers) == (64, 3)
     with pytest.raises(UsageError, match=r"256 positions.* 300"):
-        make_plan(suite(f"hf:{folder}", grid={"seq_len": [300]}), device="cpu")
+        planned("hf:tiny", grid={"seq_len": [300]})
     with pytest.raises(UsageError, match="has no mixer = 'convolution'"):
-        make_plan(suite("hf:llama", shape={"d_model": 64, "mixer": "convolution"}), device="cpu")
+        planned("hf:llama", shape={"d_model": 64, "mixer": "convolution"})
 
 
-def test_a_record_knows_its_files_by_their_hashes(folder: Path) -> None:
-    (folder / "tokenizer.json").write_text("{}")
-    job = make_plan(suite(f"hf:{folder}"), device="cpu").jobs[0]
-    found = {Path(name).name for name in user_files.loaded([job]) if Path(name).parent.name == folder.name}
-    assert found == {"config.json", "model.safetensors", "tokenizer.json"}
-
-
-def trained(model: str) -> Any:
-    data = {"metrics": ["flops/forward", "loss/val"], "train": {"seq_len": 64, "tokens": 1000}, "match": "flops"}
-    return make_plan(suite(model, **data), device="cpu", text=Text("t", b"a" * 5000, b"b" * 5000, "c0ffee"))
-
-
-def test_a_rival_has_the_shape_the_vocabulary_and_the_tokenizer_of_a_checkpoint(folder: Path) -> None:
-    made = trained(f"hf:{folder}")
+def test_a_rival_has_the_shape_the_vocabulary_and_the_tokenizer_of_a_checkpoint() -> None:
+    made = trained("hf:tiny")
     (matched,) = made.matched_baselines
     dense, match, own = made.comparisons[0].variants
     assert (matched.variant, matched.target) == (match.variant, own.variant)
-    assert match.config.model_dump(include=set(SHAPE)) == SHAPE  # as many FLOPs as the checkpoint
+    assert match.config.model_dump(include=set(LLAMA)) == LLAMA  # as many FLOPs as the checkpoint
     runs = {job.comparison.variants[0].variant: job.protocol.train for job in made.jobs if job.facts.trains}
-    assert runs[match.variant].tokenizer == runs[own.variant].tokenizer == f"hf:{folder}"
-    assert runs[dense.variant].tokenizer == "bytes"
+    tokenizers = [present(runs[each.variant]).tokenizer for each in (dense, match, own)]
+    assert tokenizers == ["bytes", "hf:tiny", "hf:tiny"]
     assert float(match.variant_parts[0][1:]) < 0.5  # of the suite's dense model
-    random = trained(f"hf:{folder}(weights=random)").comparisons[0].variants[1]
+    random = trained("hf:tiny(weights=random)").comparisons[0].variants[1]
     assert (random.config.vocab_size, random.tokenizer) == (512, "")
 
 
 def test_losses_of_trained_weights_are_not_compared_with_those_of_weights_at_random(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = trained(f"hf:{folder}")
+    made = trained("hf:tiny")
     match, own = made.comparisons[0].variants[1:]
     for variant in (match.variant, own.variant):
         monkeypatch.setitem(planted_runs.PLANTED, variant, 1.0)
@@ -297,18 +263,16 @@ def test_losses_of_trained_weights_are_not_compared_with_those_of_weights_at_ran
         assert ("trained before" in str(row.reason)) == (own.variant in {one, other})
     (said,) = user_models.trained_before(loaded)
     assert said.given["variant"] == own
-    others = trained(f"hf:{folder}(weights=random)")
+    others = trained("hf:tiny(weights=random)")
     assert not any(facts.trained for each in others.comparisons for facts in each.facts)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
-def test_planning_imports_no_library(folder: Path) -> None:
-    suite = folder.parent / "s.toml"
-    suite.write_text(
-        'metrics = ["flops/forward"]\nmatch = "flops"\n[grid]\nseq_len = [64]\n[[variants]]\nmodel = "dense"\n'
-    )
-    words = ["modbench", "plan", str(suite), "--model", f"hf:{folder}", "--model", "hf:gpt2", "--effort", "smoke"]
+def test_planning_imports_no_library() -> None:
+    suite = 'metrics = ["flops/forward"]\nmatch = "flops"\n[grid]\nseq_len = [64]\n[[variants]]\nmodel = "dense"\n'
+    Path("s.toml").write_text(suite)
+    words = ["modbench", "plan", "s.toml", "--model", "hf:tiny", "--model", "hf:gpt2", "--effort", "smoke"]
     code = (
         f"import sys; from modbench.cli import main; sys.argv = {words!r}\n"
         # They are counted in a process of their own (test_rivals.py), which imports them: left out here.

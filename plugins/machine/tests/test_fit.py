@@ -10,7 +10,6 @@ import types
 import pytest
 import torch
 from cases import case_of
-from fake_cuda import FakeCuda
 from fake_nvml import fake_pynvml, refuse
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,16 +32,20 @@ def case(model: str = "dense") -> Case:
     return case_of(model, {"d_model": 64, "n_layers": 2, "max_seq_len": 64, **options}, seq_len=64)
 
 
-@given(limit=st.integers(0, 50_000), start=st.integers(1, 50_000), most=st.integers(1, 50_000))
-def test_the_search_finds_the_limit_wherever_it_starts(limit: int, start: int, most: int) -> None:
+def searched(limit: int, start: int, most: int) -> tuple[tuple[int, int | None], list[int]]:
+    """Where the search ends, and what it tried."""
     tried: list[int] = []
 
     def fits(value: int) -> bool:
-        assert 1 <= value <= most
         tried.append(value)
         return value <= limit
 
-    low, high = bracket(fits, start, most)
+    return bracket(fits, start, most), tried
+
+
+@given(limit=st.integers(0, 50_000), start=st.integers(1, 50_000), most=st.integers(1, 50_000))
+def test_the_search_finds_the_limit_wherever_it_starts(limit: int, start: int, most: int) -> None:
+    (low, high), tried = searched(limit, start, most)
     if limit >= most:
         assert (low, high) == (most, None)
     elif limit == 0:
@@ -51,18 +54,12 @@ def test_the_search_finds_the_limit_wherever_it_starts(limit: int, start: int, m
         assert high is not None
         assert low <= limit < high
         assert high - low <= max(1, FIT_RESOLUTION * low)
+    assert 1 <= min(tried) <= max(tried) <= most
     assert len(tried) <= 30
 
 
 def test_a_good_forecast_makes_a_short_search() -> None:
-    tried: list[int] = []
-
-    def fits(value: int) -> bool:
-        tried.append(value)
-        return value <= 1000
-
-    assert bracket(fits, 1003, 10**6) == (998, 1003)
-    assert tried == [1003, 993, 998]
+    assert searched(1000, 1003, 10**6) == ((998, 1003), [1003, 993, 998])
 
 
 def test_the_forecast_is_the_last_that_fits_its_closed_form() -> None:
@@ -80,9 +77,7 @@ def test_all_variants_seek_within_one_budget(monkeypatch: pytest.MonkeyPatch) ->
     """What is free is asked once: a second answer would make a ratio of two budgets."""
     answers = iter([1_000_000_000, 7])
     monkeypatch.setattr(fit, "_free", lambda _device: next(answers))
-    monkeypatch.setattr(
-        fit, "_try", lambda case, _budget, _axis, _limit_s, value: value <= 100 + 100 * (case.model == "mod")
-    )
+    monkeypatch.setattr(fit, "_try", lambda case, *given: given[-1] <= (200 if case.model == "mod" else 100))
     comparison = Comparison(variants=(case(), case("mod")), metrics=("memory/largest_seq_len",))
     suite = parse_suite({"name": "s", "metrics": list(comparison.metrics), "variants": [{"model": "dense"}]}, "s")
     (job,) = [job for job in planned_jobs(suite, [comparison], None) if job.made_in == "fit"]
@@ -92,17 +87,15 @@ def test_all_variants_seek_within_one_budget(monkeypatch: pytest.MonkeyPatch) ->
     assert [outcome.samples["value"][0] for outcome in outcomes] == pytest.approx([100, 200], rel=0.01)
 
 
-@pytest.mark.parametrize(("signal_number", "answer"), [(signal.SIGKILL, "does not fit"), (signal.SIGSEGV, "an error")])
-def test_a_killed_try_did_not_fit_and_a_crashed_one_says_nothing(
-    monkeypatch: pytest.MonkeyPatch, signal_number: int, answer: str
-) -> None:
-    done = subprocess.CompletedProcess([], -signal_number, b"", b"")
+def test_a_killed_try_did_not_fit_and_a_crashed_or_slow_one_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TimeoutError, match=r"raise fit\.trial_s"):
+        _try(case(), 10**9, "seq_len", 0.01, 64)
+    done = subprocess.CompletedProcess([], -signal.SIGKILL, b"", b"")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    if answer == "does not fit":
-        assert not _try(case(), 10**9, "seq_len", 1.0, 64)
-    else:
-        with pytest.raises(RuntimeError):
-            _try(case(), 10**9, "seq_len", 1.0, 64)
+    assert not _try(case(), 10**9, "seq_len", 1.0, 64)
+    done.returncode = -signal.SIGSEGV
+    with pytest.raises(RuntimeError):
+        _try(case(), 10**9, "seq_len", 1.0, 64)
 
 
 @pytest.mark.slow
@@ -114,13 +107,8 @@ def test_a_try_is_a_process_that_may_run_out_of_memory(share: float, *, answer: 
     assert _try(case(), budget, "seq_len", 200.0, int(share * longest)) is answer
 
 
-def test_a_try_that_takes_too_long_says_so() -> None:
-    with pytest.raises(TimeoutError, match=r"raise fit\.trial_s"):
-        _try(case(), 10**9, "seq_len", 0.01, 64)
-
-
-def test_a_budget_on_a_card_comes_beside_what_libraries_hold(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    del cuda
+@pytest.mark.usefixtures("cuda")
+def test_a_budget_on_a_card_comes_beside_what_libraries_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     shares: list[float] = []
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 2**30)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)

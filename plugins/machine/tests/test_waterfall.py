@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -47,25 +48,16 @@ def test_each_part_by_hand() -> None:
     assert tuple(found) == tuple(name for name in waterfall.ORDER if name != "optimizer")
     assert found["small products"] == pytest.approx(0, abs=1e-12)
     assert found["attention, mix of FLOPs"] == pytest.approx(0, abs=1e-12)  # both were halved, as promised
-    assert found["router"] == pytest.approx(1000 / RATE / whole)
-    assert found["top-k and sort"] == pytest.approx(600 / RATE / whole)
-    assert found["gather"] == pytest.approx(300 / RATE / whole)
-    assert found["scatter"] == pytest.approx(400 / RATE / whole)
-    assert found["norms, elementwise"] == pytest.approx(200 / RATE / whole)
+    moved = {"router": 1000, "top-k and sort": 600, "gather": 300, "scatter": 400, "norms, elementwise": 200}
+    assert {name: found[name] for name in moved} == pytest.approx({name: n / RATE / whole for name, n in moved.items()})
     # Nine operators and a view, of which half of the baseline's three were promised.
     assert found["kernel launches"] == pytest.approx((9e-6 + 0.5e-6 - 1.5e-6) / whole)
 
 
 def test_products_on_fewer_rows_are_a_part_where_they_are_slower() -> None:
     fast = planted(RATE, RATE)
-    slow = [
-        Point(
-            kind="product", size=(rows, inner, columns), seconds=rows * inner * columns / RATE * (2 if rows == 1 else 1)
-        )
-        for rows in (1, 100)
-        for inner in (1, 1024)
-        for columns in (1, 1024)
-    ]
+    sizes = itertools.product((1, 100), (1, 1024), (1, 1024))
+    slow = [Point(kind="product", size=each, seconds=math.prod(each) / RATE * (1 + (each[0] == 1))) for each in sizes]
     others = tuple(point for point in fast.points if point.kind != "product")
     table = Table.model_validate(fast.model_dump() | {"points": (*others, *slow)})
     found = waterfall.parts_of(table, ROUTED, DENSE, promised=0.5)
@@ -83,16 +75,9 @@ def test_a_narrower_dense_model_has_no_router() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("waterfall")
-    variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
-    metrics = ["latency/forward", "latency/train_step"]
-    planted_run(
-        folder,
-        planted_plan(
-            "draft", metrics=metrics, variants=variants, grid={"seq_len": [64]}, processes=3, rounds=4, train=None
-        ),
-    )
-    return folder / "run"
+    suite: dict[str, Any] = {"metrics": ["latency/forward", "latency/train_step"], "grid": {"seq_len": [64]}}
+    suite |= {"variants": [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}], "train": None}
+    return planted_run(tmp_path_factory.mktemp("waterfall"), planted_plan("draft", processes=3, rounds=4, **suite))
 
 
 @functools.cache
@@ -136,31 +121,18 @@ def test_the_parts_lead_from_promised_to_measured(metric: str, known: Loaded) ->
 def test_on_a_gpu_the_wait_for_the_host_is_told_apart(run: Path) -> None:
     """Planted: the device of dense is busy all the time, that of MoD half of it; no peaks were measured."""
     loaded = load(run)
-    busy = {"dense": 1.0, "mod[c0.125]": 0.5}
     for (case_id, metric), cell in loaded.tables.cells.items():
         if metric.startswith("latency/"):
-            share = {
-                "device_share": busy[case_id.partition("[T")[0].partition("-T")[0] + ("]" if "c0" in case_id else "")]
-            }
-            cell.outcomes = [
-                (number, outcome.model_copy(update={"notes": outcome.noted(TimeNotes).model_copy(update=share)}))
-                for number, outcome in cell.outcomes
-            ]
+            share = {"device_share": 0.5 if case_id.startswith("mod") else 1.0}
+            noted = [(i, each, each.noted(TimeNotes).model_copy(update=share)) for i, each in cell.outcomes]
+            cell.outcomes = [(i, each.model_copy(update={"notes": notes})) for i, each, notes in noted]
     found: Any = waterfall.fall(loaded, "mod[c0.125]", "latency/forward", 64)
     assert not found.predicted
     assert found.parts == {"kernel launches": pytest.approx(0.5 * found.measured)}
-    assert found.promised + math.fsum([*found.parts.values(), found.unexplained]) == pytest.approx(
-        found.measured, rel=1e-12
-    )
-    first = drawn(waterfall, loaded)[0]
-    assert list(first.data.part) == [
-        "dense",
-        "FLOPs saved",
-        "theoretical",
-        "kernel launches",
-        "on the device",
-        "measured",
-    ]
+    whole = math.fsum([found.promised, *found.parts.values(), found.unexplained])
+    assert whole == pytest.approx(found.measured, rel=1e-12)
+    parts = ["dense", "FLOPs saved", "theoretical", "kernel launches", "on the device", "measured"]
+    assert list(drawn(waterfall, loaded)[0].data.part) == parts
 
 
 def test_nothing_is_drawn_where_operators_or_peaks_are_not_known(run: Path) -> None:

@@ -11,10 +11,6 @@ from present import present
 from sections_of import drawn, shown
 
 from modbench.extend import planted_plan, planted_run
-from modbench.harness.core.contracts import Text
-from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.plan import make_plan
 from modbench.plugins.map import question as capacity_map
 from modbench.plugins.map import section
 from modbench.reports.blocks import Sentence
@@ -23,7 +19,6 @@ from modbench.reports.html_report import render
 from modbench.reports.markup.number_format import plain
 from modbench.reports.sections import speedup_map
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import printed_run
 
 LOW, HIGH = (f"mod[c{capacity}]" for capacity in CAPACITIES)
 SHORT, LONG = LENGTHS
@@ -83,24 +78,3 @@ def test_a_smoke_run_claims_nothing(tmp_path: Path) -> None:
     loaded = load(map_run(tmp_path, map_plan(effort="smoke")))
     assert list(capacity_map.answer(loaded)) == []
     assert {spot.standing for spot in capacity_map.spots(loaded)} == {"inconclusive"}
-
-
-@pytest.mark.proof  # of a small map see test_other_values_stand_beside_the_map
-def test_the_shipped_suite_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forty lines of eighty characters, with every time, the loss, and what was counted."""
-    monkeypatch.setenv("COLUMNS", "80")
-    text = Text("t", b"some words " * 50_000, b"other words " * 9500, "c0ffee")
-    made = make_plan(override(load_suite("map"), Overrides(settings={"processes": 5})), device="cpu", text=text)
-    lines = printed_run.closing(load(map_run(tmp_path, made)), "report.html", 1.0).splitlines()
-    assert len(lines) <= 38
-    assert max(map(len, lines)) <= 80
-    named = [line.rsplit(" 0.", 1)[0] for line in lines if line.startswith(("forward", "train", "decode", "loss 0"))]
-    assert sorted(named) == sorted(["forward pass", "train step", "decode step", "loss"] * 4)
-    forward, loss = (next(line for line in lines if line.startswith(word)) for word in ("forward ", "loss "))
-    assert [cell[-2:] for cell in forward.split()[-4:]] == [
-        "▲▼",
-        "▲▼",
-        "▲▼",
-        "▲▲",
-    ]  # over the same shape, at equal cost
-    assert loss.split()[-1].endswith("▲▲")

@@ -19,7 +19,6 @@ from modbench.plugins.paper import tex
 from modbench.reports.blocks import ILLUSTRATION, Estimate, Finding, Sentence, Table, Value
 from modbench.reports.html_report import render
 from modbench.reports.markup import short
-from modbench.reports.questions import value_tables
 from modbench.reports.tables.load import Loaded, load
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
@@ -81,33 +80,11 @@ def test_a_comparison_compiles_and_fits_the_page(modbench: Modbench, tmp_path: P
     assert not re.search(r"Overfull \\hbox .* in (paragraph|alignment)", log), log
 
 
-def test_a_table_is_no_wider_than_a_page(loaded: Loaded) -> None:
-    first = value_tables.tables(loaded)[0]
-    wide = dataclasses.replace(
-        first, head=("", *(f"T = {at}" for at in range(12))), rows=[[row[0], *[row[1]] * 12] for row in first.rows]
-    )
-    narrow = tex._narrow(wide)
-    assert list(narrow.head[1:]) == [f"T = {at}" for at in (0, 2, 4, 7, 9, 11)]
-    assert all(len(row) == 7 for row in narrow.rows)
-    assert any("6 more" in str(note) for note in narrow.notes)
-    made = tex.table(narrow, "wide")
-    assert "$T = 0$ & $T = 2$ & $T = 4$ & $T = 7$ & $T = 9$ & $T = 11$" in made
-
-
-def test_the_loss_is_among_the_tables(loaded: Loaded) -> None:
-    table = value_tables.loss_table(loaded)
-    assert table is not None
-    assert f"Held-out loss. {table.notes[0]}. " in tex.tables(loaded)
-
-
-def test_a_title_is_escaped(loaded: Loaded) -> None:
-    titled = load(loaded.path, title={"mod[c0.125]": "Ours <b>&|*a* $x_1$ 50 %"})
-    assert r"Ours \textless{}b\textgreater{}\&\textbar{}{*}a{*} \$x\_1\$ 50 \%" in tex.tables(titled)
-
-
 def test_foreign_text_means_nothing() -> None:
     assert tex.inline(Sentence("100 {x}", x="50 % & more")) == r"100 50 \% \& more"
     assert tex.text("512°") == r"512$^{\circ}$"
+    title = r"Ours \textless{}b\textgreater{}\&\textbar{}{*}a{*} \$x\_1\$ 50 \%"
+    assert tex.text("Ours <b>&|*a* $x_1$ 50 %") == title
 
 
 @pytest.mark.parametrize("label", [*sorted(Label), ILLUSTRATION])

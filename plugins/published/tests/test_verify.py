@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from in_process import succeeded
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.plain_text import SCREEN, WIDTH
-from modbench.harness.planning.flops.closed_form import closed_form
 from modbench.plugins.published import recompute
 from modbench.plugins.published.forms import Latent
-from modbench.plugins.published.recompute import as_text
 from modbench.plugins.published.rows import FILE, Printed, read
 
 ROWS = recompute.verified()
@@ -44,31 +39,20 @@ def test_a_claimed_number_is_within_half_a_unit_of_its_last_digit_and_no_other_i
         within = abs(row.ours - row.printed.value) <= row.printed.tolerance * (1 + 1e-6)
         assert within == (not row.why_not), (row.key, row.ours, row.printed.text)
         assert row.verdict == ("reproduced" if within else "not reproduced")
-
-
-def test_every_row_says_where_it_stands_and_what_it_counts() -> None:
-    for row in ROWS:
         assert row.address.startswith("https://")
         assert all((row.title, row.where, row.config, row.convention)), row.key
-    assert len({row.key for row in ROWS}) == len(ROWS)
 
 
 @pytest.mark.parametrize(
     ("line", "wrong", "named"),
     [
         ('title = "title"', "", "title is missing"),
-        ('title = "title"', 'titel = "title"', "'titel'. Did you mean 'title'"),
         ('unit = ""', 'units = ""', "'units'. Did you mean 'unit'"),
-        ('unit = ""', "unit = 1", "unit: Input should be a valid string"),
         ('printed = "7"', 'printed = "seven"', "'seven' is no printed number"),
         ('printed = "7"', 'printed = { large = "7" }', "'large'"),
-        ('printed = "7"', 'printed = "7"\nzeros = { large = 1 }', "'large'"),
-        ('why_not = "because"', 'why_not = { large = "because" }', "'large'"),
         ("n_layers = 2", "n_layer = 2", "n_layer"),
-        ("n_layers = 2", 'model = "latent", n_layers = 2', "d_model is missing"),
         ("n_layers * tokens", "n_layers * token", "'token'. Did you mean 'tokens'"),
         ("n_layers * tokens", "max(n_layers, tokens)", "more than numbers, names"),
-        ("n_layers * tokens", "n_layers *", "invalid syntax"),
         ('where = "where"', 'where = "where"\nconfig = "L {layers}"', "'layers'"),
     ],
 )
@@ -98,8 +82,6 @@ def test_a_column_is_a_row_for_each_shape() -> None:
         ("3.14E+23", 0, 3.14e23, 0.005e23),
         ("1,320M", 1, 1.32e9, 5e6),
         ("25.2%", 0, 0.252, 0.0005),
-        ("0.99", 0, 0.99, 0.005),
-        ("110.6K", 0, 110_600, 50),
     ],
 )
 def test_a_printed_number_is_read_with_what_its_rounding_can_hide(
@@ -111,80 +93,39 @@ def test_a_printed_number_is_read_with_what_its_rounding_can_hide(
     assert Printed(printed.like(printed.value)).value == pytest.approx(value, rel=1e-12)
 
 
-def test_gpt2s_numbers_are_identical(modbench: Any) -> None:
-    done = succeeded(modbench("verify", "-k", "nanogpt", "--json"))
-    found = {row["what"]: row["ours"] for row in json.loads(done.stdout)}
-    assert found["forward FLOPs"] == 291_648_307_200
-    assert found["training step FLOPs"] == 874_944_921_600
-    assert found["parameters"] == 124_337_664
+RIGHT = 'printed = "124,337,664"'
 
 
+@pytest.mark.parametrize(
+    ("changed", "words", "code", "said"),
+    [
+        ((RIGHT, RIGHT), "-k nanogpt", 0, "^6 published numbers recomputed: 6 agree; worst: "),
+        (
+            (RIGHT, 'printed = "124,337,665"'),
+            "-k nanogpt",
+            1,
+            "^6 published numbers recomputed: 5 agree, 1 WRONG; worst: ",
+        ),
+        ((RIGHT, 'printed = "124,337,665"'), "-k nanogpt", 1, r"WRONG: nanogpt, .*\b124,337,665\b.*\b124,337,664\b"),
+        ((RIGHT, 'printed = "124,337,665"'), "-k nanogpt --json", 1, '"verdict": "wrong"'),
+        (None, "-v", 0, "^1 published numbers recomputed: 0 agree"),  # a number that nothing reproduces fails nothing
+        ((RIGHT, RIGHT), "-k nosuch", 2, "selects no row.*nanogpt"),
+    ],
+)
 def test_a_wrong_number_ends_with_code_1_and_is_named(
-    modbench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    planted = FILE.read_text(encoding="utf-8").replace('printed = "124,337,664"', 'printed = "124,337,665"')
-    file = tmp_path / "numbers.toml"
-    file.write_text(planted, encoding="utf-8")
-    monkeypatch.setattr(recompute, "FILE", file)
-    done = modbench("verify", "-k", "nanogpt")
-    assert done.returncode == 1
-    assert re.search(r"WRONG: nanogpt, .*\b124,337,665\b.*\b124,337,664\b", done.stdout)
-    assert numbers(done.stdout)[:3] == [6, 5, 1]
-    assert json.loads(modbench("verify", "-k", "nanogpt", "--json").stdout)[0]["verdict"] == "wrong"
-
-
-def test_a_number_that_nothing_reproduces_fails_nothing(
-    modbench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    changed: tuple[str, str] | None,
+    words: str,
+    code: int,
+    said: str,
+    modbench: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     file = tmp_path / "numbers.toml"
-    file.write_text(ONE, encoding="utf-8")
+    file.write_text(FILE.read_text(encoding="utf-8").replace(*changed) if changed else ONE, encoding="utf-8")
     monkeypatch.setattr(recompute, "FILE", file)
-    done = modbench("verify", "-v")
-    assert done.returncode == 0
-    assert "because" in done.stdout
-    assert numbers(done.stdout)[:2] == [1, 0]
-
-
-def test_nothing_selected_is_a_mistake_with_the_names_that_there_are(modbench: Any) -> None:
-    done = modbench("verify", "-k", "nosuch")
-    assert done.returncode == 2
-    assert "selects no row" in done.stderr
-    assert "nanogpt" in done.stderr
-
-
-def test_no_module_is_built_and_no_tensor_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError
-
-    for name in ("empty", "zeros", "ones", "randn", "tensor"):
-        monkeypatch.setattr(torch, name, refuse)
-    monkeypatch.setattr(torch.nn.Module, "__init__", refuse)
-    closed_form.cache_clear()
-    assert all(each.ours > 0 for each in recompute.verified())
-
-
-def numbers(text: str) -> list[int]:
-    """Those of the first line: numbers in all, those that agree, and those that are wrong if there are any."""
-    return [int(each) for each in re.findall(r"(?<![\w.+-])\d+(?![\w.%])", text.splitlines()[0])]
-
-
-def test_the_answer_is_in_the_first_line_and_every_deviation_is_named() -> None:
-    lines = as_text(ROWS).splitlines()
-    off = [row for row in ROWS if row.verdict != "reproduced"]
-    assert numbers(lines[0]) == [len(ROWS), len(ROWS) - len(off)]
-    assert max(ROWS, key=lambda row: abs(row.relative)).source in lines[0]
-    assert {name for name in SOURCES if sum(line.startswith(f"{name} ") for line in lines) != 1} == set()
-    assert len(lines) <= SCREEN
-    text = " ".join(as_text(ROWS).split())
-    assert [row.what for row in off if f"{row.what} " not in text] == []
-
-
-@pytest.mark.parametrize("verbose", [False, True])
-def test_the_text_fits_80_columns_and_stands_on_the_page(verbose: bool) -> None:
-    text = as_text(ROWS, verbose=verbose)
-    assert max(len(line) for line in text.splitlines()) <= WIDTH
-    page = Path(__file__).parents[3] / "docs" / "verify.md"
-    assert text in page.read_text(encoding="utf-8"), "run `modbench verify` and copy its output into docs/verify.md"
+    done = modbench("verify", *words.split())
+    assert (done.returncode, bool(re.search(said, done.stdout + done.stderr))) == (code, True), done.stdout
 
 
 def test_what_was_achieved_share_is_the_measured_gain_over_the_promised() -> None:

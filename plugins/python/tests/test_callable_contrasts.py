@@ -16,16 +16,14 @@ from planted_processes import process, scatter
 from present import present
 
 from modbench.harness.stats import noise, paired
-from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.verdicts import NOT_RECORDED, Contrast, Estimates, Rule, Seen
+from modbench.harness.stats.verdicts import NOT_RECORDED
 from modbench.plugins.python.callable_contrasts import (
     CORES,
     CPU_MARGIN,
     DIFFERS,
     ONE_PROCESS,
     UNSTEADY,
-    Beside,
     beside_baseline,
     own_time,
     remedy,
@@ -168,18 +166,3 @@ def test_the_remedy_is_named_where_threads_wait_for_a_core(monkeypatch: pytest.M
         assert remedy(causes[:1], "cpu") is None
     with at_threads(1):
         assert remedy(causes, "cpu") is None
-
-
-@pytest.mark.parametrize(
-    ("verdict", "noisy", "doubtful"),
-    [
-        ("better_open", 0.9, True),
-        ("worse_open", 0.9, True),
-        ("inconclusive", 0.9, True),
-        ("inconclusive", 0.1, False),
-        ("worse", 0.9, False),
-    ],
-)
-def test_a_remedy_is_for_what_noise_left_open(verdict: str, noisy: float, doubtful: bool) -> None:
-    found = Contrast("within", Rule(), Seen(noisy=noisy), Estimates(Effect(0.0)))
-    assert Beside(found, verdict, None, ()).doubtful is doubtful

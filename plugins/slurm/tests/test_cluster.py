@@ -1,29 +1,45 @@
-"""Jobs of milliseconds on a real Slurm: every job once, whatever is cancelled, requeued or killed."""
+"""Jobs of milliseconds on a real Slurm: every job once, whatever is cancelled, requeued, killed or lost, on one node or two."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import psutil
 import pytest
 from in_process import succeeded
-from quiet import folder_at
-from slurm_stubs import jobs_of, lines, work
+from present import present
+from quiet import Quiet
+from slurm_stubs import jobs_of, lines, on_ranks, work
 from slurm_watching import beside, died, hurry, job_of, says, starts, tell, until
+from test_ranks import planned
 
+from modbench.harness.core import atomic_files
+from modbench.harness.execution import runner
+from modbench.harness.execution.launchers.local import LocalLauncher
+from modbench.harness.execution.run_phase import Run, Slots
+from modbench.harness.results import run_folder
+from modbench.harness.results.record_files import read_record
+from modbench.harness.results.run_folder import RunFolder
+from modbench.plugins.slurm import launcher as slurm
 from modbench.plugins.slurm.submitting import submissions
 
+ON_BOTH = ("--partition=both", "--nodes=2")
 STUBS = Path(__file__).with_name("slurm_stubs.py")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("slurm")]
 
 
-def test_every_job_runs_once_in_arrays_that_the_queue_may_hold(tmp_path: Path) -> None:
-    folder, jobs = folder_at(tmp_path / "run"), jobs_of("count", "memory", "time")
+def test_every_job_runs_once_in_arrays_that_the_queue_may_hold(folder: RunFolder) -> None:
+    jobs = jobs_of("count", "memory", "time")
     work(jobs, folder, "--gres=gpu:1", "--max-submit=4")
     assert starts(folder) == Counter(job.name for job in jobs)
     assert all(folder.record(job).exists() for job in jobs)
@@ -41,9 +57,9 @@ def test_every_job_runs_once_in_arrays_that_the_queue_may_hold(tmp_path: Path) -
 
 
 def test_a_cancelled_job_is_recorded_and_a_resumed_run_completes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, jobs = folder_at(tmp_path / "run"), jobs_of("count")
+    jobs = jobs_of("count")
     monkeypatch.setenv("STUB_SECONDS", "60")
 
     def cancel() -> None:
@@ -62,36 +78,40 @@ def test_a_cancelled_job_is_recorded_and_a_resumed_run_completes(
     assert not any(died(folder, job) for job in jobs)
 
 
-NOISY = [
-    pytest.param("scontrol requeue", id="requeued"),
-    pytest.param("scancel --signal=USR2", id="told of its end"),  # as Slurm does before the time limit
-]
-
-
-@pytest.mark.parametrize("told", NOISY)
+@pytest.mark.parametrize(
+    ("told", "nodes"),
+    [
+        pytest.param("scontrol requeue", 1, id="requeued"),
+        pytest.param("scancel --signal=USR2", 1, id="told of its end"),  # as Slurm does before the time limit
+        pytest.param("scancel --signal=USR2", 2, id="told of its end, on two nodes"),
+    ],
+)
 def test_a_job_that_has_to_stop_saves_a_checkpoint_and_runs_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, told: str, nodes: int
 ) -> None:
-    folder, (job, *_) = folder_at(tmp_path / "run"), jobs_of("train")
+    job = jobs_of("train")[0] if nodes == 1 else on_ranks(nodes)
     monkeypatch.setenv("STUB_SECONDS", "60")
 
     def disturb() -> None:
-        until(lambda: starts(folder)[job.name])
-        time.sleep(0.3)  # the stub hears its signal
+        until(lambda: starts(folder)[job.name] == nodes)
+        time.sleep(0.3)  # the stubs hear their signal
         tell(folder, job, *told.split())
-        hurry(folder, job, 2)
+        hurry(folder, job, 2 * nodes)
 
     beside(disturb)
-    work([job], folder, "--time=10", grace_s=60.0)
+    work([job], folder, *(ON_BOTH if nodes == 2 else ()), "--time=10", grace_s=60.0)
     assert not died(folder, job)
-    assert starts(folder)[job.name] == 2
+    # Of two nodes the second may come when the first has left a record.
+    assert starts(folder)[job.name] in ({2} if nodes == 1 else {3, 4})
     assert (folder.path / f"{job.name}.kept").exists()
     assert lines(folder.path / "ends") == [job.name]
     assert len(submissions(folder.path)) == 1  # the Slurm job itself ran again
 
 
-def test_a_killed_submitter_loses_no_job_and_starts_none_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, jobs = folder_at(tmp_path / "run"), jobs_of("count", trains=False)
+def test_a_killed_submitter_loses_no_job_and_starts_none_twice(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = jobs_of("count", trains=False)
     monkeypatch.setenv("STUB_SECONDS", "1")
     submitter = subprocess.Popen([sys.executable, STUBS, folder.path])
     until(lambda: starts(folder))
@@ -108,15 +128,9 @@ SUITE = """
 name = "counts"
 effort = "smoke"
 metrics = ["flops/forward"]
-[shape]
-d_model = 32
-n_layers = 2
-n_heads = 2
-[grid]
-seq_len = [16]
-batch_size = [1]
-[[variants]]
-model = "dense"
+shape = { d_model = 32, n_layers = 2, n_heads = 2 }
+grid = { seq_len = [16], batch_size = [1] }
+variants = [{ model = "dense" }]
 """
 
 
@@ -136,10 +150,67 @@ def test_the_command_line_runs_a_suite_on_the_cluster(modbench: Any, tmp_path: P
     told = json.loads((tmp_path / "run" / "run.json").read_text())
     assert told["launcher_options"] == ["--partition=nowhere", "--mem=1000"]
     (file,) = (tmp_path / "run" / "jobs").glob("*.json")
-    where = json.loads(file.read_text())["environment"]
-    assert where["machine"]
-    assert "cores" in where["hardware"]
-    assert "Timed on" not in (tmp_path / "run" / "report.html").read_text()  # nothing was timed
+    assert json.loads(file.read_text())["environment"]["machine"]
     seen = json.loads((tmp_path / "run" / "progress.json").read_text())
     assert (seen["state"], seen["remote"], seen["note"]) == ("finished", True, "")
     assert [(group["name"], group["done"], group["running"]) for group in seen["groups"]] == [("count", 1, 0)]
+
+
+# --- two nodes
+
+
+def test_ranks_on_two_nodes_find_the_losses_of_one_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = planned("dense", tmp_path, ranks=2)
+    (job,) = (job for job in made.jobs if job.made_in == "train")
+    made = made.model_copy(update={"jobs": (job,)})
+    one, two = (run_folder.create(str(tmp_path / name), "ranks") for name in ("one", "two"))
+    for folder in (one, two):
+        folder.write_run(made, {}, [], atomic_files.now())
+    with mock.patch.object(slurm, "GRACE_S", 1.0):
+        runner.run(made, two, launcher="slurm", options=(*ON_BOTH, "--mem=2000"))
+    Run(LocalLauncher(cold=True, threads=1), one, Quiet()).phase(Slots((job,), 1, ranks=2), {job.name: 300.0})
+    assert len(submissions(two.path)) == 1
+    ended = [read_record(each.record(job), job) for each in (one, two)]
+    assert present(ended[1].environment).ranks == 2
+    first, second = ([each.samples for each in record.outcomes if each.metric == "loss/val"] for record in ended)
+    assert first == second != [{}]
+
+
+def lose(cluster: Path, slurm_job: str) -> None:
+    """End the second node's daemon and everything of a Slurm job at once, as a power cut does."""
+    os.kill(int((cluster / "two.pid").read_text()), signal.SIGKILL)
+    every = [*psutil.process_iter()]
+    for kills in (
+        lambda each: " ".join(each.cmdline()).startswith(f"slurmstepd: [{slurm_job}."),  # else they tell of an end
+        lambda each: each.environ().get("SLURM_JOB_ID") == slurm_job,
+    ):
+        for each in every:
+            with contextlib.suppress(psutil.Error):
+                if kills(each):
+                    each.kill()
+    until(lambda: says("scontrol", "update", "nodename=two", "state=down", "reason=lost"))
+
+
+def test_a_lost_node_loses_no_job_and_none_runs_twice(
+    cluster: Path, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Slurm's own requeueing: modbench submits the job again."""
+    job, *_ = jobs_of("train")
+    monkeypatch.setenv("STUB_SECONDS", "60")
+
+    def disturb() -> None:
+        until(lambda: starts(folder)[job.name] == 1)
+        lose(cluster, job_of(folder, job))
+        monkeypatch.setenv("STUB_SECONDS", "0")  # of a new Slurm job
+        subprocess.run(["slurmd", "-N", "two"], check=True, capture_output=True)
+
+    lost = beside(disturb)
+    work([job], folder, "--partition=both", "--nodelist=two", "--no-requeue")
+    lost.join()
+    assert Counter(lines(folder.path / "ends")) == {job.name: 1}
+    assert folder.record(job).exists()
+    # With the kill that was meant for the lost Slurm job, Slurm may end the one that it starts again: a new Slurm job then
+    # takes the job.
+    assert starts(folder)[job.name] in {2, 3}
+    assert len(submissions(folder.path)) > 1

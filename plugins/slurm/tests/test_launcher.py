@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from present import present
-from quiet import folder_at
-from slurm_stubs import StubLauncher, on_ranks, stub_plan
+from slurm_stubs import StubLauncher, stub_plan
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Job
-from modbench.harness.domain.records import Death
-from modbench.harness.execution import ranks
-from modbench.harness.execution.run_phase import write_failure
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.slurm import launcher as slurm
-from modbench.plugins.slurm.job import Shielded
 from modbench.plugins.slurm.launcher import SlurmHandle, SlurmLauncher
 from modbench.plugins.slurm.options import parse
 from modbench.plugins.slurm.submitting import Group, QueueError, Submission, refusal, send, submissions
@@ -77,59 +72,57 @@ def submitted(launcher: SlurmLauncher, folder: RunFolder, job: Job = JOB) -> tup
 
 
 def test_a_lost_job_is_submitted_again_and_given_up_at_last_with_its_reason(
-    launcher: SlurmLauncher, sbatch: Path, tmp_path: Path
+    launcher: SlurmLauncher, sbatch: Path, folder: RunFolder
 ) -> None:
-    handle, first = submitted(launcher, folder_at(tmp_path / "run"))
+    handle, first = submitted(launcher, folder)
     says(sbatch, f"7|N/A|NODE_FAIL|{first}")
     while handle.submission is not None:
         assert launcher.wait([handle], 0.0) == []
     launcher._submit([handle])
-    assert handle.submission is not None
-    second = handle.submission.name
-    (handle.submission.place / "7_0_log.out").touch()
+    (sent,) = (each for each in submissions(folder.path) if each.name != first)
+    second = sent.name
+    (sent.place / "7_0_log.out").touch()
     says(sbatch, f"7|N/A|NODE_FAIL|{first}", f"7|N/A|TIMEOUT|{second}")
     while not launcher.wait([handle], 0.0):
         pass
     died = present(handle.died)
     assert died.kind == "timeout"
-    said = (
-        rf"Slurm job 7 ended without a record \(timeout\), submitted 2 times; see slurm_jobs/{second[9:]}/7_0_log\.out"
-    )
-    assert died.reason == "the " + said.replace("\\", "")
-    assert len(submissions(tmp_path / "run")) == 2
+    assert "Slurm job 7 ended without a record (timeout), submitted 2 times" in died.reason
+    assert died.reason.endswith(f"see slurm_jobs/{second[9:]}/7_0_log.out")
+    assert len(submissions(folder.path)) == 2
 
 
 def test_no_answer_of_squeue_is_no_end_of_a_job(
-    launcher: SlurmLauncher, sbatch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    launcher: SlurmLauncher, sbatch: Path, folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    handle, _ = submitted(launcher, folder_at(tmp_path / "run"))
+    handle, _ = submitted(launcher, folder)
     (sbatch / "states").unlink()
-    for _ in range(3):
-        assert launcher.wait([handle], 0.0) == []
+    assert [launcher.wait([handle], 0.0) for _ in range(3)] == [[]] * 3
     assert handle.gone is None
     assert capsys.readouterr().err.count("squeue does not answer (controller is gone)") == 1
 
 
-@pytest.mark.parametrize("end", ["noted by the Slurm job", "Slurm job ended"])
+@pytest.mark.parametrize("noted", [True, False])
 def test_a_record_is_taken_when_its_job_will_not_change_it_any_more(
-    launcher: SlurmLauncher, sbatch: Path, tmp_path: Path, end: str
+    noted: bool, launcher: SlurmLauncher, sbatch: Path, folder: RunFolder
 ) -> None:
-    handle, name = submitted(launcher, folder_at(tmp_path / "run"))
+    """When the Slurm job has noted its end, or has ended."""
+    handle, name = submitted(launcher, folder)
     handle.record.write_text("{}")
     says(sbatch, f"7|N/A|RUNNING|{name}")
     assert launcher.wait([handle], 0.0) == []
-    if end == "Slurm job ended":
-        says(sbatch, f"7|N/A|COMPLETED|{name}")
-    else:
+    if noted:
         (present(handle.submission).place / "0.ended").write_text(f"{JOB.name}\n")
+    else:
+        says(sbatch, f"7|N/A|COMPLETED|{name}")
     assert launcher.wait([handle], 0.0) == [handle]
     assert handle.died is None
 
 
 def test_who_resumes_waits_for_jobs_that_go_on_and_submits_the_rest(
-    launcher: SlurmLauncher, sbatch: Path, tmp_path: Path
+    launcher: SlurmLauncher, sbatch: Path, folder: RunFolder
 ) -> None:
-    folder, (one, two, *_) = folder_at(tmp_path / "run"), stub_plan(trains=False).jobs
+    one, two, *_ = stub_plan(trains=False).jobs
     _, name = submitted(launcher, folder, one)
     _, gone = submitted(launcher, folder, two)
     says(sbatch, f"7|N/A|PENDING|{name}", f"8|N/A|CANCELLED|{gone}", "9|N/A|RUNNING|somebody else's")
@@ -139,7 +132,6 @@ def test_who_resumes_waits_for_jobs_that_go_on_and_submits_the_rest(
     assert again._waiting == [handles[1]]
     said = again.leave(handles)
     assert said.startswith("1 Slurm job goes on")
-    assert f"`modbench resume {folder.path}` waits" in said
     assert "`scancel 7` cancels them" in said
     assert again.leave(handles[1:]).startswith("No Slurm job was submitted.")
     next(folder.path.glob("slurm_jobs/*/jobs.json")).write_text("[3]")
@@ -147,69 +139,48 @@ def test_who_resumes_waits_for_jobs_that_go_on_and_submits_the_rest(
         submissions(folder.path)
 
 
+FAILED = "sbatch: error: Batch job submission failed: "
+
+
 @pytest.mark.parametrize(
     ("said", "code"),
     [
         ("sbatch: unrecognized option '--foo'\nTry \"sbatch --help\" for more information\n", 2),
-        (
-            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
-            2,
-        ),
-        ("sbatch: error: Batch job submission failed: Requested node configuration is not available", 2),
-        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", 3),
-        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", 3),
-        ("sbatch: error: Batch job submission failed: Invalid authentication credential", 3),
+        (FAILED + "Invalid account or account/partition combination specified", 2),
+        (FAILED + "Socket timed out on send/recv operation", 3),
     ],
 )
 def test_an_sbatch_that_fails_is_the_users_fault_unless_slurm_does_not_answer(said: str, code: int) -> None:
     refused = refusal(parse(["--partition=x", "--export=HF_TOKEN=abc", "--api-key=abc"]), said, Path("my run"))
     assert refused.exit_code == code
-    assert "abc" not in str(refused)
-    assert "\n" not in str(refused)
-    assert "Try" not in str(refused)
+    assert not re.search("abc|\n|Try", str(refused))
     assert "`modbench resume 'my run'" in str(refused)
 
 
-def send_counts(place: Path, *words: str) -> Submission:
+def send_counts(folder: RunFolder, *words: str) -> Submission:
     tasks = [[(job, 60.0)] for job in stub_plan(trains=False).jobs if job.made_in == "count"]
     group = Group(timed=False, threads=1)
-    return send(folder_at(place / "run"), group, tasks, parse(words), requeues=0, make=StubLauncher)  # type: ignore[arg-type]
+    return send(folder, group, tasks, parse(words), requeues=0, make=StubLauncher)  # type: ignore[arg-type]
 
 
-def test_ctrl_c_does_not_reach_sbatch_and_secrets_stay_in_a_folder_of_the_users(sbatch: Path, tmp_path: Path) -> None:
-    sent = send_counts(tmp_path, "--export=ALL,HF_TOKEN=hidden")
+def test_ctrl_c_does_not_reach_sbatch_and_secrets_stay_in_a_folder_of_the_users(
+    sbatch: Path, folder: RunFolder
+) -> None:
+    sent = send_counts(folder, "--export=ALL,HF_TOKEN=hidden")
     assert sent.slurm_job == "7"
     assert (sbatch / "blocked").read_text() == "True"
     assert "hidden" in (sbatch / "script").read_text()
     assert sent.place.stat().st_mode & 0o777 == 0o700
 
 
-def test_an_sbatch_that_fails_after_its_jobs_were_taken_leaves_their_names(sbatch: Path, tmp_path: Path) -> None:
+def test_an_sbatch_that_fails_after_its_jobs_were_taken_leaves_their_names(sbatch: Path, folder: RunFolder) -> None:
     (sbatch / "sbatch").write_text(
         "#!/bin/sh\necho 'sbatch: error: Socket timed out on send/recv operation' >&2\nexit 1\n"
     )
     with pytest.raises(QueueError, match=r"Socket timed out.*modbench resume"):
-        send_counts(tmp_path)
-    (left,) = submissions(tmp_path / "run")
+        send_counts(folder)
+    (left,) = submissions(folder.path)
     assert len(left.tasks) > 1
-
-
-def test_torchrun_is_told_of_the_other_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch.distributed import run
-
-    told: list[Any] = []
-    monkeypatch.setattr(run, "run", told.append)
-    before = signal.getsignal(signal.SIGUSR1)
-    try:
-        ranks.start(on_ranks(8), folder_at(tmp_path))
-        monkeypatch.setenv(ranks.NODES, ranks.Nodes(2, 1, "10.0.0.1", 17_000).as_variable())
-        ranks.start(on_ranks(8), folder_at(tmp_path))
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    alone, second = told
-    assert (alone.standalone, alone.nproc_per_node) == (True, "8")
-    assert (second.nnodes, second.node_rank, second.nproc_per_node) == ("2", 1, "4")
-    assert (second.master_addr, second.master_port, second.standalone) == ("10.0.0.1", 17_000, False)
 
 
 RANK = """
@@ -255,20 +226,6 @@ def test_the_first_worker_of_a_job_does_not_die_of_what_slurm_tells_the_job(tmp_
     (tmp_path / "slurm_job.py").write_text(WORKER)
     done = subprocess.run([sys.executable, tmp_path / "slurm_job.py"], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
-
-
-def test_the_jobs_of_a_task_run_one_after_the_other_on_any_number_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StubLauncher, "at_once", lambda *_: 8)
-    assert Shielded(StubLauncher()).at_once(1) == 1  # type: ignore[arg-type]  # a stub refuses and leaves nothing
-
-
-def test_a_failure_names_no_log_that_is_not_there(tmp_path: Path) -> None:
-    folder, died = folder_at(tmp_path), Death(kind="crash", reason="the Slurm job 7 was cancelled")
-    write_failure(JOB, folder, died)
-    assert "see logs/" not in folder.record(JOB).read_text()
-    folder.log(JOB).with_suffix(".died.log").touch()
-    write_failure(JOB, folder, died)
-    assert "see logs/" in folder.record(JOB).read_text()
 
 
 def test_without_slurm_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

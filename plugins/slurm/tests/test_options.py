@@ -27,7 +27,6 @@ def test_options_are_those_of_sbatch_and_a_few_of_modbench_and_the_last_one_coun
         ("--job-name=mine", "finds its Slurm jobs"),
         ("--array=1-5", "set by modbench"),
         ("gpu", "no option of sbatch"),
-        ("-pgpu", "its long name"),
         ("--max-submit=0", "a whole number from 1"),
         ("--requeues", "a whole number from 0"),
         ("--a b; rm -rf", "no option of sbatch"),
@@ -57,9 +56,6 @@ def test_a_wrong_profile_is_refused_with_its_place(tmp_path: Path, text: str | N
         (tmp_path / "site.sh").write_text(text)
     with pytest.raises(UsageError, match=said):
         read_profile(tmp_path / "site.sh")
-    for no_file in (tmp_path, Path("/dev/zero")):
-        with pytest.raises(UsageError, match="is not a file"):
-            read_profile(no_file)
 
 
 def test_timed_jobs_of_a_comparison_are_one_task_and_others_one_each() -> None:
@@ -71,16 +67,27 @@ def test_timed_jobs_of_a_comparison_are_one_task_and_others_one_each() -> None:
     assert sorted(job.name for task in (*single, *together) for job in task) == sorted(job.name for job in jobs)
 
 
-def test_a_timed_group_has_a_node_of_its_own_unless_the_user_says_otherwise() -> None:
-    timed = Group(timed=True, threads=2)
-    assert timed.sbatch(Options(), 30) == {
-        "exclusive": True, "cpus-per-task": "2", "requeue": True, "time": "30", "ntasks": "1"
-    }  # fmt: skip
-    for said in ({"oversubscribe": True}, {"exclusive": "user"}):
-        assert timed.sbatch(Options(sbatch=said), 30).get("exclusive") == said.get("exclusive")
-    assert "exclusive" not in timed.sbatch(Options(exclusive=False), 30)
-    assert "exclusive" not in Group(timed=False, threads=2).sbatch(Options(), 30)
-    chosen = timed.sbatch(Options(sbatch={"cpus-per-gpu": "8", "time": "1:00:00", "no-requeue": True}), 30)
+@pytest.mark.parametrize(
+    ("timed", "options", "exclusive"),
+    [
+        (True, Options(), True),
+        (True, Options(sbatch={"oversubscribe": True}), None),
+        (True, Options(sbatch={"exclusive": "user"}), "user"),
+        (True, Options(exclusive=False), None),
+        (False, Options(), None),
+    ],
+)
+def test_a_timed_group_has_a_node_of_its_own_unless_the_user_says_otherwise(
+    timed: bool, options: Options, exclusive: object
+) -> None:
+    asked = Group(timed=timed, threads=2).sbatch(options, 30)
+    assert asked.get("exclusive") == exclusive
+    assert (asked["cpus-per-task"], asked["requeue"], asked["time"], asked["ntasks"]) == ("2", True, "30", "1")
+
+
+def test_what_the_user_asks_for_goes_before() -> None:
+    said: dict[str, str | bool] = {"cpus-per-gpu": "8", "time": "1:00:00", "no-requeue": True}
+    chosen = Group(timed=True, threads=2).sbatch(Options(sbatch=said), 30)
     assert chosen["time"] == "1:00:00"
     assert not {"cpus-per-task", "requeue"} & chosen.keys()
 
@@ -89,10 +96,7 @@ def test_a_timed_group_has_a_node_of_its_own_unless_the_user_says_otherwise() ->
     ("asked", "given"),
     [
         ("gpu:1", "gpu:4"),
-        ("gpu:a100:2", "gpu:a100:8"),
-        ("gpu:1,tmpfs:9", "gpu:4,tmpfs:9"),
         ("gpu", "gpu:4"),
-        ("gpu:a100", "gpu:a100:4"),
         ("gpu:a100:1,gpu:v100", "gpu:a100:4,gpu:v100:4"),
         ("tmpfs", "tmpfs"),
     ],
@@ -105,9 +109,8 @@ def test_ranks_that_share_a_job_get_what_those_of_their_node_need() -> None:
     asked = {"nodes": "2", "gres": "gpu:1", "gpus": "a100:1,v100:2", "gpus-per-node": "1", "cpus-per-task": "3"}
     options = Options(sbatch=asked)
     on_two = Group(timed=False, threads=2, ranks=8, nodes=options.nodes_for(8)).sbatch(options, 30)
-    assert {name: on_two[name] for name in asked} == {
-        "nodes": "2", "gres": "gpu:4", "gpus": "a100:8,v100:16", "gpus-per-node": "4", "cpus-per-task": "12"
-    }  # fmt: skip
+    expected = {"nodes": "2", "gres": "gpu:4", "gpus": "a100:8,v100:16", "gpus-per-node": "4", "cpus-per-task": "12"}
+    assert {name: on_two[name] for name in asked} == expected
     assert (on_two["ntasks"], on_two["ntasks-per-node"]) == ("2", "1")
     assert Group(timed=False, threads=2, ranks=4).sbatch(Options(), 30)["cpus-per-task"] == "8"
     single, shared = jobs_of("train")[0], on_ranks(2)

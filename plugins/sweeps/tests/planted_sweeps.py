@@ -1,4 +1,4 @@
-"""Plans of sweeps, and losses whose truth is known: a confirmation of the best, a trend over budgets."""
+"""Plans of sweeps, and losses whose truth is known: a confirmation of the best, a trend over budgets, its statistics."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from present import present
 
 from modbench.extend import planted_plan, planted_run
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.plan import Plan
 from modbench.plugins.sweeps.isoflop.plan import budget_of
+from modbench.plugins.sweeps.trend.statistics import Bend, Budget, Sizes, Trend
 from modbench.reports.tables.load import Loaded, load
 
 BUDGET = 2e10
@@ -92,3 +94,24 @@ def losses_along(
         away = math.log(cost.params) - 9.6 - growth * folds - 0.3 * (case.model == "mod")
         found[case.id] = 2 - 0.1 * folds + bend * away**2 + (level + slope * folds) * (case.model == "mod")
     return found
+
+
+def sizes(
+    optimum: float, level: float, noise_S: Any = (0.0, 0.0, 0.0), bend: float = 0.05, text_B: Any = None
+) -> Sizes:
+    """Losses of two sizes on a parabola, with an offset of each seed, and of each block of the text."""
+    low, high = 12.0, 12.6
+    losses_S2 = level + bend * (np.array([low, high]) - optimum) ** 2 + np.asarray(noise_S)[:, None]
+    blocks_SB2 = None if text_B is None else losses_S2[:, None, :] + np.asarray(text_B)[None, :, None]
+    return Sizes(low, high, losses_S2, blocks_SB2)
+
+
+def over(differences: Any, *noise_KS: Any) -> Trend:
+    """A trend of these differences at 1e12, 4e12, … FLOPs, with an offset of each seed: the same at all budgets, or of each."""
+    noise_KS = noise_KS or ((-0.01, 0.0, 0.01),)
+    noise_KS *= len(differences) if len(noise_KS) == 1 else 1
+    budgets = [
+        Budget(1e12 * 4**i, sizes(12.2, 1.5 + each, noise_S), sizes(12.4, 1.5, [0.0] * len(noise_S)))
+        for i, (each, noise_S) in enumerate(zip(differences, noise_KS, strict=True))
+    ]
+    return Trend(budgets, Bend(0.05, 0.0, 100.0), Bend(0.05, 0.0, 100.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,21 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import trend_published
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from planted_sweeps import BUDGETS, FOUR_SIZES, followed, losses_along
+from planted_sweeps import BUDGETS, FOUR_SIZES, followed, losses_along, over, sizes
 from present import present
 from scipy import stats
 
-from modbench.commands.plan.forecast import as_text, forecast
 from modbench.extend import planted_run
 from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
 from modbench.harness.training.batches import Batch
 from modbench.harness.training.held_out import mean_loss
 from modbench.plugins.sweeps.isoflop.plan import budget_of
-from modbench.plugins.sweeps.trend.rule import Followed, runs_of
+from modbench.plugins.sweeps.trend.rule import Followed
 from modbench.plugins.sweeps.trend.statistics import (
     Bend,
     Budget,
@@ -42,38 +42,66 @@ from modbench.plugins.sweeps.trend.statistics import (
 )
 
 SURE = Bend(0.05, 0.0, 100.0)
+FEW, MANY = (-0.03, 0.0, 0.03), (-0.03, 0.0, 0.03) * 12
 
 
-def sizes(
-    optimum: float, level: float, noise_S: Any = (0.0, 0.0, 0.0), bend: float = 0.05, text_B: Any = None
-) -> Sizes:
-    """Losses of two sizes on a parabola, with an offset of each seed, and of each block of the text."""
-    low, high = 12.0, 12.6
-    exact_2 = level + bend * (np.array([low, high]) - optimum) ** 2
-    losses_S2 = exact_2 + np.asarray(noise_S)[:, None]
-    return Sizes(
-        low, high, losses_S2, None if text_B is None else losses_S2[:, None, :] + np.asarray(text_B)[None, :, None]
-    )
+def half_over_error(found: Any) -> float:
+    """The quantile of t that an interval was made with."""
+    return float((present(found.high) - found.value) / found.error)
 
 
-def over(differences: Any, *noise_KS: Any) -> Trend:
-    """A trend of these differences at 1e12, 4e12, … FLOPs, with an offset of each seed: the same at all budgets, or of each."""
-    noise_KS = noise_KS or ((-0.01, 0.0, 0.01),)
-    if len(noise_KS) == 1:
-        noise_KS *= len(differences)
-    budgets = [
-        Budget(1e12 * 4**i, sizes(12.2, 1.5 + each, noise_S), sizes(12.4, 1.5, [0.0] * len(noise_S)))
-        for i, (each, noise_S) in enumerate(zip(differences, noise_KS, strict=True))
-    ]
-    return Trend(budgets, SURE, SURE)
+# --- one budget
 
 
-@given(st.floats(11.5, 13.1), st.floats(0.01, 0.3), st.floats(-1, 1))
+@example(11.41, 0.1, 0.0)
+@example(11.39, 0.1, 0.0)
+@example(13.19, 0.1, 0.0)
+@example(13.21, 0.1, 0.0)
+@given(st.floats(11, 13.6), st.floats(0.01, 0.3), st.floats(-1, 1))
 def test_the_lowest_point_of_a_parabola_is_found_from_two_sizes(optimum: float, bend: float, level: float) -> None:
     made = sizes(optimum, level, bend=bend)
     assert made.place(bend) == pytest.approx(optimum, abs=1e-9)
     assert made.lowest(made.losses_S2, bend) == pytest.approx(level, abs=1e-9)
     assert made.is_near(bend) == (11.4 <= optimum <= 13.2)
+
+
+def test_noise_of_the_chord_is_added_back() -> None:
+    """Over seeds whose two losses are independent, the mean of what is found is the true optimum."""
+    rng, exact = np.random.default_rng(0), sizes(12.3, 1.5)
+    drawn = [Sizes(exact.low, exact.high, exact.losses_S2 + rng.normal(0, 0.03, (3, 2))) for _ in range(4000)]
+    plain = np.array([each.lowest(each.losses_S2, 0.05).mean() for each in drawn])
+    found = plain + [each.raised(0.05) for each in drawn]
+    error = float(np.std(found) / math.sqrt(len(found)))
+    assert np.mean(found) == pytest.approx(1.5, abs=4 * error)
+    # Variance of the chord, 2 sd² / (3 seeds 0.6²), over four times the curvature.
+    assert np.mean(plain) == pytest.approx(1.5 - 2 * 0.03**2 / (3 * 0.6**2) / 0.2, abs=4 * error)
+
+
+@pytest.mark.parametrize(
+    ("mine", "bends", "error"),
+    [
+        # The variant's optimum is at its smaller size, where the curvature says nothing; the anchor's lies between: 0.3² below.
+        (12.0, (Bend(0.05, 0.02, 20.0), Bend(0.05, 0.01, 20.0)), 0.3**2 * 0.01),
+        (12.3, (Bend(0.05, 0.02, 20.0), Bend(0.05, 0.02, 21.0)), 0.3**2 * 0.02 * math.sqrt(2)),
+        (12.3, (Bend(0.05, 0.02, 20.0),) * 2, 0.0),  # one curvature of both errs for both alike
+    ],
+)
+def test_the_curvature_adds_to_the_error(mine: float, bends: tuple[Bend, Bend], error: float) -> None:
+    found = Trend([Budget(1e12 * 4**i, sizes(mine, 1.5), sizes(12.3, 1.5)) for i in range(3)], *bends)
+    assert found.differences[0].error == pytest.approx(error, abs=1e-12)
+    assert present(found.slope).error == pytest.approx(0, abs=1e-12)  # common to all budgets
+
+
+def test_the_text_adds_to_the_error() -> None:
+    text_B = [-0.02, 0.0, 0.02, 0.0]
+    mine, theirs = sizes(12.2, 1.5, text_B=text_B), sizes(12.4, 1.5, text_B=[0.0] * 4)
+    found = Trend([Budget(flops, mine, theirs) for flops in (1e12, 4e12)], SURE, SURE)
+    assert found.has_text
+    assert found.differences[0].error == pytest.approx(np.std(text_B, ddof=1) / 2)
+    assert present(found.slope).error == pytest.approx(0, abs=1e-12)  # the same text at both budgets
+
+
+# --- the line
 
 
 def test_differences_and_slope_are_those_of_the_optima_not_of_the_sizes() -> None:
@@ -87,6 +115,21 @@ def test_differences_and_slope_are_those_of_the_optima_not_of_the_sizes() -> Non
     assert found.lowest(0) == pytest.approx((1.48, 1.5))
 
 
+def test_a_forecast_is_wider_than_the_line_and_narrower_with_more_seeds() -> None:
+    found = over([-0.02, 0.0, 0.02])
+    line, few, many = found.at(6.4e13), *(found.forecast(6.4e13, seeds) for seeds in (4, 400))
+    assert [present(each).value for each in (line, few, many)] == pytest.approx([0.04] * 3)
+    errors = [present(present(each).error) for each in (line, few, many)]
+    assert errors[1] ** 2 == pytest.approx(errors[0] ** 2 + 0.01**2 / 4)
+    assert errors[0] < errors[2] < errors[1]
+
+
+def test_two_seeds_have_no_interval() -> None:
+    found = over([-0.02, 0.0, 0.02], (-0.01, 0.01))
+    assert present(found.slope).low is None
+    assert (found.forecast(6.4e13, 4), found.crossing().outcome) == (None, "inconclusive")
+
+
 @pytest.mark.parametrize("differences", [(-0.2, 0.3), (-0.2, -0.3), (0.2, 0.0)])
 def test_two_budgets_have_a_slope_and_no_crossing_since_no_line_was_tested(differences: Any) -> None:
     found = over(differences)
@@ -96,25 +139,25 @@ def test_two_budgets_have_a_slope_and_no_crossing_since_no_line_was_tested(diffe
 
 def test_a_budget_off_the_line_of_the_others_refuses_a_line_that_is_not_bent() -> None:
     """As published: 54 seeds at 4e12 told a line from what they found, which the quadratic term did not."""
-    few, many = (-0.024, 0.0, 0.024), [-0.024, 0.0, 0.024] * 18
-    found = over((-0.047, 0.0095, 0.016, 0.036), few, many, few, few)
-    assert found.bent is not None
-    assert present(found.bent.low) < 0 < present(found.bent.high)
-    at, apart = present(found.off_line)
+    differences, few, many = (-0.047, 0.0095, 0.016, 0.036), (-0.024, 0.0, 0.024), (-0.024, 0.0, 0.024) * 18
+    found = over(differences, few, many, few, few)
+    bent, (at, apart) = present(found.bent), present(found.off_line)
+    assert present(bent.low) < 0 < present(bent.high)
     # The others' line, by numpy.
     others = float(np.polyval(np.polyfit([0, 2, 3], [-0.047, 0.016, 0.036], 1), 1))
+    weights = (4 / 7) ** 2 + (2 / 7) ** 2 + (1 / 7) ** 2
     assert at == 1
     assert apart.value == pytest.approx(0.0095 - others)
-    assert apart.error == pytest.approx(
-        found.spread * math.sqrt(1 / 54 + ((4 / 7) ** 2 + (2 / 7) ** 2 + (1 / 7) ** 2) / 3)
-    )
+    assert apart.error == pytest.approx(found.spread * math.sqrt(1 / 54 + weights / 3))
     assert (found.is_straight, found.crossing()) == (False, Crossing("inconclusive"))
     # With as few seeds as at the others it would not be told, nor would three budgets say which of them is off.
-    assert over((-0.047, 0.0095, 0.016, 0.036), few).off_line is None
-    assert over((-0.2, 0.3, -0.1), few).off_line is None
+    assert over(differences, few).off_line is over((-0.2, 0.3, -0.1), few).off_line is None
 
 
 # --- the spread of seeds
+
+LUCKY = (-0.004, 0.0, 0.0, 0.004)  # what four seeds may show where others have (-0.02, 0.0, 0.0, 0.02)
+USUAL = (-0.02, 0.0, 0.0, 0.02)
 
 
 def test_unequal_is_bartletts_test() -> None:
@@ -125,22 +168,17 @@ def test_unequal_is_bartletts_test() -> None:
     assert unequal([0.0, 1.0], [3.0, 5.0]) == 0
 
 
-LUCKY = (-0.004, 0.0, 0.0, 0.004)  # what four seeds may show where others have (-0.02, 0.0, 0.0, 0.02)
-USUAL = (-0.02, 0.0, 0.0, 0.02)
-
-
 def test_a_lucky_budget_does_not_narrow_an_interval() -> None:
     found = over((0.0, 0.0, 0.0), USUAL, USUAL, LUCKY)
     assert found.has_one_spread
     assert found.spreads == pytest.approx([np.std(each, ddof=1) for each in (USUAL, USUAL, LUCKY)])
     pooled = math.sqrt((2 * np.var(USUAL, ddof=1) + np.var(LUCKY, ddof=1)) / 3)
     assert found.spread == pytest.approx(pooled)
-    errors = [each.error for each in found.differences]
-    assert errors == pytest.approx([pooled / 2] * 3)
+    assert [each.error for each in found.differences] == pytest.approx([pooled / 2] * 3)
     # t of all nine degrees of freedom, in the line, the slope and the forecast: what is measured has the spread of the line.
-    ahead, slope, last = present(found.forecast(6.4e13, 4)), present(found.slope), found.differences[-1]
-    for each in (ahead, slope, last):
-        assert (present(each.high) - each.value) / present(each.error) == pytest.approx(float(stats.t.ppf(0.975, 9)))
+    ahead = present(found.forecast(6.4e13, 4))
+    for each in (ahead, present(found.slope), found.differences[-1]):
+        assert half_over_error(each) == pytest.approx(stats.t.ppf(0.975, 9))
     assert ahead.error == pytest.approx(pooled * math.sqrt((7 / 3 + 1) / 4))
 
 
@@ -148,46 +186,10 @@ def test_where_bartletts_test_speaks_against_it_each_budget_has_its_own_spread()
     found = over((0.0, 0.0, 0.0), USUAL, USUAL, [each / 20 for each in LUCKY])
     assert not found.has_one_spread
     assert [each.error for each in found.differences] == pytest.approx([each / 2 for each in found.spreads])
-    last, ahead = found.differences[-1], present(found.forecast(6.4e13, 4))
-    assert last.high == pytest.approx(present(last.error) * float(stats.t.ppf(0.975, 3)))
+    assert half_over_error(found.differences[-1]) == pytest.approx(stats.t.ppf(0.975, 3))
     # The line at 6.4e13 weighs the budgets by -2/3, 1/3 and 4/3; four more seeds spread as the last budget's.
-    assert ahead.error == pytest.approx(
-        math.sqrt(sum(a * b**2 / 4 for a, b in zip((4 / 9, 1 / 9, 16 / 9 + 1), found.spreads, strict=True)))
-    )
-
-
-def test_forecasts_hold_and_so_do_most_of_the_narrowest() -> None:
-    """The seeds as published: with a spread of each budget's own the narrowest eighth held in two of three."""
-    rng, made = np.random.default_rng(1), list[tuple[float, bool]]()
-    for _ in range(500):
-        noise_KS = [rng.normal(0, 0.02, seeds) for seeds in (7, 5, 4)]
-        ahead, then = present(over((0.0, 0.0, 0.0), *noise_KS).forecast(6.4e13, 4)), rng.normal(0, 0.02, 4).mean()
-        assert ahead.low is not None
-        assert ahead.high is not None
-        made.append((ahead.high - ahead.low, ahead.low <= then <= ahead.high))
-    held = [each for _, each in sorted(made)]
-    # Monte-Carlo errors: 0.01, and 0.043 of the narrowest 65, of which 0.86 hold (`benchmarks/trend.py`).
-    assert np.mean(held) == pytest.approx(0.95, abs=0.02)
-    assert np.mean(held[:65]) > 0.8
-
-
-def test_the_published_trend_is_made_anew_from_its_page() -> None:
-    """Its page has, beside each interval by a budget's own seeds, the one by the spread of all but the smallest."""
-    page = trend_published.PAGE.read_text(encoding="utf-8")
-    published = trend_published.table(page)
-    assert [(each.flops, each.seeds) for each in published] == [
-        (2.5e11, 12),
-        (1e12, 7),
-        (4e12, 5),
-        (1.6e13, 4),
-        (6.4e13, 4),
-    ]
-    made = trend_published.trend(published[1:])
-    assert made.has_one_spread
-    for budget, each in zip(made.budgets, made.differences, strict=True):
-        shown = trend_published.shown(each, 3).replace("-", "\N{MINUS SIGN}")
-        flops = f"{budget.flops:.2g}".replace("e+", "e")
-        assert re.search(rf"^\| {flops}[^|]*\|.*\| {re.escape(shown)} \|", page, re.MULTILINE)
+    variance = np.array([4 / 9, 1 / 9, 16 / 9 + 1]) @ np.square(found.spreads) / 4
+    assert present(found.forecast(6.4e13, 4)).error == pytest.approx(math.sqrt(variance))
 
 
 # --- the crossing
@@ -205,101 +207,43 @@ def test_the_published_trend_is_made_anew_from_its_page() -> None:
     ],
 )
 def test_where_the_difference_is_zero(differences: Any, outcome: str, known: tuple[bool, bool]) -> None:
-    found = over(differences).crossing()
-    assert (found.outcome, (found.low is not None, found.high is not None)) == (outcome, known)
-    assert (found.flops is None) == (outcome != "both ends")
-    if outcome == "both ends":
-        assert found.flops == pytest.approx(4e12)
-        assert 1e12 < present(found.low) < 4e12 < present(found.high) < 1.6e13
-        # The same seen from the other variant.
-        turned = over([-each for each in differences]).crossing()
-        assert (turned.flops, turned.low, turned.high) == pytest.approx((found.flops, found.low, found.high))
+    """And the same seen from the other variant."""
+    for side in (differences, [-each for each in differences]):
+        found = over(side).crossing()
+        assert (found.outcome, (found.low is not None, found.high is not None)) == (outcome, known)
+        assert (found.flops is None) == (outcome != "both ends")
+
+
+def test_at_an_end_of_the_crossing_the_interval_reaches_zero() -> None:
+    for slope in (-0.1, 0.1):
+        found = over([-slope, 0.0, slope])
+        crossing = found.crossing()
+        assert crossing.flops == pytest.approx(4e12)
+        assert 1e12 < present(crossing.low) < 4e12 < present(crossing.high) < 1.6e13
+        below, above = (present(found.at(present(end))) for end in (crossing.low, crossing.high))
+        ends = (below.high, above.low) if slope > 0 else (below.low, above.high)
+        assert ends == pytest.approx((0, 0), abs=1e-9)
 
 
 def test_a_line_that_is_told_from_0_at_one_end_crosses_only_where_a_budget_shows_the_other_sign() -> None:
-    few, many = (-0.03, 0.0, 0.03), [-0.03, 0.0, 0.03] * 12
-    found = over((-0.012, 0.03, 0.06), many, few, few)
+    found = over((-0.012, 0.03, 0.06), MANY, FEW, FEW)
     crossing = found.crossing()
     assert [sign(each) for each in found.differences] == [-1, 1, 1]
     assert (crossing.outcome, crossing.low) == ("one end", None)
     assert 1e12 < present(crossing.flops) < present(crossing.high) < 4e12
-    never = over((0.0, 0.03, 0.06), many, few, few).crossing()
-    assert (never.outcome, never.flops, never.low) == ("one sign", None, None)
-    assert never.high is not None
-
-
-def test_at_an_end_of_the_crossing_the_interval_reaches_zero() -> None:
-    found = over([-0.1, 0.0, 0.1])
-    crossing = found.crossing()
-    below, above = (present(found.at(present(end))) for end in (crossing.low, crossing.high))
-    assert below.high == pytest.approx(0, abs=1e-9)
-    assert above.low == pytest.approx(0, abs=1e-9)
-
-
-def test_the_curvature_and_the_text_add_to_the_error() -> None:
-    budgets = [Budget(1e12 * 4**i, sizes(12.0, 1.5), sizes(12.3, 1.5)) for i in range(3)]
-    found = Trend(budgets, Bend(0.05, 0.02, 20.0), Bend(0.05, 0.01, 20.0))
-    # At 12.0 the variant's optimum is at its smaller size, where the curvature says nothing; the anchor's lies between: 0.3²
-    # below.
-    assert found.differences[0].error == pytest.approx(0.3**2 * 0.01)
-    assert present(found.slope).error == pytest.approx(0, abs=1e-12)  # common to all budgets
-    text_B = [-0.02, 0.0, 0.02, 0.0]
-    budgets = [
-        Budget(1e12 * 4**i, sizes(12.2, 1.5, text_B=text_B), sizes(12.4, 1.5, text_B=[0.0] * 4)) for i in range(2)
-    ]
-    with_text = Trend(budgets, SURE, SURE)
-    assert with_text.has_text
-    assert with_text.differences[0].error == pytest.approx(np.std(text_B, ddof=1) / 2)
-    assert present(with_text.slope).error == pytest.approx(0, abs=1e-12)  # the same text at both budgets
-
-
-def test_one_curvature_of_both_variants_errs_for_both_alike() -> None:
-    shared = Bend(0.05, 0.02, 20.0)
-    same = [Budget(1e12, sizes(12.3, 1.5), sizes(12.3, 1.4))]
-    assert Trend(same, shared, shared).differences[0].error == pytest.approx(0, abs=1e-12)
-    assert Trend(same, shared, Bend(0.05, 0.02, 21.0)).differences[0].error == pytest.approx(0.09 * 0.02 * math.sqrt(2))
-
-
-def test_noise_of_the_chord_is_added_back() -> None:
-    """Over seeds whose two losses are independent, the mean of what is found is the true optimum."""
-    rng = np.random.default_rng(0)
-    exact = sizes(12.3, 1.5)
-    drawn = [Sizes(exact.low, exact.high, exact.losses_S2 + rng.normal(0, 0.03, (3, 2))) for _ in range(4000)]
-    plain = [float(each.lowest(each.losses_S2, 0.05).mean()) for each in drawn]
-    found = [value + each.raised(0.05) for value, each in zip(plain, drawn, strict=True)]
-    error = np.std(found) / math.sqrt(len(found))
-    assert np.mean(found) == pytest.approx(1.5, abs=float(4 * error))
-    # Variance of the chord, 2 sd² / (3 seeds 0.6²), over four times the curvature.
-    assert np.mean(plain) == pytest.approx(1.5 - 2 * 0.03**2 / (3 * 0.6**2) / 0.2, abs=float(4 * error))
-
-
-def test_a_forecast_is_wider_than_the_line_and_narrower_with_more_seeds() -> None:
-    found = over([-0.02, 0.0, 0.02])
-    line = present(found.at(6.4e13))
-    few, many = (present(found.forecast(6.4e13, seeds)) for seeds in (4, 400))
-    assert (few.value, many.value) == pytest.approx((0.04, 0.04))
-    assert line.error is not None
-    assert few.error is not None
-    assert few.error**2 == pytest.approx(line.error**2 + 0.01**2 / 4)
-    assert line.error < (many.error or 0) < few.error
-
-
-def test_two_seeds_have_no_interval() -> None:
-    found = over([-0.02, 0.0, 0.02], (-0.01, 0.01))
-    assert present(found.slope).low is None
-    assert (found.forecast(6.4e13, 4), found.crossing().outcome) == (None, "inconclusive")
+    never = over((0.0, 0.03, 0.06), MANY, FEW, FEW).crossing()
+    assert (never.outcome, never.flops, never.low, never.high is None) == ("one sign", None, None, False)
 
 
 # --- which sizes
+
+GRID_POINTS = (10.0, 10.5, 11.0, 11.5)
 
 
 @pytest.mark.parametrize(("optimum", "move"), [(12.3, 0), (12.74, 0), (12.76, 1), (11.86, 0), (11.84, -1)])
 def test_sizes_move_towards_an_optimum_that_lies_beyond_them(optimum: float, move: int) -> None:
     assert step(sizes(optimum, 1.5), SURE) == move
     assert step(sizes(optimum, 1.5), None) == 0
-
-
-GRID_POINTS = (10.0, 10.5, 11.0, 11.5)
 
 
 def tried(optimum: dict[str, float], budgets: tuple[float, ...] = (1.0, 4.0), bend: float = 0.1) -> list[Tried]:
@@ -318,7 +262,9 @@ def test_two_sizes_lie_around_the_optimum_also_where_nothing_was_explored() -> N
     places = dict.fromkeys((1.0, 4.0, 16.0), GRID_POINTS)
     assert pairs(fitted["dense"], "dense", places) == {1.0: 0, 4.0: 1, 16.0: 2}  # 10.2, 10.9, 11.6
     assert pairs(fitted["mod"], "mod", places) == {1.0: 1, 4.0: 2, 16.0: 2}  # 10.6, 11.3, 12.0
-    assert pairs(curves(tried({"dense": 10.2}, bend=-0.1))["dense"], "dense", places) is None
+    flat = curves(tried({"dense": 10.2}, bend=-0.1))["dense"]
+    assert pairs(flat, "dense", places) is None
+    assert bend_of(flat) is None
 
 
 def test_variants_share_a_curvature_where_each_has_too_little_to_tell_its_own() -> None:
@@ -326,56 +272,47 @@ def test_variants_share_a_curvature_where_each_has_too_little_to_tell_its_own() 
     assert own["dense"] is not own["mod"]
     shared = curves(tried({"dense": 10.2, "mod": 10.6}, budgets=(1.0,)))
     assert shared["dense"] is shared["mod"]
-    bend = present(bend_of(shared["mod"]))
-    assert bend.value == pytest.approx(0.1)
-    assert bend_of(curves(tried({"dense": 10.2}, bend=-0.1))["dense"]) is None
+    assert present(bend_of(shared["mod"])).value == pytest.approx(0.1)
 
 
 # --- suites
 
 
-def told(folder: Path) -> Followed:
-    """What the rule left."""
+def told(folder: Path) -> tuple[Followed, list[tuple[Case, int]]]:
+    """What the rule left, and the fresh runs: case and seed."""
     run = run_folder.read(str(folder))
     assert not run.incomplete
     (found,) = run.found(Followed).values()
-    return found
+    fresh = [record.job for record in run.records if record.job.made_in == "confirm"]
+    assert {present(job.protocol.train).held_out for job in fresh} <= {"confirm"}
+    return found, [(job.comparison.variants[0], job.protocol.seed) for job in fresh]
 
 
 @pytest.mark.slow
 def test_two_sizes_of_each_variant_get_the_fresh_seeds_of_their_budget(tmp_path: Path) -> None:
     made = followed()
-    folder = planted_run(tmp_path, made, losses=losses_along(made, 0.02), run_noise=0.001)
-    true = told(folder)
-    assert [(side.train_flops, side.variant) for side in true.sides] == [
+    found, fresh = told(planted_run(tmp_path, made, losses=losses_along(made, 0.02), run_noise=0.001))
+    assert [(side.train_flops, side.variant) for side in found.sides] == [
         (budget, variant) for budget in BUDGETS for variant in dict.fromkeys(case.family for case in made.cases)
     ]
-    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.made_in == "confirm"]
-    asked = {case for side in true.sides for case in side.cases}
-    assert {job.comparison.variants[0].id for job in fresh} == asked
-    seeds = {(budget_of(job.comparison.variants[0]), job.protocol.seed) for job in fresh}
-    counts = {budget: sum(each == budget for each, _ in seeds) for budget in BUDGETS}
-    assert counts == dict(zip(BUDGETS, (5, 4, 3), strict=True))
-    assert min(job.protocol.seed for job in fresh) >= 1000
-    assert {job.protocol.train.held_out for job in fresh if job.protocol.train} == {"confirm"}
+    assert {case.id for case, _ in fresh} == {case for side in found.sides for case in side.cases}
+    seeds = Counter(budget for budget, _ in {(budget_of(case), seed) for case, seed in fresh})
+    assert seeds == dict(zip(BUDGETS, (5, 4, 3), strict=True))
+    assert min(seed for _, seed in fresh) >= 1000
 
 
 @pytest.mark.slow
 def test_where_first_seeds_place_the_optimum_elsewhere_other_sizes_are_taken(tmp_path: Path) -> None:
-    """The best size grows with twice the power that is expected, and only the smallest budget is explored."""
+    """The best size grows with three times the power that is expected, and only the smallest budget is explored."""
     made = followed(trend={"seeds": 4, "explored": BUDGETS[0]})
     exploring = {budget_of(case) for job in made.jobs if job.made_in == "train" for case in job.comparison.variants}
     assert exploring == {BUDGETS[0]}
-    folder = planted_run(tmp_path, made, losses=losses_along(made, 0.0, growth=1.5), run_noise=0.001)
+    found, fresh = told(planted_run(tmp_path, made, losses=losses_along(made, 0.0, growth=1.5), run_noise=0.001))
     widths = {case.id: case.config.d_model for case in made.cases}
-    chosen = {(side.train_flops, side.variant): [widths[case] for case in side.cases] for side in told(folder).sides}
+    chosen = {(side.train_flops, side.variant): [widths[case] for case in side.cases] for side in found.sides}
     assert chosen[BUDGETS[2], "dense"] == [24, 32]
-    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.made_in == "confirm"]
-    seeds: dict[int, int] = {}
-    for case in (job.comparison.variants[0] for job in fresh):
-        if case.model == "dense" and budget_of(case) == BUDGETS[2]:
-            seeds[case.config.d_model] = seeds.get(case.config.d_model, 0) + 1
-    assert seeds == {16: 2, 24: 4, 32: 4}
+    last = [case.config.d_model for case, _ in fresh if case.model == "dense" and budget_of(case) == BUDGETS[2]]
+    assert Counter(last) == {16: 2, 24: 4, 32: 4}
 
 
 @pytest.mark.slow
@@ -384,22 +321,8 @@ def test_where_losses_do_not_bend_only_a_smoke_run_trains_again(
     effort: str, sides: int, said: str, tmp_path: Path
 ) -> None:
     made = followed(effort)
-    found = told(planted_run(tmp_path, made, losses=losses_along(made, 0.0, bend=-0.1), run_noise=0.001))
+    found, _ = told(planted_run(tmp_path, made, losses=losses_along(made, 0.0, bend=-0.1), run_noise=0.001))
     assert (len(found.sides), said in (found.reason or "")) == (sides, True)
-
-
-def test_each_budget_is_spent_on_the_sizes_near_the_expected_width() -> None:
-    sweep = {
-        "train_flops": [*BUDGETS],
-        "sizes": FOUR_SIZES,
-        "max_epochs": 1e9,
-        "expected": {"flops": 2e10, "d_model": 24, "sizes": 3},
-    }
-    made = followed(isoflop=sweep)
-    widths = {
-        budget: sorted({case.config.d_model for case in made.cases if budget_of(case) == budget}) for budget in BUDGETS
-    }
-    assert widths == {1e10: [16, 24, 32], 2e10: [16, 24, 32], 4e10: [24, 32, 48]}
 
 
 @pytest.mark.parametrize(
@@ -407,30 +330,16 @@ def test_each_budget_is_spent_on_the_sizes_near_the_expected_width() -> None:
     [
         ({"isoflop": None}, "needs an [isoflop] table"),
         ({"confirm": {}}, "keep one of them"),
-        ({"metrics": ["loss/confirmed"]}, "needs metric 'loss/val_causal'"),
         ({"trend": {"seeds": [4, 4]}}, "2 numbers of seeds for 3 budgets"),
         ({"trend": {"first_seed": 1}}, "seed 1 is one of the sweep's"),
         ({"trend": {"explored": 1e9}}, "below every budget"),
-        ({"trend": {"forecast": 2e10}}, "must be above"),
+        ({"trend": {"forecast": 4e10}}, "must be above"),
         ({"isoflop": {"train_flops": [*BUDGETS], "sizes": FOUR_SIZES[:2], "max_epochs": 1e9}}, "a curve needs three"),
-        ({"variants": [{"model": "dense"}]}, "add another"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words.replace("[", r"\[")):
+    with pytest.raises(UsageError, match=re.escape(words)):
         followed(**changes)
-
-
-@pytest.mark.usefixtures("unmeasured")
-def test_a_plan_says_how_many_fresh_runs_follow_and_how_many_seeds_fit() -> None:
-    made = followed(trend={"seeds": [8, 6, 4], "minutes": 1e-3})
-    data = forecast(made)
-    (each,) = data["followed"]
-    assert (each["seeds"], each["runs"], each["train_flops"]) == ([8, 6, 4], 2 * 2 * 18, [*BUDGETS])
-    assert 0 < each["share"] < 1
-    assert "trend.minutes" in as_text(data)
-    assert "trend.minutes" not in as_text(forecast(followed(trend={"seeds": 8, "minutes": 1e9})))
-    assert list(runs_of(made)) == ["trend-T32-B4-fp32-cpu1"]
 
 
 # --- losses of the text's stretches

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
-
-sys.path.append(str(Path(__file__).parents[2] / "harness"))
 
 GIB = 2**30
 

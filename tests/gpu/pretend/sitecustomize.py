@@ -10,6 +10,7 @@ import importlib.machinery
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 if os.environ.get("MODBENCH_PRETEND_CARD"):
@@ -39,6 +40,7 @@ if os.environ.get("MODBENCH_PRETEND_CARD"):
             return spec
 
     sys.meta_path.insert(0, AfterTorch())
-    from pretend_driver import pretend_driver
+    sys.path.append(str(Path(__file__).parents[2] / "harness"))
+    from fake_nvml import fake_pynvml
 
-    sys.modules["pynvml"] = pretend_driver()
+    sys.modules["pynvml"] = fake_pynvml()  # a driver that answers as an H100 does

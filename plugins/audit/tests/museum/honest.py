@@ -6,9 +6,9 @@ from parts import (
     Block,
     Dense,
     Exiting,
-    Exits,
     Experts,
     Gated,
+    Lengths,
     MoD,
     NoOps,
     Plain,
@@ -17,7 +17,6 @@ from parts import (
     dense,
     mod,
     part,
-    rotate,
     skipper,
 )  # fmt: skip
 from torch import nn
@@ -27,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 plain_dense = dense()(part(Block))
 plain_mod = mod(like="mod_k")(part(Routed))
 plain_skipper = skipper()(part(Routed))
-plain_exits = dense(of="early_exit", like="exit_layers", model=Exits)(part(Exiting))
+plain_exits = dense(of="early_exit", like="exit_layers", model=Gated)(part(Exiting))
 one_expert_each = dense(of="moe", like="moe_experts")(part(Experts))
 experts_and_no_ops = dense(of="mode", like="moe_experts")(part(NoOps))
 
@@ -42,15 +41,6 @@ class MeanBefore(Plain):
         return super().body(x_BTD + x_BTD.cumsum(1) / (at_BT[..., None] + 1), at_BT, cache, causal)
 
 
-@skipper(like="causal", model=Plain)
-class TopKOfThoseBefore(Routed):
-    """A token passes if its score is among the highest quarter of those up to it: a top-k that needs no later token."""
-
-    def passes(self, r_BT):
-        before_TT = torch.ones(r_BT.shape[1], r_BT.shape[1], dtype=torch.bool).tril()
-        return ((r_BT[:, None] > r_BT[:, :, None]) & before_TT).sum(-1) < self.share * before_TT.sum(-1)
-
-
 @dense(like="rows_independent")
 class SortsItsRows(Plain):
     """Runs its rows in the order of their first tokens, and puts them back."""
@@ -60,52 +50,11 @@ class SortsItsRows(Plain):
         return super().forward(tokens_BT[order_B])[order_B.argsort()]
 
 
-@dense(like="rows_independent", shows="training")
-class StatisticsOfTraining(Dense):
-    """Normalises with statistics of batches in training, and with running ones in evaluation."""
-
-    def __init__(self, config, blocks):
-        super().__init__(config, blocks)
-        self.statistics = nn.BatchNorm1d(config.d_model)
-
-    def body(self, x_BTD, at_BT, cache, causal):
-        return super().body(self.statistics(x_BTD.mT).mT, at_BT, cache, causal)
-
-
-@dense(like="deterministic")
-class NoiseFromATable(Dense):
-    """Adds vectors that were drawn once, when the model was built, to the token at each position."""
-
-    def __init__(self, config, blocks):
-        super().__init__(config, blocks)
-        self.register_buffer("noise_PD", 0.1 * torch.randn(4096, config.d_model))
-
-    def body(self, x_BTD, at_BT, cache, causal):
-        return super().body(x_BTD + self.noise_PD[at_BT], at_BT, cache, causal)
-
-
 @skipper(like="deterministic", shows="training")
 class GumbelInTraining(Routed):
     def passes(self, r_BT):
         noise_BT = -(-torch.rand_like(r_BT).clamp(min=1e-6).log()).log() if self.training else 0.0
         return super().passes(r_BT + noise_BT)
-
-
-@dense(like="alone")
-class TakesLengths(Dense):
-    """Takes the lengths of padded rows, and sets logits of padding to 0."""
-
-    def forward(self, tokens_BT, lengths_B=None):
-        logits_BTV = self.run(tokens_BT)
-        real_BT = torch.arange(tokens_BT.shape[1]) < (tokens_BT.shape[1] if lengths_B is None else lengths_B[:, None])
-        return logits_BTV * real_BT[..., None]
-
-
-class Lengths(Plain):
-    def forward(self, tokens_BT, lengths_B=None):
-        for block in self.blocks[1::2]:
-            block.lengths_B = lengths_B
-        return self.run(tokens_BT)
 
 
 @mod(like="alone", model=Lengths)
@@ -114,7 +63,7 @@ class KOfRealTokens(Routed):
 
     def forward(self, x_BTD, at_BT, cache=None, causal=True):
         if self.lengths_B is None:
-            return super().forward(x_BTD, at_BT, cache, causal=False)
+            return super().forward(x_BTD, at_BT, cache, causal)
         rows = []
         for b, n in enumerate(self.lengths_B.tolist()):
             y_1nD = super().forward(x_BTD[b : b + 1, :n], at_BT[b : b + 1, :n], causal=False)
@@ -131,20 +80,6 @@ class ScoresInHalfPrecision(Routed):
 
 
 # Decoding
-
-
-@dense(like="decode")
-class Window(Attention):
-    """Tokens attend to the last eight, and the cache forgets the others: less than a whole cache, and the same logits."""
-
-    def forward(self, x_BTD, at_BT, past=None):
-        q, k, v = self.project(x_BTD, at_BT)
-        if past:
-            k, v = (torch.cat(pair, 2)[:, :, -8:] for pair in zip(past, (k, v), strict=True))
-        if past is not None:
-            past[:] = [k[:, :, -8:].clone(), v[:, :, -8:].clone()]
-        far_TS = torch.arange(k.shape[2] - q.shape[2], k.shape[2])[:, None] - torch.arange(k.shape[2])
-        return self.attend(q, k, v, attn_mask=(far_TS >= 0) & (far_TS < 8))
 
 
 class Tokens(list):
@@ -180,15 +115,6 @@ class CacheInHalfPrecision(Attention):
 # Nothing that was computed is dropped
 
 
-@skipper(like="skips", model=Plain)
-class ChosenTokensTwice(Routed):
-    """A routed block runs twice, with the same weights, on the tokens that it chose."""
-
-    def f(self, x_BTD, at_BT, past=None):
-        y_BTD = super().f(x_BTD, at_BT)
-        return y_BTD + super().f(x_BTD + y_BTD, at_BT)
-
-
 @dense(like="skips")
 def weights_shared_over_depth(model):
     for i in range(1, len(model.blocks)):
@@ -200,25 +126,6 @@ def last_layer_zeroed(model):
     """The output projections start at 0, as in many recipes: a block adds exact zeros."""
     for weight in (model.blocks[0].attention.out.weight, model.blocks[0].down.weight, model.blocks[0].down.bias):
         nn.init.zeros_(weight)
-
-
-@dense(like="zeroed")
-def padding_vector_is_zero(model):
-    """Token 0 has an embedding of zeros: all that attention and MLP compute of it may be small."""
-    nn.init.zeros_(model.embedding.weight[0])
-
-
-@dense(like="zeroed")
-class ReluZeros(Block):
-    """A gated MLP whose ReLU makes exact zeros, by which half of its hidden units are multiplied."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.gate = nn.Linear(config.d_model, 4 * config.d_model)
-
-    def mlp(self, x_BTD):
-        x_BTD = self.norm_2(x_BTD)
-        return self.down(self.gate(x_BTD).relu() * self.up(x_BTD))
 
 
 @skipper(like="zeroed")
@@ -275,12 +182,6 @@ loss_of_its_own = skipper(like="zeroed")(
 # Training
 
 
-@dense(like="training")
-class DropoutOff(Block):
-    def f(self, x_BTD, at_BT, past=None):
-        return F.dropout(super().f(x_BTD, at_BT, past), 0.2, self.training)
-
-
 @mod(like="training")
 class Checkpointed(Routed):
     """In training each routed block is computed again in the backward pass."""
@@ -289,24 +190,6 @@ class Checkpointed(Routed):
         if self.training and past is None:
             return checkpoint(super().f, x_BTD, at_BT, use_reentrant=False)
         return super().f(x_BTD, at_BT, past)
-
-
-# Exits
-
-
-@dense(of="early_exit", like="exit_layers", block=Block)
-class EarlyExitOfRows(Gated):
-    """A gate that reads a row's first token says after which block the row is ready."""
-
-    def body(self, x_BTD, at_BT, cache, causal):
-        rows = []
-        for row_1TD in x_BTD.split(1):
-            rows.append(row_1TD)
-            for i, block in enumerate(self.blocks):
-                if i and self.gates[i - 1](rows[-1][:, 0]) > 0:
-                    break
-                rows[-1] = block(rows[-1], at_BT[:1])
-        return torch.cat(rows)
 
 
 # The paper's model, written otherwise: its blocks,
@@ -333,35 +216,12 @@ class BlocksInAStack(TopK):
 
 
 @mod(like="mod_blocks")
-def blocks_in_wrappers(model):
-    """Such as a tool for adapters or for sharding puts around them."""
-    for i, block in enumerate(model.blocks):
-        model.blocks[i] = Wrapper(block)
-
-
-class Wrapper(nn.Module):
-    def __init__(self, wrapped):
-        super().__init__()
-        self.wrapped, self.new_cache = wrapped, wrapped.new_cache
-
-    def forward(self, *args):
-        return self.wrapped(*args)
-
-
-@mod(like="mod_blocks")
 def routes_even_blocks(model):
     for i in range(0, len(model.blocks), 2):
         model.blocks[i], model.blocks[i + 1] = model.blocks[i + 1], model.blocks[i]
 
 
 # its routers,
-
-
-@mod(like="mod_routers")
-def routed_weights_shared(model):
-    first, *others = model.blocks[1::2]
-    for block in others:
-        block.attention, block.up, block.down = first.attention, first.up, first.down
 
 
 @mod(like="mod_routers")
@@ -381,13 +241,6 @@ router_reads_a_copy = mod(like="mod_gradient")(
 score_scaled = mod(like="mod_residual")(part(Routed, score=lambda self, x_BTD: 0.5 * Routed.score(self, x_BTD)))
 
 
-@mod(like="mod_residual")
-def router_of_two_layers(model):
-    for block in model.blocks[1::2]:
-        block.router = nn.Sequential(nn.Linear(block.router.in_features, 16), nn.GELU(), nn.Linear(16, 1))
-        nn.init.normal_(block.router[-1].weight)
-
-
 # the stream,
 
 
@@ -395,26 +248,6 @@ def router_of_two_layers(model):
 class EmbeddingsDoubled(MoD):
     def body(self, x_BTD, at_BT, cache, causal):
         return super().body(2.0 * x_BTD, at_BT, cache, causal)
-
-
-@mod(like="mod_stream")
-class Parallel(Routed):
-    """Attention and MLP both read the block's input."""
-
-    def f(self, x_BTD, at_BT, past=None):
-        return self.attention(self.norm_1(x_BTD), at_BT, past) + self.mlp(x_BTD)
-
-
-@mod(like="mod_bypass")
-class AddsIntoZeros(Routed):
-    """What the chosen tokens get is added into zeros of the stream's shape, and that to the stream."""
-
-    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
-        if not index_Bk.numel():
-            return x_BTD
-        wide_BkD = index_Bk[..., None].expand(-1, -1, x_BTD.shape[-1])
-        f_BkD = self.f(x_BTD.gather(1, wide_BkD), at_BT.gather(1, index_Bk), past)
-        return x_BTD + torch.zeros_like(x_BTD).scatter_add(1, wide_BkD, r_BT.gather(1, index_Bk)[..., None] * f_BkD)
 
 
 @mod(like="mod_bypass")
@@ -427,19 +260,6 @@ class WritesInPlace(Routed):
 
 
 # and its attention.
-
-
-@mod(like="mod_attention")
-class QueriesApart(Attention):
-    """Three matrices for queries, keys and values instead of one."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.qkv = nn.ModuleList(nn.Linear(config.d_model, config.d_model) for _ in range(3))
-
-    def project(self, x_BTD, at_BT):
-        q, k, v = (each(x_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in self.qkv)
-        return rotate(q, at_BT), rotate(k, at_BT), v.clone()
 
 
 @mod(like="mod_attention", model=TopK)

@@ -8,9 +8,9 @@ from parts import (
     Attention,
     Block,
     Exiting,
-    Exits,
     Experts,
     Gated,
+    Lengths,
     Masked,
     NoOps,
     Plain,
@@ -27,39 +27,17 @@ from torch.nn import functional as F
 # What any model may do: read later tokens, other rows, padding or chance.
 
 
-@dense("causal", model=Plain)
-class AttentionWithoutAMask(Attention):
-    def attend(self, q, k, v, is_causal=False):
-        return super().attend(q, k, v)
-
-
 def enters(deviates, rule):
     """A dense model whose blocks begin with another stream: `rule(x_BTD)`."""
     model = part(Plain, body=lambda self, x_BTD, *more: Plain.body(self, rule(x_BTD), *more))
     return dense(deviates)(model)
 
 
-mean_of_the_sequence = enters("causal", lambda x_BTD: x_BTD + 0.1 * x_BTD.mean(1, keepdim=True))
-norm_over_time = enters("causal", lambda x_BTD: x_BTD / x_BTD.square().mean((1, 2), keepdim=True).sqrt())
 shifted_by_one = enters("causal", lambda x_BTD: x_BTD + 0.01 * F.pad(x_BTD[:, 1:], (0, 0, 0, 1)))
 statistics_of_the_batch = enters("rows_independent", lambda x_BTD: x_BTD - 0.1 * x_BTD.mean(0))
 dropout_left_on = enters("deterministic", lambda x_BTD: F.dropout(x_BTD, 0.1))
 
 
-@skipper("causal", model=Plain)
-class TopKOfTheSequence(Routed):
-    """Of whole sequences in every call; it does not say that it can do otherwise."""
-
-    def forward(self, x_BTD, at_BT, cache=None, causal=True):
-        return super().forward(x_BTD, at_BT, cache, causal=False)
-
-
-row_0_decides = skipper("rows_independent")(
-    part(Routed, passes=lambda self, r_BT: Routed.passes(self, r_BT)[:1].expand_as(r_BT))
-)
-gumbel_in_evaluation = skipper("deterministic", model=Plain)(
-    part(Routed, passes=lambda self, r_BT: Routed.passes(self, r_BT - (-torch.rand_like(r_BT).log()).log()))
-)
 RANDOM = np.random.default_rng(0)
 
 
@@ -90,22 +68,7 @@ class TemperatureByLength(Attention):
         return super().attend(q * math.log(k.shape[2] + 1.0), k, v, **how)
 
 
-@dense("alone")
-class PositionsByLength(Plain):
-    """Positions are shares of the length of the batch: padding on the right moves all of them."""
-
-    def body(self, x_BTD, at_BT, cache, causal):
-        return super().body(x_BTD, at_BT * (64.0 / at_BT.shape[1]), cache, causal)
-
-
 scaled_by_rows = dense("alone")(part(Block, mlp=lambda self, x_BTD: Block.mlp(self, x_BTD) / len(x_BTD) ** 0.25))
-
-
-class Lengths(Plain):
-    def forward(self, tokens_BT, lengths_B=None):
-        for block in self.blocks[1::2]:
-            block.lengths_B = lengths_B
-        return self.run(tokens_BT, causal=False)
 
 
 @mod("alone", model=Lengths)
@@ -127,29 +90,6 @@ class DecodeForgets(Attention):
 
     def forward(self, x_BTD, at_BT, past=None):
         return super().forward(x_BTD, at_BT, list(past) if past else past)
-
-
-decode_lets_all_pass = skipper("decode")(
-    part(Routed, passes=lambda self, r_BT: Routed.passes(self, r_BT) | (r_BT.shape[1] == 1))
-)
-
-
-@skipper("decode", shows="zeroed")
-class DecodeKeepsSkipped(Routed):
-    """The cache keeps tokens that the block skipped, for later ones; what they attend to themselves is dropped."""
-
-    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
-        if past is not None and x_BTD.shape[1] == 1 and not index_Bk.numel():
-            self.attention(self.norm_1(x_BTD), at_BT, past)
-        return super().process(x_BTD, at_BT, r_BT, index_Bk, past)
-
-
-@skipper("decode")
-class DecodePositionsOfKept(Routed):
-    """A routed block counts positions by the tokens that it kept, not by those that were read."""
-
-    def f(self, x_BTD, at_BT, past=None):
-        return super().f(x_BTD, torch.full_like(at_BT, past[0].shape[2]) if past else at_BT, past)
 
 
 class Slots(Attention):
@@ -214,17 +154,8 @@ class ThresholdMoves(Routed):
 # Everything is computed, and dropped: by a product with 0 where nothing else is said.
 
 masks_by_product = skipper(shows="zeroed")(part(Masked))
-masks_by_fill = skipper(shows="zeroed")(part(Masked, drop=lambda _, x, f, chosen: x + f.masked_fill(~chosen, 0.0)))
 masks_by_where = skipper(shows="zeroed")(part(Masked, drop=lambda _, x, f, chosen: torch.where(chosen, x + f, x)))
 masks_of_the_top_k = mod("skips zeroed saves")(part(Masked))
-
-
-@skipper(shows="zeroed")
-class MasksByIndices(Masked):
-    def drop(self, x_BTD, f_BTD, chosen_BT1):
-        y_BTD, chosen_BT = x_BTD.clone(), chosen_BT1[..., 0]
-        y_BTD[chosen_BT] += f_BTD[chosen_BT]
-        return y_BTD
 
 
 @skipper(shows="zeroed")
@@ -237,20 +168,6 @@ class MasksInDecoding(Masked):
 class MasksInTraining(Masked):
     def forward(self, x_BTD, at_BT, cache=None, causal=True):
         return (Masked if self.training else Routed).forward(self, x_BTD, at_BT, cache, causal)
-
-
-@skipper(shows="zeroed")
-class MasksTheMlp(Routed):
-    """Attention is computed of the chosen tokens, the MLP of all of them."""
-
-    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
-        mask_BT1 = torch.zeros_like(r_BT).scatter(1, index_Bk, 1.0)[..., None]
-        y_BTD = torch.zeros_like(x_BTD)
-        if index_Bk.numel():
-            wide_BkD = index_Bk[..., None].expand(-1, -1, x_BTD.shape[-1])
-            x_BkD, at_Bk = x_BTD.gather(1, wide_BkD), at_BT.gather(1, index_Bk)
-            y_BTD = y_BTD.scatter(1, wide_BkD, self.attention(self.norm_1(x_BkD), at_Bk, past))
-        return x_BTD + r_BT[..., None] * (y_BTD + mask_BT1 * self.mlp(x_BTD + y_BTD))
 
 
 @mod("mod_k mod_residual mod_stream skips zeroed saves")
@@ -275,15 +192,6 @@ class ExpertsComputeAll(Experts):
         return sum((weight_N * (expert_N == i))[:, None] * self.expert(i, x_ND) for i in range(self.n_experts))
 
 
-@dense("zeroed moe_experts", of="moe")
-class ExpertsComputeAllStacked(Experts):
-    """The same in one product, from which each token's own result is taken."""
-
-    def of_experts(self, x_ND, weight_N, expert_N):
-        y_END = torch.stack([self.expert(i, x_ND) for i in range(self.n_experts)])
-        return weight_N[:, None] * y_END[expert_N, torch.arange(len(expert_N))]
-
-
 # In a decode step all tokens may meet the first expert, which is then a weight that spares none.
 @dense("moe_experts", may="zeroed", of="mode")
 class NoOpsComputed(NoOps):
@@ -297,37 +205,12 @@ class NoOpsComputed(NoOps):
 # Exits
 
 
-@dense("zeroed exit_layers", of="early_exit")
-class ExitChoosesAfterwards(Gated):
-    """Runs all blocks, and takes of each token the stream after the block at which it would have left."""
-
-    def __init__(self, config, blocks):
-        super().__init__(config, [Block(config) for _ in blocks])
-
-    def body(self, x_BTD, at_BT, cache, causal):
-        streams, left = [], []
-        for block, gate in zip(self.blocks, [*self.gates, None], strict=True):
-            x_BTD = block(x_BTD, at_BT)
-            streams.append(x_BTD)
-            left.append(torch.ones_like(left[-1]) if gate is None else gate(x_BTD)[..., 0] > 0)
-        first_BT = torch.stack(left).int().argmax(0)
-        return torch.stack(streams).gather(0, first_BT[None, ..., None].expand(1, *x_BTD.shape))[0]
-
-
-@dense("zeroed exit_layers", of="early_exit", model=Exits)
+@dense("zeroed exit_layers", of="early_exit", model=Gated)
 class ExitComputesLaterBlocks(Exiting):
     """Every block computes every token, and drops what it computed of those that had left."""
 
-    def row(self, x_1TD, at_1T, past, goes_on_T):
-        return torch.where(goes_on_T[:, None], super().row(x_1TD, at_1T, past, torch.ones_like(goes_on_T)), x_1TD)
-
-
-@dense("decode", of="early_exit", model=Exits)
-class ExitLeavesNoCache(Exiting):
-    """In decoding, tokens that left keep no keys and values in later blocks; over a sequence they have them."""
-
-    def row(self, x_1TD, at_1T, past, goes_on_T):
-        return x_1TD if past and not goes_on_T.any() else super().row(x_1TD, at_1T, past, goes_on_T)
+    def forward(self, x_BTD, at_BT, cache, goes_on_BT):
+        return torch.where(goes_on_BT[..., None], Block.forward(self, x_BTD, at_BT), x_BTD)
 
 
 # Of the paper's model: how many tokens a block takes,
@@ -336,20 +219,6 @@ k_by_ceil = mod("mod_k")(part(Routed, k=lambda self, t: math.ceil(self.share * t
 k_fixed = mod("mod_k")(part(Routed, k=lambda _, t: min(8, t)))
 k_minus_1 = mod("mod_k")(part(Routed, k=lambda self, t: max(1, Routed.k(self, t) - 1)))
 threshold_for_k = skipper("mod_k", of="mod")(part(Routed))
-
-
-@mod("rows_independent mod_k")
-class KOfTheBatch(Routed):
-    """Takes the best tokens of the whole batch, so that one row has more of them than another."""
-
-    def forward(self, x_BTD, at_BT, cache=None, causal=True):
-        if causal:
-            return super().forward(x_BTD, at_BT, cache, causal)
-        r_BT = self.score(x_BTD)
-        mask_BT = torch.zeros_like(r_BT, dtype=torch.bool)
-        mask_BT.flatten()[r_BT.flatten().topk(self.k(r_BT.numel())).indices] = True
-        rows = [slice(b, b + 1) for b in range(len(r_BT))]
-        return torch.cat([self.process(x_BTD[b], at_BT[b], r_BT[b], mask_BT[b][0].nonzero().T) for b in rows])
 
 
 # which blocks are routed, and by which routers,
@@ -384,21 +253,12 @@ def combines(deviates, rule, **more):
 
 r_ignored = combines("mod_residual mod_gradient", lambda x, f, _: x + f)
 r_sigmoid = combines("mod_residual", lambda x, f, r: x + r.sigmoid() * f)
-r_squared = combines("mod_residual", lambda x, f, r: x + r.square() * f)
 r_straight_through = combines("mod_residual", lambda x, f, r: x + (1 + r - r.detach()) * f)
 r_times_all = combines("mod_residual mod_stream", lambda x, f, r: r * (x + f))
 softmax_of_the_chosen = combines("mod_residual", lambda x, f, r: x + r.softmax(1) * f, model=TopK)
 residual_doubled = combines("mod_residual mod_stream", lambda x, f, r: x + (x + r * f))
-residual_halved = combines("mod_residual mod_stream", lambda x, f, r: 0.5 * x + r * f)
 residual_normed = combines("mod_residual mod_stream", lambda x, f, r: F.rms_norm(x, x.shape[-1:]) + r * f)
 router_detached = combines("mod_gradient", lambda x, f, r: x + r.detach() * f)
-
-
-@mod("mod_gradient")
-class RouterWithoutGradients(Routed):
-    @torch.no_grad()
-    def score(self, x_BTD):
-        return super().score(x_BTD)
 
 
 @mod("mod_residual")
@@ -418,11 +278,6 @@ class GateOnTheMlp(Routed):
 stream_doubles = mod("mod_stream", block=part(Block, forward=lambda self, x, *more: x + Block.forward(self, x, *more)))(
     part(Routed)
 )
-stream_halves = mod(
-    "mod_stream", block=part(Block, forward=lambda self, x, *more: 0.5 * Block.forward(self, x, *more))
-)(part(Routed))
-bypass_normed = mod("mod_bypass")(part(Routed, bypass=lambda self, x_BTD: self.norm_1(x_BTD)))
-bypass_scaled = mod("mod_bypass")(part(Routed, bypass=lambda _, x_BTD: 0.9 * x_BTD))
 bypass_shifted = mod("mod_bypass")(part(Routed, bypass=lambda self, x_BTD: x_BTD + 1e-3 * self.norm_2.weight))
 
 # and to whom chosen tokens attend, at which positions.
