@@ -23,7 +23,7 @@ pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("tokenizers", reason="the extra bpe is not installed")
 
 from fault_injection import largest_file  # after the checks
-from hf_folders import tokenizer
+from hf_folders import SHAPE, tokenizer
 from hf_tiny import dense
 from safetensors.torch import load_file
 from tokenizers import normalizers
@@ -128,6 +128,7 @@ def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(typed: Type
         assert torch.equal(logits_BTV, model(**prompts, use_cache=False).logits)
 
 
+CONVERTED = json.dumps({**SHAPE, "model_type": "mod_llama"}).encode()
 # The files of the folder that change (None: taken away), the command, and what is said.
 REFUSED: dict[str, tuple[dict[str, bytes | None], str, str]] = {
     "no model": ({}, "convert hf:org/name --to mod --out out", "no such folder, and nothing is downloaded"),
@@ -139,7 +140,7 @@ REFUSED: dict[str, tuple[dict[str, bytes | None], str, str]] = {
     "no routed layer": ({}, f"{HERE} --first-routed 3", "layers 0 to 2, so none would be routed"),
     "a rule": ({}, f"{HERE} --causal none", "must be threshold or predictor"),
     "a length": ({}, f"{HERE} --seq-len 128", "the model reads at most 64 tokens"),
-    "a converted model": ({"config.json": b'{"model_type": "mod_llama"}'}, HERE, "is converted already"),
+    "a converted model": ({"config.json": CONVERTED}, HERE, "is converted already"),
     "no weights": ({"model.safetensors": None}, HERE, "no weights (*.safetensors)"),
     "no tokenizer": ({"tokenizer.json": None, "tokenizer_config.json": None}, HERE, "save_pretrained("),
     "a tokenizer": ({"tokenizer.json": b"[]"}, HERE, "tokenizer"),
