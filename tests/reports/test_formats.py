@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,6 @@ import pytest
 from in_process import succeeded
 
 import modbench
-from modbench.harness.registry import catalogue
 from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.formats.json import VERSION, Report, type_of
 from modbench.reports.html_report import render
@@ -115,11 +113,3 @@ def test_the_command_writes_the_formats_that_are_named_where_they_are_wanted(
 def test_mistakes_are_said(loaded: Loaded, modbench: Modbench, arguments: tuple[str, ...], said: str) -> None:
     done = modbench("report", loaded.path, *arguments)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
-
-
-@pytest.mark.plugin("paper")
-@pytest.mark.plugin("pytest")
-def test_every_format_is_in_the_table_of_the_docs() -> None:
-    doc = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
-    names = re.findall(r"^\| `([\w-]+)` \|", doc, flags=re.MULTILINE)
-    assert sorted(names) == sorted(name.replace("_", "-") for name in catalogue.entries("formats"))
