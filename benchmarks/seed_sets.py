@@ -5,8 +5,7 @@
     python benchmarks/seed_sets.py --docs         # the pooled numbers of docs/tasks.md, from the two sets there
 
 Prints Markdown tables for docs/method-tasks.md and docs/tasks.md. Variants are compared with a baseline seed by seed, and their
-verdicts allow for their number (Holm), as in a report. The levels are those of `plugins/tasks/seed_sets.py`;
-`plugins/tasks/tests/test_seed_sets.py` holds the verdicts here equal to those of a report.
+verdicts allow for their number (Holm), as in a report. The levels are those of `plugins/tasks/seed_sets.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A disk that refuses, and a clock that was set back, inside a process: what the operating system would raise, raised in Python.
 
-The fault is on while a switch file exists, in every process that installed it. A real full disk is a small file system in
-memory, where mounting one is allowed; these faults work everywhere and hit at a chosen moment.
+The fault is on while a switch file exists, in every process that installed it: these faults work everywhere and hit at a
+chosen moment.
 """
 
 from __future__ import annotations

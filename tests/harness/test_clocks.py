@@ -1,4 +1,4 @@
-"""The clocks are bound before a user's code is loaded; models are checked in evaluation mode."""
+"""The clocks are bound before a user's code is loaded, spans are added up once; models are checked in evaluation mode."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import time
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.call.subject.subject import Subject, clock_of
 from modbench.harness.domain.case import Case
+from modbench.harness.machine.process.clocks import union_s
 from modbench.harness.registry.case_facts import with_facts
+
+MOMENTS = st.integers(0, 60)
+SPANS = st.lists(st.tuples(MOMENTS, MOMENTS).map(lambda ends: (float(min(ends)), float(max(ends)))), max_size=12)
+
+
+@given(spans=SPANS)
+def test_seconds_covered_by_two_are_counted_once(spans: list[tuple[float, float]]) -> None:
+    covered = {second for low, high in spans for second in range(int(low), int(high))}
+    assert union_s(spans) == len(covered)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from modbench.harness.call.timing import cuda_events, host_sync
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.execution.worker import environment_of
-from modbench.harness.machine.process.graceful_stop import DeviceLost, ProcessChangedError
+from modbench.harness.machine.process.graceful_stop import DeviceLost
 from modbench.harness.measure.passes import time as time_pass
 from modbench.harness.registry import catalogue
 from modbench.harness.results.measured_or_missing import attempt
@@ -87,22 +87,6 @@ def test_a_variant_that_ran_out_of_memory_gives_all_of_it_back(cuda: FakeCuda, m
     assert [kinds[variant] for variant in sorted(kinds, key=lambda variant: "aa_control" in variant)] == [None, "oom"]
 
 
-def test_what_failed_to_be_built_gives_its_memory_back(cuda: FakeCuda) -> None:
-    held: list[weakref.ref[torch.Tensor]] = []
-
-    def build() -> None:
-        weights = torch.zeros(3)
-        held.append(weakref.ref(weights))
-        try:
-            torch.zeros(2**60)
-        except RuntimeError as error:
-            raise ValueError("the compiler failed") from error
-
-    assert isinstance(attempt(build), Missing)
-    assert held[0]() is None
-    assert cuda.log[-1] == "empty"
-
-
 WAITS: dict[str, Callable[[], object]] = {
     "torch.cuda.synchronize": lambda: torch.cuda.synchronize(),  # noqa: PLW0108  # looked up when it is called
     "Event.synchronize": lambda: torch.cuda.Event(enable_timing=True).synchronize(),
@@ -166,19 +150,6 @@ def test_the_devices_own_state_is_read_once_it_is_used(cuda: FakeCuda, monkeypat
     unused = process_settings.read()
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     assert process_settings.changed(unused) == ""
-
-
-def test_no_other_variant_is_timed_under_what_one_left(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: set[str] = set()
-
-    def forward(subject: Subject, _tokens: object) -> None:
-        cuda.launch(3e-3)
-        seen.add(cuda.current)
-        cuda.current = "side" if is_aa_control(subject) else cuda.current
-
-    with pytest.raises(ProcessChangedError, match=r"aa_control.* changed the current stream"):
-        run(forward, monkeypatch)
-    assert seen == {"main"}
 
 
 def test_a_record_says_what_a_gpus_libraries_were_set_to(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import json
 import platform
 from typing import Any
 
@@ -33,18 +31,6 @@ def test_two_gpus_of_a_node_are_two_machines_and_each_is_the_same_in_every_conta
     """Another host name, and another number of GPUs that are visible beside it."""
     assert of("0") != of("5")
     assert of("5", host="7f3a9c", node=NODE | {"gpu": {"devices": [{"uuid": "GPU-5"}]}}) == of("5")
-
-
-def test_without_the_drivers_answer_the_choice_counts() -> None:
-    assert of(None, visible="0") != of(None, visible="5")
-
-
-def test_checks_of_a_cpu_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parts and their order of the first certificates: another digest would forget them."""
-    monkeypatch.setattr(platform, "node", lambda: "n")
-    parts = ("n", "c", 64, 2**40, [f"GPU-{i}" for i in range(8)])
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
-    assert certificate.fingerprint(NODE, "cpu", 2) == f"{digest}-cpu2"
 
 
 class Driver:
@@ -83,9 +69,3 @@ def test_the_driver_names_the_device_in_use_and_all_of_several(
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: Driver(devices))
     assert cuda_driver.uuid_in_use() == used
     assert cuda_driver.gpus_in_use() == every
-
-
-def test_no_driver_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_driver, "LIBRARY", "no_such_library.so")
-    assert cuda_driver.uuid_in_use() is None
-    assert cuda_driver.gpus_in_use() == ()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import struct
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -19,11 +17,6 @@ from modbench.harness.machine import counter_sampler
 from modbench.harness.machine.counter_sampler import Collector
 
 Plant = Callable[..., list[tuple[object, ...]]]
-
-
-def open_files() -> int:
-    """How many files this process has open."""
-    return len(list(Path("/dev/fd").iterdir()))
 
 
 @pytest.fixture
@@ -62,17 +55,9 @@ def test_growth_over_a_sample_is_scaled_to_the_time_that_the_counter_ran(plant: 
 
 
 @pytest.mark.parametrize(("first", "counts"), [((5, 1, 1), True), ((0, 1, 1), False), ((0, 1, 0), False)])
-def test_a_counter_that_stands_still_is_no_column_and_every_one_is_closed(
-    first: tuple[int, int, int], counts: bool, plant: Plant
-) -> None:
+def test_a_counter_that_stands_still_is_no_column(first: tuple[int, int, int], counts: bool, plant: Plant) -> None:
     plant(first)
-    before = open_files()
-    found = counter_sampler.thread_counter()
-    gc.collect()
-    assert (len(found), open_files() - before) == (counts, counts)
-    found.clear()
-    gc.collect()
-    assert open_files() == before
+    assert len(counter_sampler.thread_counter()) == counts
 
 
 def test_what_the_kernel_refuses_and_other_systems_lack_is_no_column(

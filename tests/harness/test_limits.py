@@ -16,7 +16,6 @@ from modbench.harness.core.units import human_duration, parse_duration
 from modbench.harness.domain.records import Death
 from modbench.harness.execution import limits
 from modbench.harness.execution.limits import Limits, allowance, in_words
-from modbench.harness.execution.run_time import RunTime
 from modbench.harness.registry import catalogue
 from modbench.harness.results import run_folder
 from modbench.planted_runs import PlantedTrouble, planted_record
@@ -115,29 +114,15 @@ def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less() 
     assert known.slowness == limits.MOST_SLOWNESS
 
 
-def test_the_limit_says_where_it_comes_from_and_what_gives_it_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RunTime, "seconds", lambda *_: 0.9)
-    made = small_plan(WEIGHED, "dense")
-    name = made.jobs[0].name
-    said = in_words(Limits(made), name)
-    assert all(part in said for part in ("5 min 18 s", "20 times", " 1 s ", "5 min 00 s", "--timeout 11min"))
-    said = in_words(Limits(made, 90), name)
-    assert all(part in said for part in ("1 min 30 s", "as --timeout says", "--timeout 3min"))
-    assert in_words({name: 12.0}, name).endswith("limit of 12 s")
-
-
-@pytest.mark.parametrize("command", [("run", "quick"), ("resume", "folder")])
 def test_a_flag_is_checked_first_and_sets_the_limit(
-    command: tuple[str, str], modbench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, here: Path
+    modbench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, here: Path
 ) -> None:
-    done = modbench(*command, "--timeout", "soon")
+    done = modbench("run", "quick", "--timeout", "soon")
     assert (done.returncode, "--timeout 'soon'" in done.stderr) == (2, True)
-    (here / "folder").mkdir()
-    (here / "folder" / "run.json").touch()
     given = mock.Mock(side_effect=SystemExit(4))
-    monkeypatch.setattr(api, command[0], given)
+    monkeypatch.setattr(api, "run", given)
     monkeypatch.setattr(api, "new_folder", lambda *_: run_folder.RunFolder(here))
-    modbench(*command, "--timeout", "10min")
+    modbench("run", "quick", "--timeout", "10min")
     assert given.call_args.kwargs["timeout_s"] == 600
 
 

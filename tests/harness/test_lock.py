@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from present import present
 
-from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
+from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.results import lock
 
 HERE = socket.gethostname()
@@ -116,20 +116,6 @@ def test_a_disk_that_refuses_leaves_no_lock(
     with pytest.raises(OSError, match=os.strerror(code)), lock.hold(tmp_path):
         pass
     assert function == "flock" or not list(tmp_path.iterdir())
-
-
-def test_a_folder_that_another_one_replaced_is_gone(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "run.json").write_text("{}")
-    with lock.hold(run) as held:
-        (run / lock.NAME).rename(tmp_path / "aside")
-        with pytest.raises(IncompleteError, match="was removed"):
-            held.check()
-        run.rename(tmp_path / "away")
-        run.mkdir()
-        with pytest.raises(ModbenchError, match="is gone"):
-            held.check()
 
 
 def test_of_many_that_find_a_dead_runner_one_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

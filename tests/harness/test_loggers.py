@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
 from modbench.harness.results.workspace import Workspace
 from modbench.harness.training import trainer as training
-from modbench.harness.training import training_run
 from modbench.harness.training.logger_feed import FOLDER, LoggerFeed
 
 STEPS = 25
@@ -148,14 +146,6 @@ def test_a_failing_logger_ends_no_run(
     assert all(step < fails_at for step in kept.steps)
 
 
-def test_a_logger_that_is_unknown_here_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As where a run is resumed on another machine."""
-    log = LoggerFeed("nowhere", log_of(tmp_path).run, tmp_path, "job", {})
-    log.look(some(5), {}, 0)
-    log.end({"loss/val": 1.0})
-    assert capsys.readouterr().err.count("warning") == 2  # that of `log_of`, whose logger is unknown too, and this one
-
-
 @pytest.mark.parametrize(
     ("rewinds", "before", "after", "sent"),
     [
@@ -180,13 +170,6 @@ def test_a_resumed_run_sends_every_step_once(
     assert kept.opened[-1].first <= sent[0]
 
 
-def test_where_what_was_sent_cannot_be_read_all_is_sent(tmp_path: Path, kept: Kept) -> None:
-    log_of(tmp_path).look(some(12), {}, 0)
-    (tmp_path / FOLDER / "job.json").write_text("[")
-    log_of(tmp_path).look(some(12), {}, 11)
-    assert kept.steps == [1, 10] * 2
-
-
 def test_losses_that_were_not_read_yet_wait_and_what_is_not_finite_is_not_sent(tmp_path: Path, kept: Kept) -> None:
     log = log_of(tmp_path, log_every=5)
     log.look(some(20, known=8), {}, 0)
@@ -204,15 +187,3 @@ def test_a_logger_changes_neither_checkpoints_nor_comparisons() -> None:
     settings = catalogue.passes()["train"].settings
     (with_logger, without) = (settings(plan_of(**more).suite, plan_of().cases[0]) for more in ({"log_every": 3}, {}))
     assert with_logger == without
-
-
-def test_only_the_first_rank_sends(tmp_path: Path, kept: Kept) -> None:
-    from modbench.harness.machine.process.torchrun import Ranks
-
-    job = next(job for job in plan_of(log_to="kept").jobs if job.made_in == "train")
-    for rank in (0, 1):
-        with workspace.at(Workspace(tmp_path, job.name, Ranks(rank=rank, world=2))):
-            training_run.logger_feed(job).look(some(12), {}, 0)
-    assert len(kept.opened) == 1
-    assert training_run.logger_feed(job).logger is None  # outside a run folder
-    assert json.loads((tmp_path / FOLDER / f"{job.name}.json").read_text()) == {"sent": 10}

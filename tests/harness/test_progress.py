@@ -1,38 +1,28 @@
-"""What a run shows while it goes on, when a comparison is shown, and that nothing is counted that nobody asked for."""
+"""What a run shows while it goes on, and that nothing is counted that nobody asked for."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 from present import present
 from small_runs import small_plan
 
 from modbench.harness.call.operators import of_real_tensors
-from modbench.harness.call.timing.interleave import Session
 from modbench.harness.domain.case import COUNTS, Case, Job
-from modbench.harness.domain.notes import CountNotes
-from modbench.harness.domain.records import Outcome
 from modbench.harness.execution.progress_and_time_left import Tracker
-from modbench.harness.execution.run_time import RunTime
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine.process.torchrun import Ranks
-from modbench.harness.measure.passes import count, time
-from modbench.harness.planning.flops import counter
+from modbench.harness.measure.passes import count
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.case_facts import with_facts
-from modbench.harness.results import workspace
 from modbench.harness.results.progress_file import Group, Running, RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace
 from modbench.progress_bar import MOST_SHOWN, Lines, Live
-
-Run = Callable[[Job, list[Any]], Iterable[object]]
 
 
 def plan_of(metrics: list[str], models: tuple[str, ...] = ("dense", "mod"), **changes: Any) -> Plan:
@@ -60,20 +50,6 @@ class Clock:
         return self.now
 
 
-@pytest.fixture
-def heard(tmp_path: Path) -> Iterator[list[str]]:
-    """What is said in the workspace of a job."""
-    (tmp_path / "logs").mkdir()
-    said: list[str] = []
-    with workspace.at(Workspace(tmp_path, "job", tell=lambda line: said.append(str(line)))):
-        yield said
-
-
-def measured(run: Run, job: Job) -> list[Outcome]:
-    found = run(job, [catalogue.metrics()[made.key] for made in job.facts.makes])
-    return [each for each in found if isinstance(each, Outcome)]
-
-
 @pytest.mark.parametrize(
     ("metrics", "parts"),
     [
@@ -88,21 +64,6 @@ def measured(run: Run, job: Job) -> list[Outcome]:
 )
 def test_a_suite_is_counted_for_what_it_asks(metrics: list[str], parts: set[str]) -> None:
     assert set(counting(plan_of(metrics)).protocol.counts or ()) == parts
-
-
-@pytest.mark.slow
-def test_what_nobody_asked_for_does_not_run_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No training step, no third opinion; the guards that a time needs have all run."""
-    for name in ("train", "by_fvcore"):
-        monkeypatch.setattr(counter, name, None)
-    job = counting(plan_of(["latency/forward"]))
-    dense, mod = (each.noted(CountNotes) for each in measured(count.run, job) if each.metric == "flops/forward")
-    assert dense.fvcore_reason == count.NO_FLOPS
-    assert count.NO_TRAINING in (dense.source or "")
-    assert [dense.counter_train_step, dense.train_operators, dense.guards] == [None, None, None]
-    assert dense.forward_operators is not None
-    assert [present(each.causality).reads_future for each in (dense, mod)] == [False, True]
-    assert mod.claims
 
 
 @pytest.mark.usefixtures("here")
@@ -135,29 +96,6 @@ def test_operators_and_guards_do_not_depend_on_how_they_were_run(model: str, mon
     assert [few.guards, many.guards, few.reused, many.reused] == [None] * 4
 
 
-def test_the_guards_of_a_large_model_use_few_tokens_and_of_a_users_all() -> None:
-    case = one_case()
-    assert count.guarded(case, 10**6) == count.GUARDED
-    assert count.guarded(case, 10**9) == count.GUARDED_LARGE
-    assert count.guarded(with_facts(case.model_copy(update={"model": "mine.py:build"})), 10**9) is None
-
-
-def test_timing_says_its_last_word_before_it_begins(heard: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = Session.measure
-
-    def noted(self: Any, *args: Any) -> Any:
-        heard.append("measure")
-        found = measure(self, *args)
-        heard.append("measured")
-        return found
-
-    monkeypatch.setattr(Session, "measure", noted)
-    job = next(job for job in plan_of(["latency/forward"], effort="smoke").jobs if job.made_in == "time")
-    measured(time.run, job)
-    assert heard[-3].startswith("timing 2 models ")
-    assert heard[-2:] == ["measure", "measured"]
-
-
 def test_what_is_merely_shown_ends_no_job(tmp_path: Path) -> None:
     """The folder is gone, or the disk is full; of several ranks only the first one speaks."""
     Workspace(tmp_path / "gone", "job").say("something")
@@ -165,21 +103,6 @@ def test_what_is_merely_shown_ends_no_job(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     Workspace(tmp_path, "job", Ranks(rank=1, world=2)).say("something")
     assert not list((tmp_path / "logs").iterdir())
-
-
-def test_where_there_is_no_bar_a_silent_job_gets_a_line(tmp_path: Path) -> None:
-    (tmp_path / "logs").mkdir()
-    plan, stream, clock = plan_of(["latency/forward"]), io.StringIO(), Clock()
-    job, total = counting(plan), len(plan.jobs)
-    lines = tracking(plan, tmp_path, display=Lines(tmp_path, stream, clock), clock=clock)
-    lines.started(job)
-    Workspace(tmp_path, job.name).say("counting dense")
-    for clock.now in (Lines.SILENT_S - 1, Lines.SILENT_S, Lines.SILENT_S + 1, 2 * Lines.SILENT_S):
-        lines.tick()
-    assert stream.getvalue().splitlines() == [
-        f"[0/{total}] {job.name}, 30 s: counting dense",
-        f"[0/{total}] {job.name}, 1 min 00 s: counting dense",
-    ]
 
 
 def test_a_bar_shows_what_the_runner_counts(tmp_path: Path) -> None:
@@ -204,32 +127,6 @@ def test_a_reader_that_goes_away_ends_no_run() -> None:
     Lines(stream=Gone()).show(RunProgress(left_s=1.0, most_s=1.0), "a job")
 
 
-@pytest.mark.parametrize("more", [None, 0, 2])
-def test_a_timed_comparison_is_shown_once_when_its_last_process_has_ended(tmp_path: Path, more: int | None) -> None:
-    """At draft effort nothing asks for more processes; else a rule asks for some, or decides that these do."""
-    display = mock.Mock()
-    plan = plan_of(["latency/forward"], effort="draft" if more is None else "standard")
-    tracker = tracking(plan, tmp_path, display=display)
-    planned = [job for job in plan.jobs if job.series and not job.rule]
-    asked = [job for job in plan.jobs if job.rule][:more]
-    assert not (more is None and asked)
-
-    def run(jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            display.complete.assert_not_called()
-            tracker.started(job)
-            tracker.ended(job)
-
-    run(planned)
-    if more is not None:
-        display.complete.assert_not_called()
-        tracker.added("", asked[:1])
-        tracker.added(planned[0].group, asked[1:])
-    run(asked)
-    display.complete.assert_called_once()
-    assert [job.name for job in display.complete.call_args.args[0]] == [job.name for job in (*planned, *asked)]
-
-
 def test_the_time_left_follows_from_how_long_jobs_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))  # no peaks: a plan with operators takes seconds
     plan, clock = plan_of(["latency/forward"]), Clock()
@@ -246,15 +143,3 @@ def test_the_time_left_follows_from_how_long_jobs_took(tmp_path: Path, monkeypat
             tracker.started(job)
             tracker.ended(job)
         assert tracker.now.left_s == 0
-
-
-def test_a_plan_counts_the_counting() -> None:
-    """A large model takes longer to count, and so does a suite that asks for more; products are only a part of it."""
-    shape = {"d_model": 576, "n_layers": 30, "n_heads": 9, "vocab_size": 49_152}
-    metrics = ["latency/forward", "latency/train_step", "flops/forward", "flops/train_step/hardware"]
-    plans = plan_of(metrics[:1]), plan_of(metrics[:1], shape=shape), plan_of(metrics, shape=shape)
-    small, large, more = (RunTime(plan, {}).seconds(counting(plan), 1) for plan in plans)
-    assert small < large / 2 < more / 4
-    nothing = count.estimate_seconds(counting(plans[1]), lambda _: 0.0)
-    second = count.estimate_seconds(counting(plans[1]), lambda _: 1.0)
-    assert second == pytest.approx(nothing + 2 * (3 + 22))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import psutil
 import pytest
 from present import present
 from small_runs import folder_of, small_plan
@@ -20,7 +18,6 @@ from modbench.harness.execution.limits import Limits
 from modbench.harness.machine.process import graceful_stop
 from modbench.harness.machine.process.torchrun import ALONE, Ranks
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
 
 
@@ -50,26 +47,6 @@ def test_ranks_that_are_asked_end_at_a_checkpoint(here: Path) -> None:
     assert handle.exitcode == graceful_stop.Stopped.exit_code
     assert place.checkpoint.exists()
     assert not folder.record(job).exists()
-
-
-def test_a_question_that_comes_before_there_are_ranks_ends_the_job(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch.distributed import run
-
-    job, ask = training(planned("dense", here, ranks=2)), present(graceful_stop.STOP_SIGNAL)
-    runs = mock.Mock(side_effect=lambda _: signal.raise_signal(ask))
-    monkeypatch.setattr(run, "run", runs)
-    monkeypatch.setattr(psutil.Process, "children", lambda _: [])
-    monkeypatch.setenv(ranks.PARENT, "")  # so that it is as it was in the end
-    before = signal.getsignal(ask)
-    try:
-        for _ in range(2):  # while torchrun starts them, and before it does
-            with pytest.raises(graceful_stop.Stopped):
-                ranks.start(job, run_folder.RunFolder(here))
-            graceful_stop.request_stop()
-        assert runs.call_count == 1
-    finally:
-        graceful_stop.request_stop(wanted=False)
-        signal.signal(ask, before)
 
 
 def test_jobs_with_ranks_come_last_and_have_cores_for_all(here: Path) -> None:

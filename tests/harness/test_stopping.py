@@ -1,12 +1,9 @@
-"""Signals: the first Ctrl-C lets running jobs end in good order, everything else stops now, and all say what is kept."""
+"""Signals: the first Ctrl-C lets running jobs end in good order, everything else stops now."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-import sys
-import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,9 @@ from fake_launcher import FakeLauncher
 from present import present
 from quiet import Quiet
 
-from modbench import api
-from modbench.harness.core.errors import IncompleteError, ModbenchError
+from modbench.harness.core.errors import ModbenchError
 from modbench.harness.domain.case import Job
-from modbench.harness.execution import runner, stopping
+from modbench.harness.execution import stopping
 from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.process import graceful_stop
@@ -28,7 +24,6 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.record_files import write_record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.planted_runs import PlantedTrouble, planted_plan, planted_record
-from modbench.progress_bar import Lines
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -174,30 +169,6 @@ def test_signals_are_handled_inside_the_block_only() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_an_interrupt_inside_a_finalizer_is_not_lost(
-    made: Plan, folder: RunFolder, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Python drops what a finalizer raises, and prints it with a traceback: the run ends all the same, and nothing is printed."""
-
-    def signalled() -> None:
-        weakref.finalize(Stop(), signal.raise_signal, signal.SIGTERM)  # at once: nothing else holds it
-
-    launcher, stop = Noting(signalled, ends_at=99), Stop()
-    with stopping.signals(stop), pytest.raises(KeyboardInterrupt):
-        run(launcher, folder, stop, made.jobs, 1)
-    assert (launcher.events, launcher.waits) == (["start", "end"], 1)
-    assert capsys.readouterr().err == ""
-
-
-def test_other_errors_of_finalizers_are_printed(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
-    with stopping.signals(Stop()):
-        weakref.finalize(Stop(), divmod, 1, 0)
-    assert "ZeroDivisionError" in capsys.readouterr().err
-
-
 @pytest.fixture
 def _restored() -> Iterator[None]:
     """Every signal does afterwards what it did before."""
@@ -219,47 +190,9 @@ def test_an_ignored_hang_up_stays_ignored() -> None:
 
 
 @pytest.mark.usefixtures("_restored")
-def test_a_finished_run_is_not_interrupted_while_it_prints() -> None:
-    """What it prints may wait for a reader for ever: the third signal ends it."""
-    stopping.interrupt_on_end()
-    assert [interrupts(number) for number in NUMBERS] == [True] * 3
-    with stopping.signals(Stop()):
-        stopping.finished()
-    assert [interrupts(signal.SIGINT), interrupts(signal.SIGTERM), interrupts(signal.SIGINT)] == [False, False, True]
-
-
-def test_without_a_main_thread_signals_are_left_alone() -> None:
-    found: list[bool] = []
-
-    def inside() -> None:
-        with stopping.signals(Stop()):
-            found.append(True)
-
-    thread = threading.Thread(target=inside)
-    thread.start()
-    thread.join()
-    assert found == [True]
-
-
-@pytest.mark.usefixtures("_restored")
 def test_a_worker_hears_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graceful_stop, "_requested", False)
     graceful_stop.listen()
     assert not graceful_stop.stop_requested()
     signal.raise_signal(present(graceful_stop.STOP_SIGNAL))
     assert graceful_stop.stop_requested()
-
-
-def test_what_is_kept_is_said(made: Plan, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any, stop: Stop, **__: Any) -> None:
-        stop.cause = "SIGHUP"
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(runner, "run", interrupted)
-    with pytest.raises(IncompleteError, match="interrupted by SIGHUP"):
-        api.run(made, folder, command=[], progress=Lines())
-    (folder.path / "checkpoints").mkdir()
-    (folder.path / "checkpoints" / "a.pt").touch()
-    assert not (folder.path / "lock.json").exists()
-    with pytest.raises(IncompleteError, match="Finished jobs and checkpoints"):
-        api.resume(str(folder.path), Lines)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fresh_catalogue import forget
-from planted_compare import OWN, VARIANTS, compared_run, own_run
+from planted_compare import VARIANTS, compared_run, own_run
 from present import of_type, present
 from scipy import stats
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.registry import catalogue
 from modbench.reports.blocks import Finding, Table
-from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Column, Filter, compare_by, one_table
+from modbench.reports.questions.compare_axis import AlongAxis, Column, Filter, compare_by, one_table
 from modbench.reports.tables import axes
 from modbench.reports.tables.comparisons import NOT_INTERLEAVED
 from modbench.reports.tables.load import Loaded, load
@@ -163,13 +159,6 @@ def test_fields_that_follow_from_others_or_are_switched_off_are_not_compared(run
     assert read == [[None, None, None], [0.125, "host", None], [0.125, "host", routed.config.window]]
 
 
-def test_a_models_file_is_parsed_for_no_stored_case(run: Loaded) -> None:
-    """What its models read is in the plan; of thousands of cases it would else take minutes."""
-    forget()
-    compare_by(run, "capacity", "0.25", Filter(metrics=(MEMORY,)))
-    assert catalogue._options_in.cache_info().misses == 0
-
-
 # --- options of a user's model
 
 
@@ -183,26 +172,6 @@ def test_an_option_is_an_axis_also_where_it_is_named_like_a_routing_key(here: Pa
     assert (table.baseline, table.by_default) == ("mine:build capacity0.5", True)
     named = compare_by(own, "capacity", "0.25")
     assert (named.baseline, named.by_default) == ("capacity=0.25", False)
-
-
-@pytest.mark.slow
-def test_an_option_stands_beside_the_key_of_that_name_of_other_models(here: Path) -> None:
-    variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25]}, *OWN["variants"]]
-    table = compare_by(own_run(here, {"variants": variants}, slower={}), "capacity")
-    assert not table.by_default
-    assert {model: {*column(table, seq_len=64, model=model).cells} for model in ("mod", "mine.py:build")} == {
-        "mod": {BASELINE, 0.125, 0.25},
-        "mine.py:build": {BASELINE, 0.5, 0.25, 0.125},
-    }
-
-
-def test_an_option_named_like_a_field_that_every_case_has_is_told_apart(here: Path) -> None:
-    variants = [{"model": "mine.py:build", "options": {"router": ["a", "b"]}}]
-    loaded = own_run(here, {"variants": variants, "aa_control": True}, slower={})
-    known = [*axes.of(loaded.run.plan.cases).values()]
-    assert {axes.checked_axis(name, known) for name in ("router", "options.router")} == {"options.router"}
-    with pytest.raises(UsageError, match=r"options\.router"):
-        axes.checked_axis("ruoter", known)
 
 
 # --- one table of all: `--format md`
@@ -240,34 +209,3 @@ def test_one_table_has_the_numbers_of_each_metric_at_its_longest_length(trained:
             wanted = present(there.row)["difference"] / math.log(2) if length == 256 else present(there.row)["ratio"]
             assert (cell.metric, cell.grid_point.seq_len) == (metric, length)
             assert cell.typical.value == pytest.approx(wanted)
-
-
-@pytest.mark.parametrize(
-    ("keep", "head", "at"),
-    [
-        (Filter(seq_lens=(64,)), ("forward", "train step", "FLOPs", "memory", "bits/byte, T = 256"), "T = 64"),
-        (Filter((TIME,), (64, 128)), ("forward, T = 64", "forward, T = 128"), ""),
-        (Filter(("loss/val", TIME)), ("bits/byte, T = 256", "forward"), "T = 128"),
-    ],
-)
-def test_one_table_of_what_was_named(trained: Loaded, keep: Filter, head: tuple[str, ...], at: str) -> None:
-    table = one(trained, keep=keep)
-    assert (table.head[1:], table.at) == (head, at)
-    assert all(cell is not None for row in table.rows for cell in row[1:])
-    with pytest.raises(UsageError, match="--seq-len 300"):
-        one(trained, keep=Filter(seq_lens=(300,)))
-
-
-def test_one_table_names_its_rows_by_title_and_place(trained: Loaded) -> None:
-    rows = [row[0] for row in one(load(trained.path, title={"c0.25": "a quarter"}), "seq_len").rows]
-    assert [row for row in rows if "a quarter" in str(row)] == [f"a quarter, T = {t}" for t in (64, 128, 256)]
-
-
-@pytest.mark.slow
-def test_the_newest_run_is_named_beside_a_table_not_in_it(
-    trained: Loaded, modbench: Callable[..., Any], tmp_path: Path
-) -> None:
-    shutil.copytree(trained.path, tmp_path / "runs" / "one")
-    done = modbench("compare", "--by", "capacity", "--format", "md", cwd=tmp_path)
-    assert done.stdout.splitlines()[0].startswith("<!-- runs/one")
-    assert "runs/one" in done.stderr.splitlines()[0]

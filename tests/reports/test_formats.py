@@ -5,10 +5,8 @@ What is written, `tests/goldens` hold; Markdown, `test_markdown.py`.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,6 @@ import pytest
 from in_process import succeeded
 
 import modbench
-from modbench.harness.registry import catalogue
 from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.formats.json import VERSION, Report, type_of
 from modbench.reports.html_report import render
@@ -71,15 +68,6 @@ def test_every_column_has_one_type_in_the_schema() -> None:
     assert {type_of(column) for column in (*CASES, *COMPARISONS, *MORE)} == {int, float, bool, str}
 
 
-def test_every_row_says_on_which_machine_and_when(written: dict[str, str], loaded: Loaded) -> None:
-    """Rows of several runs can be put into one table."""
-    for name in ("cases.csv", "comparisons.csv"):
-        rows = [*csv.DictReader(written[name].splitlines())]
-        assert {(row["machine"], row["date"]) for row in rows} == {
-            (loaded.tables.device_name, loaded.run.started.partition("T")[0])
-        }
-
-
 def test_a_run_folder_that_was_moved_away_is_not_made_again(tmp_path: Path) -> None:
     """Whoever moves it while a run ends finds one folder, not a second one that holds the views alone."""
     loaded = load(planted_run(tmp_path, planted_plan("smoke")))
@@ -115,11 +103,3 @@ def test_the_command_writes_the_formats_that_are_named_where_they_are_wanted(
 def test_mistakes_are_said(loaded: Loaded, modbench: Modbench, arguments: tuple[str, ...], said: str) -> None:
     done = modbench("report", loaded.path, *arguments)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
-
-
-@pytest.mark.plugin("paper")
-@pytest.mark.plugin("pytest")
-def test_every_format_is_in_the_table_of_the_docs() -> None:
-    doc = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
-    names = re.findall(r"^\| `([\w-]+)` \|", doc, flags=re.MULTILINE)
-    assert sorted(names) == sorted(name.replace("_", "-") for name in catalogue.entries("formats"))

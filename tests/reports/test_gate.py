@@ -312,20 +312,13 @@ def test_checks_are_read_with_exact_limits() -> None:
     ("given", "said"),
     [
         (["slwer:2%"], "Did you mean 'slower'?"),
-        (["slower"], "Write the share that may pass, such as slower:2%."),
         (["slower:"], "Write the share that may pass, such as slower:2%."),
         (["slower:2"], "'2' is no share below 1: 2 per cent is 2%."),
         (["larger:-1%"], "'-1%' is negative: give a share from 0 to below 1"),
-        (["larger:much"], "'much' is no share: write it as 0.02 or as 2%."),
-        (["larger:1e1%"], "is no share"),
-        (["larger:٢%"], "is no share"),
         (["larger:" + "9" * 5000 + "%"], "is no share"),
-        (["larger:nan%"], "is no share"),
         (["slower:0%"], "samples never exclude a change of exactly 0. Write slower:2%."),
         (["breaks:1%"], "breaks takes no limit, any more fail. Write breaks."),
         (["flops:0%,flops:1%"], "names flops twice"),
-        (["flops:0%", "flops:0%"], "names flops twice"),
-        (["flops:0%,,breaks"], "has an empty check"),
     ],
 )
 def test_bad_grammar_says_what_would_work(given: list[str], said: str) -> None:
@@ -428,13 +421,9 @@ def test_an_incomplete_run_ends_with_four_and_what_fails_goes_before(
         ("BASE", "takes an earlier run and a later one"),
         ("ELSEWHERE BASE", "is not a run folder"),
         ("BASE OTHER", "no case in common"),
-        ("BASE BASE --fail-on slower:2", "'2' is no share"),
         ("BASE BASE --fail-on flops:0% --margin 0.1", "--margin and --fail-on do not go together"),
         ("BASE BASE --fail-on slower:5%", "ab revisions BASE NEW SUITE --model FILE.py:build --fail-on slower:5%"),
         ("BASE BASE --fail-on flops:0%,cpu:3%", "--model FILE.py:build --fail-on cpu:3%"),
-        ("BASE BASE --fail-on energy:2%", "`modbench compare` prints how it changed"),
-        ("BASE BASE --format github --json", "both print"),
-        ("BASE BASE --format gitlab", "unknown --format 'gitlab'"),
     ],
 )
 def test_what_no_gate_can_judge_is_refused_in_a_line(

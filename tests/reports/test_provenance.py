@@ -18,7 +18,7 @@ from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.html_report import render
 from modbench.reports.markup.number_format import plain
-from modbench.reports.questions import compare_runs, machine_check
+from modbench.reports.questions import machine_check
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.two_runs import TwoRuns
 
@@ -100,7 +100,7 @@ MINE = {("mine.py:build", metric, t) for metric in ("flops/forward", "latency/fo
 def user_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Loaded]:
     """Plants a run of dense and a user's model; the version of parts.py is by a part of the job's name."""
 
-    def made(name: str = "one", by_default: str = "a", **version_of: str) -> Loaded:
+    def made(**version_of: str) -> Loaded:
         variants = [{"model": "dense"}, {"model": "mine.py:build"}]
         metrics = ["flops/forward", "latency/forward"]
         plan = planted_plan("draft", processes=3, variants=variants, metrics=metrics, train=None)
@@ -108,10 +108,10 @@ def user_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Loade
         monkeypatch.setitem(planted_runs.PLANTED, mine, 0.5)
         cost = lambda case: case_cost(case.model_copy(update={"model": "dense"}))  # noqa: E731
         monkeypatch.setattr(planted_runs, "case_cost", cost)
-        (here / name).mkdir()
-        run = planted_run(here / name, plan)
+        (here / "planted").mkdir()
+        run = planted_run(here / "planted", plan)
         for file in (run / "jobs").glob("*.json"):
-            version = next((each for part, each in version_of.items() if part in file.stem), by_default)
+            version = next((each for part, each in version_of.items() if part in file.stem), "a")
             code = {"mine.py": "c" * 64, "parts.py": version * 64}
             reseal(file, json.loads(file.read_text()) | {"code": code})
         return load(run)
@@ -163,10 +163,3 @@ def test_what_failed_mixes_nothing(user_run: Callable[..., Loaded]) -> None:
 
     reseal_with(next((loaded.path / "jobs").glob("count-T64*")), fail)
     assert labelled(load(loaded.path)) == set()
-
-
-def test_two_runs_may_differ_in_their_code(user_run: Callable[..., Loaded]) -> None:
-    runs = [user_run("one"), user_run("other", "b")]
-    assert [labelled(each) for each in runs] == [set(), set()]
-    found = [(each.section, each.what) for each in compare_runs.differences(runs)]
-    assert ("code", "file parts.py") in found

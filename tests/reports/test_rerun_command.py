@@ -15,7 +15,6 @@ from modbench.cli import app
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.planning.select import compile_expression
 from modbench.harness.results.run_file import StoredRun
 from modbench.reports.tables.rerun_command import (
     KEPT,
@@ -55,10 +54,8 @@ def test_every_option_of_run_is_known() -> None:
     ("command", "said"),
     [
         ("modbench", "not started by modbench run"),
-        ("modbench train mod", "not started by modbench run"),
         ("modbench run quick --corpus hf:x?token=***", "masked"),
         ("modbench run quick --wild", "'--wild'"),
-        ("modbench run", "no suite"),
     ],
 )
 def test_a_command_that_cannot_be_repeated_says_why(command: str, said: str) -> None:
@@ -133,23 +130,3 @@ def test_a_claim_selects_its_variants_and_its_metric(run_of: Make) -> None:
         plan = planned(shlex.split(run_of(*flags).command(some, "latency/forward")))
         assert {*plan.cases} == {*some, *(each.variants[0] for each in plan.comparisons)}
         assert len(plan.comparisons) == len(some)
-
-
-def test_ids_that_hold_one_another_are_told_apart_and_a_model_is_quoted(run_of: Make) -> None:
-    """`mine:build[…]` is a part of `my mine:build[…]`, whose name holds a space."""
-    run = run_of()
-    cases = run.plan.cases
-    short, long = (
-        cases[0].model_copy(update={"model": model}).with_facts(cases[0].facts)
-        for model in ("mine.py:build", "not (my) mine.py:build")
-    )
-    comparison = run.plan.comparisons[0].model_copy(update={"variants": (cases[0], short, long)})
-    plan = run.plan.model_copy(update={"comparisons": (comparison,)})
-    model = "mine.py:build(threshold=[0.5,0.7],mode='hard')"
-    command = ["modbench", "run", "quick", "--model", model]
-    made = Again(StoredRun(run.run.path, plan, {}, command, "", "local", [], []))
-    for case in (short, long):
-        words = shlex.split(made.command([case]))
-        matches = compile_expression(words[4])
-        assert [each.id for each in comparison.variants if matches(each.id)] == [case.id]
-        assert words[words.index("--model") + 1] == model

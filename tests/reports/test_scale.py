@@ -1,9 +1,8 @@
-"""Reports and plans of many cases: work grows with their number, pages stay small, files are spread over folders."""
+"""Reports and plans of many cases: pairs that are left out, pages that stay small, files are spread over folders."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import layout, run_folder
 from modbench.harness.results.run_folder import RunFolder, planned_job
 from modbench.harness.results.workspace import Workspace, artifact
-from modbench.harness.stats import effects, paired
 from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.html_report import render
 from modbench.reports.sections import numbers
@@ -46,33 +44,6 @@ def _known_variants(monkeypatch: pytest.MonkeyPatch) -> None:
     """MoD at any capacity takes as long as the baseline."""
     variants = {f"mod[c{(i + 1) / n:g}]": 1.0 for n in range(2, 21) for i in range(n - 1)}
     monkeypatch.setattr(planted_runs, "PLANTED", variants | planted_runs.PLANTED)
-
-
-def test_work_grows_with_the_number_of_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many capacities, twice as many make twice the rows and comparisons, not four times."""
-    monkeypatch.setattr(comparisons, "MOST_PAIRS", 0)
-    calls = Counter[str]()
-
-    def count(module: Any, name: str) -> None:
-        own = getattr(module, name)
-
-        def counted(*given: Any, **named: Any) -> Any:
-            calls[name] += 1
-            return own(*given, **named)
-
-        monkeypatch.setattr(module, name, counted)
-
-    count(paired, "between")
-    count(effects, "over_processes")
-    found = []
-    for capacities in (9, 19):  # 10 and 20 variants
-        run = planted_run(tmp_path / str(capacities), grown(2, capacities))
-        calls.clear()
-        loaded = load(run)
-        found.append(calls | Counter(pairs=len(loaded.pairs), cases=len(loaded.cases)))
-    few, many = found
-    assert {name: many[name] <= 2.2 * few[name] for name in few} == dict.fromkeys(few, True)
-    assert many["pairs"] == 2 * 19 * len(MEASURED)
 
 
 def test_all_pairs_where_they_are_few_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

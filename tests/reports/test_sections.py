@@ -1,17 +1,11 @@
-"""Sections: bytes by kind add up to what was measured; of many rows of generation some are shown."""
+"""The section of memory: bytes by kind add up to what was measured."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from modbench.planted_runs import planted_plan, planted_run
-from modbench.reports.markup.number_format import plain
-from modbench.reports.sections import generation
+from modbench.planted_runs import planted_plan
 from modbench.reports.sections.memory import Bar, stacked
-from modbench.reports.tables.load import load
 
 
 @pytest.mark.parametrize(
@@ -37,16 +31,3 @@ def test_the_difference_from_the_forecast(forecast: float, off: float | None) ->
     case = planted_plan("draft", metrics=["memory/peak_allocated"], train=None).cases[0]
     found = Bar(case, {"parameters": 100.0}, {"parameters": forecast} if forecast else {}).off
     assert (found and found.value) == (None if off is None else pytest.approx(off))
-
-
-def test_many_rows_are_thinned_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    suite: dict[str, Any] = {
-        "metrics": ["latency/decode"],
-        "variants": [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}],
-        "grid": {"seq_len": [64, 128], "batch_size": [1, 4]},
-    }
-    loaded = load(planted_run(tmp_path, planted_plan("draft", **suite, processes=3, rounds=4, train=None)))
-    monkeypatch.setattr(generation, "MOST_ROWS", 2)
-    found: Any = generation.table(loaded, "latency/decode")
-    assert ([plain(row[1]) for row in found.rows], found.left_out) == (["T = 64, B = 1", "T = 128, B = 4"], 10)
-    assert generation.table(loaded, "latency/prefill") is None  # it was not planned

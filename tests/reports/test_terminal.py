@@ -1,4 +1,4 @@
-"""The text that a run ends with: a screen of 80 columns, the answer while a run goes on, what is marked, and colours."""
+"""The text that a run ends with: what the docs show, the answer while a run goes on, what is marked, and colours."""
 
 from __future__ import annotations
 
@@ -17,24 +17,19 @@ from present import of_type, present
 from resealed import reseal_with
 
 from modbench.commands import _output
-from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
+from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.harness.results import run_folder
 from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports import demo
 from modbench.reports.blocks import Estimate, Finding
 from modbench.reports.markup.number_format import plain
 from modbench.reports.markup.short import Short
-from modbench.reports.questions import break_even, summary
+from modbench.reports.questions import break_even
 from modbench.reports.questions.break_even import Line
-from modbench.reports.questions.compare_axis import compare_by
-from modbench.reports.questions.compare_runs import compare_runs
-from modbench.reports.questions.gate import gate
 from modbench.reports.sections import break_even as break_even_section
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import answer_so_far, compare, printed_run
-from modbench.reports.terminal import gate as gate_text
-from modbench.reports.wording import name
+from modbench.reports.terminal import answer_so_far, printed_run
 
 pytestmark = pytest.mark.slow
 
@@ -61,24 +56,7 @@ def closing(loaded: Loaded, *, verbose: bool = False) -> str:
     return printed_run.closing(loaded, Path("report.html"), 61.0, verbose=verbose)
 
 
-# --- a screen
-
-
-def test_answers_about_the_run_that_ships_fit_a_screen(
-    quick: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a run ends with, a gate and comparisons of it with itself; but for paths, which stay whole."""
-    monkeypatch.setenv("COLUMNS", "80")
-    elsewhere = dataclasses.replace(quick, run=dataclasses.replace(quick.run, path=tmp_path))
-    for text, most, paths in (
-        (closing(quick), 38, 0),
-        ("\n".join(gate_text.as_text(gate.gate(quick, quick), 80, 0)), 8, 0),
-        (compare.side_by_side(compare_runs([quick, elsewhere]), 80), 40, 4),
-        (compare.along_axis(quick, compare_by(quick, "capacity"), 80), 32, 0),
-    ):
-        lines = text.splitlines()
-        assert len(lines) <= most
-        assert max(map(len, lines[paths:])) <= 80
+# --- as it is printed
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/page.md"])
@@ -184,28 +162,13 @@ def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded, pair: d
     assert len(re.findall(r" ~\d\.\d\d×", text)) == marked
 
 
-def test_a_model_that_was_skipped_as_a_whole_has_its_reason(loaded: Loaded) -> None:
-    cases: Any = loaded.cases.copy()
-    why = "the package 'mine' is not installed (pip install mine)"
-    single = (cases.variant == "mod[c0.5]") & (
-        cases.metric == "flops/forward"
-    )  # a metric that does not exist is no model
-    for rows, reason in ((cases.variant == "moe", why), (single, "no counter")):
-        cases.loc[rows, ["status", "reason", "value"]] = ["skipped", reason, math.nan]
-    said = [line for line in closing(changed(loaded, cases)).splitlines() if line.startswith("skipped:")]
-    assert said == [f"skipped: MoE ({why})"]
-    assert "skipped:" not in closing(loaded)
-
-
 @pytest.mark.parametrize(
     ("found", "text", "short"),
     [
         (("always",), "always", "always"),
-        (("never",), "never", "never"),
         (("from", 400.2, 382.0, 420.4), "≈400 [382–420]", "382–420"),
         (("from", None, None, 420.4), "≤420", "≤420"),
         (("inconclusive", None, 454.0), ">454 ?", ">454 ?"),
-        (("inconclusive",), "?", "?"),
         (("not monotone",), "not monotone", "not monotone"),
         ((None,), "?", "?"),
     ],
@@ -233,17 +196,3 @@ def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(
     row = pairs[(pairs.metric == metric) & (pairs.variant == "moe") & pairs.primary].iloc[0]
     assert cell.typical.value == pytest.approx(row.difference / (math.log(2) if known else 1))
     assert bool(LOOKED_AHEAD.intersection((*cell.labels, *cell.against_labels))) is looked_ahead(row) is not known
-
-
-def test_a_variant_whose_work_is_in_doubt_is_named_first(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More doubts than three are counted; what weighs most is said."""
-    monkeypatch.setenv("COLUMNS", "80")
-    variants = loaded.variants
-    light = {label: variants[1:] for label in Label if label not in OF_WORK and label != Label.NOISY}
-    monkeypatch.setattr(Loaded, "labelled", property(lambda _: light | {Label.MASKS_COMPUTE: variants[3:4]}))
-    said = closing(loaded).partition("\ndoubt    ")[2]
-    assert said.startswith(f"computes what it claims to skip: {name(variants[3])}")
-    left = int(present(re.search(r"(\d+) more: -v", said))[1])
-    assert printed_run.MOST_DOUBTS + left == len(summary.doubts(loaded))
-    every = " ".join(closing(loaded, verbose=True).split())
-    assert all(f"{label}: " in every for label in light)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_process import succeeded
 from planted_compare import compared_run
 from planted_gate import gate_run
 from pydantic import ValidationError
@@ -45,9 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     ("title", "said"),
     [
         ("", "is empty"),
-        (" \t", "not printed"),
         ("two\nlines", "not printed"),
-        ("red\x1b[31m", "not printed"),
         ("turned \u202e", "not printed"),
         ("a" * 61, "too long"),
         (3, "takes text"),
@@ -86,20 +83,6 @@ def test_a_variant_of_a_suite_has_a_title_and_keeps_its_id() -> None:
     timed = {case.title for job in stored.jobs for case in job.comparison.variants}
     assert [name(case) for case in stored.cases] == names
     assert timed == {case.title for case in made.cases}
-
-
-@pytest.mark.plugin("sweeps")
-def test_sizes_of_a_sweep_keep_theirs_behind_the_title() -> None:
-    sweep = {"isoflop": {"train_flops": [1e12], "sizes": [{"d_model": 32}, {"d_model": 64}]}, "metrics": ["loss/val"]}
-    made = planned({"model": "dense", "title": "Ours"}, **sweep, train={"seq_len": 16})
-    assert {name(case).removesuffix(case.size).strip() for case in made.cases} == {"Ours"}
-    assert len({name(case) for case in made.cases}) == 2
-
-
-@pytest.mark.parametrize("first", [{"model": "dense", "title": "A"}, {"model": "dense"}], ids=["title", "name"])
-def test_a_title_of_another_variant_is_refused_in_a_suite(first: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="a title of its own"):
-        planned(first, {"model": "moe", "title": first.get("title", "Dense").lower()})
 
 
 def test_the_command_line_titles_variants_of_any_suite() -> None:
@@ -142,27 +125,6 @@ def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: P
     with pytest.raises(UsageError, match="of its own"):
         load(run.path, title={VARIANT: "MoD 0.5"})
     assert (table.baseline, ODD in compare.along_axis(made, table, 200)) == (ODD, True)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "report RUN --format csv --out OUT",
-        pytest.param(
-            "figure RUN map --format svg --out OUT.svg",
-            marks=[pytest.mark.plugin("map"), pytest.mark.plugin("paper")],
-        ),
-        "compare RUN --by capacity",
-        pytest.param("recommend RUN", marks=pytest.mark.plugin("recommend")),
-    ],
-    ids=lambda words: words.split()[0],
-)
-def test_commands_that_show_a_run_take_titles(run: Loaded, tmp_path: Path, modbench: Any, words: str) -> None:
-    asked = words.replace("RUN", str(run.path)).replace("OUT", str(tmp_path / "out")).split()
-    succeeded(modbench(*asked, "--title", f"{VARIANT}=Ours"))
-    refused = modbench(*asked, "--title", "mod[c0.24]=Ours")
-    assert (refused.returncode, VARIANT in refused.stderr) == (2, True)
-    assert not (run.path / "figures").exists()
 
 
 def test_of_several_runs_each_takes_the_titles_of_its_variants(run: Loaded, tmp_path: Path, modbench: Any) -> None:

@@ -49,29 +49,22 @@ def case() -> Case:
     [
         (Estimate(1.618, 1.6, 1.65, "ratio"), "1.62× [1.60–1.65]"),
         (Estimate(None, 1.02, None, "ratio"), "more than 1.02×"),
-        (Estimate(None, None, 0.95, "ratio"), "less than 0.950×"),
         (Estimate(1.1, 1.02, None, "ratio"), "1.10× [above 1.02]"),
         (Estimate(None, 0.82, 1.06, "ratio"), "0.820× to 1.06×"),
         (Estimate(1.81, 1.72, 1.9, "ratio", "s"), "1.81× [1.72–1.90]"),
-        (Estimate(1.81, 1.72, 1.9, "ratio", "token/s"), "1.81× [1.72–1.90]"),
         (Estimate(1.786, kind="ratio", unit="FLOP"), "56 %"),
         (Estimate(0.74, kind="ratio", unit="B"), "135 %"),
         (Estimate(1.25, 1.2, 1.3, "ratio", "J"), "80 % [77–83]"),
         (Estimate(1.002, kind="ratio", unit="B"), "99.8 %"),
-        (Estimate(1.0, kind="ratio", unit="B"), "100 %"),
         (Estimate(None, 1.25, 2.0, "ratio", "FLOP"), "50 % to 80 %"),
         (Estimate(0.0123, 0.012, 0.0126, unit="s"), "12.3 ms [12.0–12.6]"),
         (Estimate(2.5e6, unit="param"), "2.50 M"),
         (Estimate(3.77194, unit="nat"), "3.772 nats"),
         (Estimate(-0.0109, -0.031, 0.0094, "difference", "bit/B"), "-0.011 [-0.031, +0.009]"),
         (Estimate(0.392, 0.381, 0.42, "share"), "39.2 % [38.1–42.0]"),
-        (Estimate(0.02, kind="share"), "2 %"),
         (Estimate(0.0226, unit="ratio"), "2.3 %"),
-        (Estimate(-0.05, kind="difference", unit="%"), "-5 %"),
         (Estimate(0.053, kind="difference", unit="%"), "+5.3 %"),
-        (Estimate(3.77194, unit="loss"), "3.772"),
         (Estimate(388.9, 331.7, 426.2, "count"), "389 [332–426]"),
-        (Estimate(0.125, kind="count"), "0.125"),
         (Estimate(0.00041, kind="p"), "0.00041"),
         (Estimate(1234567, kind="count"), "1,234,567"),
         (Estimate(None), "–"),
@@ -99,14 +92,9 @@ def test_the_half_of_an_interval_is_short(made: Estimate, written: str) -> None:
         (0.0123, "s", "12.3 ms"),
         (4.2e-7, "s", "0.420 µs"),
         (922_000, "FLOP", "922 kFLOP"),
-        (80 * 2**30, "B", "80.0 GiB"),
-        (1023, "B", "1020 B"),
-        (3.5, "nat", "3.50 nats"),
         (0.647, "ratio", "64.7%"),
         (0.9996, "1", "1.00"),
         (-0.0123, "1", "-0.0123"),
-        (1234.5, "1", "1230"),
-        (float("nan"), "s", "–"),
         (None, "s", "–"),
     ],
 )
@@ -119,12 +107,9 @@ def test_a_number_has_three_digits_and_its_unit(value: float | None, unit: str, 
     [
         ((-3,), "0 s"),
         ((59.6,), "1 min 00 s"),
-        ((7199,), "119 min 59 s"),
         ((7200,), "2 h 00 min"),
-        ((1192 * 86_400,), "1,192 days"),
         ((12, 95), "12 to 95 s"),
         ((1552, 5935), "26 to 99 min"),
-        ((1700, 31_000), "0.5 to 8.6 h"),
         ((60, 31_000), "up to 8.6 h"),
     ],
 )
@@ -153,14 +138,6 @@ def test_a_sentence_keeps_foreign_text_as_it_is(case: Case) -> None:
     assert plain(said) == f"{{what}} %s {{0}} took 2.00 s, {plain(case)} and 1 more."
     assert "<b>" not in write_html.inline(Sentence("{x}", x="<b>"))
     assert markdown.inline(Sentence("{x}", x="*a*")) == r"\*a\*"
-
-
-@pytest.mark.parametrize(
-    ("number", "written"),
-    [(0, "0 seeds, 0 cases are"), (1, "1 seed, 1 case is"), (1200, "1,200 seeds, 1,200 cases are")],
-)
-def test_a_noun_follows_its_number(number: int, written: str) -> None:
-    assert plain(Sentence("{n:seed}, {n:case is|cases are}", n=number)) == written
 
 
 LABELLED = DataTable[Any](

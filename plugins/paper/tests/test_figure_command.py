@@ -1,17 +1,14 @@
-"""`modbench figure`: a figure of the page alone, as wide as a paper wants it, in real colours, with its data."""
+"""`modbench figure`: a figure of the page alone, as wide as a paper wants it, with its data."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
 import os
 import re
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,6 @@ import pytest
 from in_process import succeeded
 from markupsafe import Markup
 from matplotlib.figure import Figure as Canvas
-from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from sections_of import drawn, shown
 
@@ -28,13 +24,11 @@ from modbench.extend import planted_plan, planted_run
 from modbench.harness.registry import catalogue
 from modbench.plugins.paper import canvas as paper
 from modbench.reports.blocks import Figure
-from modbench.reports.figures import point_labels, style
-from modbench.reports.figures.axes import ratio_axis
+from modbench.reports.figures import style
 from modbench.reports.html_report import render
 from modbench.reports.markup import html
 from modbench.reports.section import sections
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.wording import short
 
 pytestmark = pytest.mark.slow
 
@@ -113,57 +107,7 @@ def test_a_figure_has_the_same_bytes_in_any_process(loaded: Loaded, tmp_path: Pa
     assert {kind: (tmp_path / f"other.{kind}").read_bytes() for kind in paper.FORMATS} == made
 
 
-def test_colours_are_those_of_the_light_theme_and_fonts_lie_in_the_file(loaded: Loaded) -> None:
-    light = paper.light_colors()
-    assert set(style.VARIABLES.values()) <= set(light)
-    with paper.canvas("text"):
-        drawing = render.figure_named(loaded, "map")
-        svg, pdf = paper.saved(drawing, "svg").decode(), paper.saved(drawing, "pdf")
-    colours = set(re.findall(r"#[0-9a-f]{6}", svg))
-    assert not colours & set(style.VARIABLES)
-    assert colours & {light[f"--map-{i}"] for i in range(9)}
-    assert {"#ffffff", light["--muted"]} <= colours
-    assert not re.search(r"var\(--|<text", svg)  # letters are outlines
-    assert (b"/FontFile2" in pdf, b"/Type3" in pdf) == (True, False)
-    assert not re.search(rb"CreationDate|Creator|Producer", pdf)
-
-
-# --- what is narrow
-
-
-def test_a_narrow_figure_names_its_variants_breaks_long_labels_and_leaves_ticks_out(loaded: Loaded) -> None:
-    """Variants that the page names above a figure are named in it; one legend, however many formats."""
-    with paper.canvas("column"):
-        drawing = alone(loaded, "theoretical")
-        height, axis = drawing.figure.get_figheight(), drawing.figure.axes[0]
-        axis.set_xlabel("a label that nobody could fit into the width of a column of a paper, whatever they tried")
-        low, high = axis.get_xlim()
-        at = [low * (high / low) ** (i / 40) for i in range(41)]
-        axis.set_xticks(at, [f"{value:.3f}" for value in at])
-        for kind in ("svg", "pdf"):
-            paper.saved(drawing, kind)
-        drawing.figure.draw_without_rendering()
-        box = axis.xaxis.label.get_window_extent()
-        ticks = [label.get_window_extent() for label in axis.get_xticklabels() if label.get_visible()]
-    assert axis.get_xlabel().count("\n") in {1, 2}
-    assert 0 <= box.x0 < box.x1 <= drawing.figure.bbox.x1
-    assert 2 <= len(ticks) < 20
-    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(sorted(ticks, key=lambda each: float(each.x0))))
-    (legend,) = drawing.figure.legends
-    assert [text.get_text().strip() for text in legend.get_texts()] == [short(case) for case in loaded.variants_shown]
-    assert drawing.figure.get_figheight() > height
-
-
-def test_a_figure_that_a_column_squeezes_is_said_so(
-    loaded: Loaded, modbench: Modbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.modules["modbench.plugins.paper.command"], "NARROW", 3.3)
-    for more, width, said in (
-        ((), "text", "as wide as the text"),
-        (("--width", "column"), "column", "--width text shows more"),
-    ):
-        done = succeeded(modbench("figure", loaded.path, "memory", "-o", tmp_path / "x.svg", "--json", *more))
-        assert (json.loads(done.stdout)["width"], said in done.stderr) == (width, True)
+# --- labels
 
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.75)
@@ -202,31 +146,6 @@ def test_labels_are_never_printed_over_each_other(
     assert {*named, "theoretical"} <= names
 
 
-def test_a_label_without_a_free_place_is_in_the_key(titled: Loaded) -> None:
-    figure, (axis,) = style.new_figure(2.0, 2.0)
-    axis.set_xlim(0, 1)
-    axis.set_ylim(0, 1)
-    marks = [(0.5, 0.5, "a label"), (0.2, 0.2, "a label that is wider than all of the axes together"), (0.9, 0.9, "b")]
-    assert point_labels.label(axis, marks) == [1]
-    assert {text.get_text() for text in axis.texts} == {"a label", "b"}
-    assert figure.axes == [axis]
-    with paper.canvas("column"), style.numbered(titled.variants):
-        keyed = replace(render.figure_named(titled, "map"), key=titled.variants)
-        paper.saved(keyed, "svg")
-        (legend,) = keyed.figure.legends
-        lines = [mark for mark in legend.legend_handles if isinstance(mark, Line2D)]
-        looks = [style.look(case) for case in titled.variants]
-    assert [(mark.get_marker(), mark.get_color()) for mark in lines] == [(look.marker, look.color) for look in looks]
-
-
-@pytest.mark.parametrize("high", [1.03, 1.1, 1.3, 1.5, 2.0, 3.1, 4.0, 9.0, 70.0, 900.0])
-@pytest.mark.parametrize("low", [0.97, 0.85, 0.6, 0.3, 0.05])
-def test_an_axis_of_ratios_has_three_ticks(low: float, high: float) -> None:
-    _, (axis,) = style.new_figure(3, 2)
-    ratio_axis(axis, "x", (low, high))
-    assert 3 <= len(axis.get_xticks()) <= 9
-
-
 # --- the command
 
 
@@ -245,17 +164,10 @@ def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Mo
     ("words", "said"),
     [
         ("mapp", "unknown figure 'mapp'. Did you mean 'map'? Known: "),
-        ("combine", "unknown figure 'combine'"),
         ("map --format gif", "unknown format of figures 'gif'"),
-        ("map --format ,", "--format needs at least one of pdf, svg, png"),
-        ("map --width page", "unknown width 'page'"),
         ("map --format svg -o x.pdf", "'x.pdf' ends in .pdf, which --format svg does not name"),
-        ("map --out=", "--out '' names no file"),
-        ("-o x.pdf", "--out needs the NAME"),
-        ("--width text", "--width needs the NAME"),
         # The data beside a figure are a CSV, as the tables of a run are.
         ("map -o RUN/cases.svg", "in a run folder"),
-        ("map -o RUN/.", "in a run folder"),
     ],
 )
 def test_mistakes_are_said_and_nothing_is_written(

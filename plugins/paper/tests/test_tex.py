@@ -19,7 +19,6 @@ from modbench.plugins.paper import tex
 from modbench.reports.blocks import ILLUSTRATION, Estimate, Finding, Sentence, Table, Value
 from modbench.reports.html_report import render
 from modbench.reports.markup import short
-from modbench.reports.questions import value_tables
 from modbench.reports.tables.load import Loaded, load
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
@@ -79,15 +78,6 @@ def test_a_comparison_compiles_and_fits_the_page(modbench: Modbench, tmp_path: P
     compiled(tmp_path)
     log = (tmp_path / "report.log").read_text(errors="replace")
     assert not re.search(r"Overfull \\hbox .* in (paragraph|alignment)", log), log
-
-
-def test_a_table_is_no_wider_than_a_page(loaded: Loaded) -> None:
-    first = value_tables.tables(loaded)[0]
-    head, rows = ("", *(f"T = {at}" for at in range(12))), [[row[0], *[row[1]] * 12] for row in first.rows]
-    narrow = tex._narrow(dataclasses.replace(first, head=head, rows=rows))
-    assert {len(row) for row in narrow.rows} == {7}
-    assert any("6 more" in str(note) for note in narrow.notes)
-    assert " & ".join(f"$T = {at}$" for at in (0, 2, 4, 7, 9, 11)) in tex.table(narrow, "wide")
 
 
 def test_foreign_text_means_nothing() -> None:

@@ -16,7 +16,7 @@ from present import present
 from scipy import stats
 
 from modbench.plugins.routing.ngram import surprisal
-from modbench.plugins.routing.overlap import between_layers, expected_jaccard, jaccard
+from modbench.plugins.routing.overlap import expected_jaccard, jaccard
 from modbench.plugins.routing.rank_correlation import rank_correlation, within_windows
 from modbench.plugins.routing.strata import KINDS, kinds_of, positions, quarters, text_strata
 from modbench.plugins.routing.tally import confusion, ratio
@@ -38,17 +38,6 @@ SAID = {"w": "word start", "c": "continuation", "d": "digit", "p": "punctuation"
 def test_kinds_are_as_a_person_reads_them(pieces: list[bytes], kinds: str) -> None:
     found = kinds_of(np.arange(len(pieces))[None], pieces)[0]
     assert [KINDS[kind] for kind in found] == [SAID[kind] for kind in kinds.split()]
-
-
-@given(st.lists(st.integers(0, 255), min_size=2, max_size=60))
-def test_a_word_never_starts_inside_one(ids: list[int]) -> None:
-    kind_T = kinds_of(np.array(ids)[None], BYTES)[0]
-    assert {*kind_T} <= {*range(len(KINDS))}
-    for before, now, kind in zip(ids, ids[1:], kind_T[1:], strict=False):
-        letter = bytes([now]).isalpha() or now == ord("_") or now >= 0x80
-        glued = bytes([before]).isalnum() or before == ord("_") or before >= 0x80
-        assert (kind == KINDS.index("continuation")) == (letter and glued)
-        assert (kind == KINDS.index("word start")) == (letter and not glued)
 
 
 @given(st.integers(1, 5), st.integers(1, 70), st.integers(0, 2**32 - 1))
@@ -118,14 +107,6 @@ def test_jaccard_in_closed_form() -> None:
     # Two of four twice: 1/6 of the pairs share both (index 1), 4/6 one (1/3), 1/6 none.
     assert expected_jaccard(2, 2, 4) == pytest.approx(1 / 6 + 4 / 6 / 3)
     assert expected_jaccard(3, 8, 8) == pytest.approx(3 / 8)
-
-
-def test_between_layers_the_diagonal_is_one() -> None:
-    masks = np.random.default_rng(0).random((2, 5, 32)) < 0.3
-    found, expected = present(jaccard(*masks))
-    matrix, chance = between_layers(masks)
-    assert np.array(matrix) == pytest.approx(np.array([[1, found], [found, 1]]))
-    assert np.array(chance) == pytest.approx(np.array([[1, expected], [expected, 1]]))
 
 
 def test_confusion_in_numbers() -> None:

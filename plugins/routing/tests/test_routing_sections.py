@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted_sections import dense, flips, routing, run, with_experts
+from planted_sections import dense, flips, routing, run
 from scipy import stats
 from sections_of import drawn, shown
 
@@ -127,13 +127,12 @@ def test_bins_of_another_text_are_not_compared(tmp_path: Path) -> None:
 def test_of_a_sweep_the_best_size_is_shown_against_dense_of_that_size(tmp_path: Path) -> None:
     """The anchor of the timing pass has another size and no budget."""
     sizes = [{"d_model": d, "n_layers": 4, "n_heads": 2} for d in (16, 32, 48)]
-    capacities = [{"model": "mod", "capacity": 0.125}, {"model": "mode_integrated", "capacity": [0.125, 0.25]}]
     plan = planted_plan(
         "draft",
         metrics=["flops/forward", "latency/train_step", "loss/val", "lr/best_over_rule"],
         shape={},
         grid={"seq_len": [64]},
-        variants=[{"model": "dense"}, *capacities],
+        variants=[{"model": "dense"}, {"model": "mod", "capacity": 0.125}],
         train={"seq_len": 64, "batch_size": 1},
         isoflop={"train_flops": [1e10], "sizes": sizes, "max_epochs": 1e6},
     )
@@ -143,19 +142,13 @@ def test_of_a_sweep_the_best_size_is_shown_against_dense_of_that_size(tmp_path: 
     for job in plan.jobs:
         if job.made_in == "train":
             (case,) = job.comparison.variants
-            left = with_experts(routing(loss=loss[case.size]))
-            left = dense(loss[case.size] + 0.05) if case.model == "dense" else left
+            at = loss[case.size]
+            left = dense(at + 0.05) if case.model == "dense" else routing(loss=at)
             Workspace(folder.path, job.name).keep({"routing": left})
     loaded = load(str(folder.path))
     made: Any = question.profit(loaded)
     assert (made.dense.case.variant, made.equal) == ("dense[d48-L4-H2]", "same shape and training FLOPs")
     assert made.groups["kind"][0][0].case.variant == "mod[c0.125-d48-L4-H2]"
-    _, *beside = question.shown(question.variants_of(loaded))
-    assert [each.case.variant for each in beside] == ["mode_integrated[c0.125-d48-L4-H2]"]  # two would look alike
-    gates: dict[Any, list[Any]] = rows_of(ROUTING_GATES, loaded)
-    variants = ("mod[c0.125", "mode_integrated[c0.125", "mode_integrated[c0.25")
-    assert [each.variant for each in gates] == [f"{variant}-d48-L4-H2]" for variant in variants]
-    assert all([each.value for each in row] == [1.4, 0.25] for row in gates.values())
 
 
 # --- the text, and what a score knows
@@ -194,14 +187,3 @@ def test_a_score_without_an_interval_is_compared_with_nothing(tmp_path: Path) ->
         row.update(low=None, high=None)
     variants = question.shown(question.variants_of(run(tmp_path, mod={"routing": routing(), "flips": bare})))
     assert (question.knows(variants), question.score(variants[0])) == (None, Estimate(0.5, kind="difference"))
-
-
-def test_what_was_not_found_out_is_empty(tmp_path: Path) -> None:
-    bare = routing()
-    bare["summary"] |= {"gap": None, "predictor_f1": None}
-    lost = {"reason": "no router", "correlation": None, "flips": None, "worth": None}
-    rows = rows_of(ROUTING_KNOWS, run(tmp_path, mod={"routing": bare, "flips": lost}))
-    assert {title for title, cells in rows.items() if cells == [None]} == {
-        *("score ~ worth", "… above 0 and all controls", "worth of a pass that was made", "… that was not made"),
-        *("what that costs in loss", "… F1", "overlap, start ~ end of training"),
-    }

@@ -14,7 +14,6 @@ from planted import stored
 from present import present
 from resealed import reseal_with
 
-from modbench.commands.plan.forecast import as_text, forecast
 from modbench.extend import PlantedTrouble, planted_plan, planted_record
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.records import Death
@@ -314,13 +313,6 @@ def test_what_is_not_searched_is_measured_everywhere(tmp_path: Path) -> None:
     assert left_out.reason.eq(LEFT_OUT).all()
 
 
-@pytest.mark.parametrize("flops", [0.0, 1e308])
-def test_a_plan_that_tells_no_work_gets_a_report_without_what_the_grid_would_take(tmp_path: Path, flops: float) -> None:
-    made = searching()
-    jobs = tuple(job.model_copy(update={"flops": flops}) for job in made.jobs)
-    assert not stored(tmp_path, made.model_copy(update={"jobs": jobs})).empty
-
-
 # --- what a suite may ask for
 
 
@@ -360,11 +352,9 @@ def test_flags_change_what_is_searched() -> None:
     [
         ({"select": "dense"}, "selects no variant"),
         ({"settings": {"processes": 2}}, "2 processes have no interval"),
-        ({"settings": {"search.metrics": ["latency/decode"]}}, "unknown metric 'latency/decode'"),
         ({"settings": {"metrics": ["flops/forward"]}}, "metrics that are timed"),
         ({"settings": {"search.against": ["nothing"]}}, "'same shape' or"),
         ({"settings": {"search.against": ["matched"]}, "capacity": (0.1, 0.2, 0.3, 0.4)}, "nothing has its cost"),
-        ({"model": ("dense",)}, "add a variant"),
         ({"settings": {"detectable": 0.01}, "effort": "standard"}, "fixed number of processes"),
     ],
 )
@@ -383,14 +373,3 @@ def test_efforts_have_a_fixed_number_of_processes(effort: str, processes: int) -
     """From standard effort up it is that of the pilot; a smoke run, which claims nothing, has one and no neighbours."""
     timed = [job for job in flagged(effort=effort).jobs if job.made_in == "time"]
     assert {job.process for job in timed} == {*range(processes)}
-
-
-@pytest.mark.usefixtures("unmeasured")
-def test_the_plan_says_the_most_and_what_a_search_needs() -> None:
-    made = flagged()
-    told = forecast(made)
-    assert told["jobs_most"] == len(made.jobs)
-    assert told["jobs"] < 0.8 * told["jobs_most"]
-    assert told["predicted_s"] < told["predicted_most_s"]
-    words = as_text(told).splitlines()[0].replace(",", "").split()
-    assert {str(told["jobs_most"]), str(told["jobs"])} <= {*words}

@@ -28,16 +28,13 @@ import json, os, pathlib, signal, sys, time
 folder, name, text, file = sys.argv[1:]
 seconds = float(os.environ.get("STUB_SECONDS", "0"))
 node = os.environ.get("SLURM_PROCID", "0")
-kept, gone = (pathlib.Path(folder) / f"{name}.{end}" for end in ("kept", "gone"))
+kept = pathlib.Path(folder) / f"{name}.kept"
 stopped = []
 signal.signal(signal.SIGUSR1, lambda *_: stopped.append(True))
 if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
     seconds = 0
 with open(pathlib.Path(folder) / "starts", "a") as starts:
     starts.write(f"{name} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n")
-if os.environ.get("STUB_DIES", "?") in name and not kept.exists() and node == os.environ.get("STUB_DIES_ON", "0"):
-    gone.touch()
-    os.kill(os.getpid(), signal.SIGSEGV)
 again = kept.exists()
 end = time.monotonic() + (0 if again else seconds)
 while time.monotonic() < end:
@@ -45,8 +42,6 @@ while time.monotonic() < end:
     if stopped or (kept.exists() and not again):  # ranks agree on the end
         kept.touch()
         sys.exit(75)
-    if gone.exists():
-        sys.exit(1)  # as a rank does that lost another
 if node != "0":  # the first rank writes the record
     sys.exit()
 record = {"job": json.loads(text), "started": "2026-01-01T00:00:00+00:00", "wall_s": 0.1, "outcomes": []}

@@ -177,17 +177,6 @@ def test_ranks_on_two_nodes_find_the_losses_of_one_node(tmp_path: Path, monkeypa
     assert first == second != [{}]
 
 
-def test_a_rank_that_dies_on_another_node_ends_the_job_with_one_record_that_says_how(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = on_ranks(2)
-    for name, value in (("STUB_SECONDS", "60"), ("STUB_DIES", job.name), ("STUB_DIES_ON", "1")):
-        monkeypatch.setenv(name, value)
-    work([job], folder, *ON_BOTH)
-    assert died(folder, job).endswith(" SIGSEGV")
-    assert starts(folder)[job.name] == 2
-
-
 def lose(cluster: Path, slurm_job: str) -> None:
     """End the second node's daemon and everything of a Slurm job at once, as a power cut does."""
     os.kill(int((cluster / "two.pid").read_text()), signal.SIGKILL)

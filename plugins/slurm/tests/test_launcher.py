@@ -8,18 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from present import present
-from slurm_stubs import StubLauncher, on_ranks, stub_plan
+from slurm_stubs import StubLauncher, stub_plan
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Job
-from modbench.harness.execution import ranks
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.slurm import launcher as slurm
-from modbench.plugins.slurm.job import Shielded
 from modbench.plugins.slurm.launcher import SlurmHandle, SlurmLauncher
 from modbench.plugins.slurm.options import parse
 from modbench.plugins.slurm.submitting import Group, QueueError, Submission, refusal, send, submissions
@@ -151,8 +148,6 @@ FAILED = "sbatch: error: Batch job submission failed: "
         ("sbatch: unrecognized option '--foo'\nTry \"sbatch --help\" for more information\n", 2),
         (FAILED + "Invalid account or account/partition combination specified", 2),
         (FAILED + "Socket timed out on send/recv operation", 3),
-        (FAILED + "Unable to contact slurm controller (connect failure)", 3),
-        (FAILED + "Invalid authentication credential", 3),
     ],
 )
 def test_an_sbatch_that_fails_is_the_users_fault_unless_slurm_does_not_answer(said: str, code: int) -> None:
@@ -186,24 +181,6 @@ def test_an_sbatch_that_fails_after_its_jobs_were_taken_leaves_their_names(sbatc
         send_counts(folder)
     (left,) = submissions(folder.path)
     assert len(left.tasks) > 1
-
-
-def test_torchrun_is_told_of_the_other_nodes(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch.distributed import run
-
-    told: list[Any] = []
-    monkeypatch.setattr(run, "run", told.append)
-    before = signal.getsignal(signal.SIGUSR1)
-    try:
-        ranks.start(on_ranks(8), folder)
-        monkeypatch.setenv(ranks.NODES, ranks.Nodes(2, 1, "10.0.0.1", 17_000).as_variable())
-        ranks.start(on_ranks(8), folder)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    alone, second = told
-    assert (alone.standalone, alone.nproc_per_node) == (True, "8")
-    assert (second.nnodes, second.node_rank, second.nproc_per_node) == ("2", 1, "4")
-    assert (second.master_addr, second.master_port, second.standalone) == ("10.0.0.1", 17_000, False)
 
 
 RANK = """
@@ -249,11 +226,6 @@ def test_the_first_worker_of_a_job_does_not_die_of_what_slurm_tells_the_job(tmp_
     (tmp_path / "slurm_job.py").write_text(WORKER)
     done = subprocess.run([sys.executable, tmp_path / "slurm_job.py"], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
-
-
-def test_the_jobs_of_a_task_run_one_after_the_other_on_any_number_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StubLauncher, "at_once", lambda *_: 8)
-    assert Shielded(StubLauncher()).at_once(1) == 1  # type: ignore[arg-type]  # a stub refuses and leaves nothing
 
 
 def test_without_slurm_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

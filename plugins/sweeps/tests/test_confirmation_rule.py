@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from planted_sweeps import CAPACITIES, ROLES, SIZES, sweep
 from present import present
 from scipy import stats
 
-from modbench.commands.plan.forecast import forecast
 from modbench.extend import planted_run
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
@@ -26,9 +24,8 @@ from modbench.harness.execution.runner import phases
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.jobs import run_flops
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.planning.plan import Plan, make_plan, read_corpus
+from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.text.tokens import Tokens
-from modbench.harness.registry import catalogue
 from modbench.harness.results import rule_decisions, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.training.batches import Windows
@@ -41,7 +38,6 @@ from modbench.plugins.sweeps.confirmation.rule import (
     seeds_planned,
 )
 from modbench.plugins.sweeps.joint_fit import Spread
-from modbench.reports.terminal import printed_run
 
 NAME = "best-T32-B4-fp32-cpu1-F2e10"
 # The middle size is the best of each; MoD is better than dense, and its noise lies between.
@@ -127,13 +123,6 @@ def test_equal_variants_are_undecided_with_the_seeds_that_would_decide(tmp_path:
     assert present(compared.more) > 6
     # Seeds of the planted sweep differ by half a nat, and variants are not paired.
     assert (found.planned, found.wanted) == (6, None)
-
-
-def test_a_given_number_of_seeds_is_taken_instead_of_what_the_spread_asks_for(tmp_path: Path) -> None:
-    made = sweep(confirm={"seeds": 12, "most_seeds": 4, "first_seed": 2000})
-    found = found_by(tmp_path, made, losses(mod=DENSE), noise=0.05)
-    assert found.planned == 12
-    assert [min(each.seeds) for each in found.chosen] == [2000, 2000]
 
 
 def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None:
@@ -230,17 +219,6 @@ def test_nothing_fresh_runs_before_all_have_explored(tmp_path: Path) -> None:
     assert {*trained} == {"train", "confirm"}
 
 
-@pytest.mark.usefixtures("unmeasured")
-def test_a_run_says_the_most_it_can_take() -> None:
-    """Twelve cases may be chosen; two are, each trained again on 24 seeds at most."""
-    made = sweep()
-    fresh = sum(job.made_in == "confirm" for job in made.jobs)
-    least = len(made.jobs) - fresh
-    assert fresh > 48
-    assert f"in {least} to {least + 48} jobs" in printed_run.opening(made)
-    assert forecast(made)["jobs_most"] == least + 48
-
-
 # --- what cannot be confirmed
 
 
@@ -249,14 +227,11 @@ def test_a_run_says_the_most_it_can_take() -> None:
     [
         ({"isoflop": None}, r"needs an \[isoflop\] table"),
         ({"metrics": ["loss/val_causal"]}, "needs metric 'loss/confirmed'"),
-        ({"metrics": ["loss/val", "loss/confirmed"]}, "needs metric 'loss/val_causal'"),
         ({"confirm": None}, r"add a \[confirm\] or"),
         ({"seeds": [0, 1000]}, "Raise first_seed"),
         ({"seeds": [3]}, "shows no standard deviation"),
-        ({"confirm": {"margin": 1}}, "0.05 is 5 %"),
         ({"confirm": {"margin": "500%"}}, "0.05 is 5 %"),
         ({"confirm": {"roles": ["baseline", "runner_up"]}}, "must hold 'best'"),
-        ({"confirm": {"roles": ["baseline", "best", "runner_up"]}}, "a second such variant"),
         ({"variants": [{"model": "dense"}]}, "besides the baseline"),
         (
             {"variants": [{"model": "dense"}, {"model": "mod"}], "confirm": {"roles": ["baseline", "best", "control"]}},
@@ -269,15 +244,10 @@ def test_what_cannot_be_confirmed_is_refused(changes: dict[str, Any], said: str)
         sweep(**changes)
 
 
-def test_what_leaves_nothing_to_confirm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A selection without a candidate, and held-out text of one sequence, which cannot be divided."""
+def test_a_selection_without_a_candidate_is_refused() -> None:
     made = sweep()
     with pytest.raises(UsageError, match=r"-k 'dense'.* Select more"):
         make_plan(made.suite, device=made.device, select="dense")
-    corpus = mock.Mock(read=lambda _path: Text("t", b"a" * 500, b"b" * 64, "c0ffee"))
-    monkeypatch.setattr(catalogue, "load", lambda *_: corpus)
-    with pytest.raises(UsageError, match="65 of 2 sequences"):
-        read_corpus(made.suite)
 
 
 # --- held-out text

@@ -19,10 +19,9 @@ from planted import stored
 from present import present
 
 from modbench.extend import PLANTED, planted_plan, planted_run
-from modbench.harness.core.contracts import Text
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.flops.closed_form import case_cost
-from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.planning.plan import Plan
 from modbench.plugins.sweeps.gain import question as exchange
 from modbench.plugins.sweeps.gain.statistics import EQUAL_COST, NOT_DEARER
 from modbench.reports.html_report import render
@@ -114,19 +113,6 @@ def test_the_same_place_on_the_ladder_costs_seconds(table: pd.DataFrame, metric:
     assert row.ratio_ci_low < row.ratio < row.ratio_ci_high
 
 
-@pytest.mark.parametrize("top", ["dense", "dense-f1.40"])
-def test_a_variant_as_good_as_the_anchor_has_both_ends_where_a_matched_lies_above(tmp_path: Path, top: str) -> None:
-    """With the anchor on top, what is better by chance has no upper end; the plain ratio stays that to the anchor."""
-    above = [{"model": "dense", "match": {"variant": "dense", "factor": 1.4}}] if top != "dense" else []
-    made = planned(variants=[*VARIANTS[:3], *above, *VARIANTS[3:]])
-    flops = step_flops(made)
-    even = losses(flops, **{MOD: flops["dense"] / flops[MOD]})
-    row = one(rates(tmp_path, made, losses=even, run_noise=0.003), SECONDS)
-    assert row.dense_variants.split()[-1] == top
-    assert math.isnan(row.gain_ci_high) == (top == "dense")
-    assert row.ratio == pytest.approx(1.6, rel=0.02)
-
-
 def test_seconds_of_runs_with_equal_training_flops_are_those_of_the_whole_run(tmp_path: Path) -> None:
     """A cheaper model makes more steps: seconds of a step would flatter it."""
     made = planned(
@@ -177,14 +163,6 @@ def test_what_is_lacking_has_a_reason(
     assert row.status == status
     assert re.search(reason, row.reason), row.reason
     assert math.isnan(row.gain_ci_low) == ("grid" not in changes)
-
-
-def test_what_a_selection_left_out_has_a_reason(tmp_path: Path) -> None:
-    """MoD was trained, but its step was not counted at any place."""
-    text = Text("t", b"a" * 500, b"b" * 500, "c0ffee")
-    made = make_plan(planned(**FEW).suite, device="cpu", select="not (mod and B1)", text=text)
-    row = one(rates(tmp_path, made, losses=losses(step_flops(planned()), **{MOD: 1.25})))
-    assert (row.status, row.reason.partition(" ")[0]) == ("skipped", FLOPS)
 
 
 @pytest.mark.slow

@@ -85,7 +85,6 @@ def test_where_a_loss_lies_on_a_ladder(
     ("losses", "how", "reason"),
     [
         ((2.0, 1.9), {}, FEW_POINTS),
-        ((2.0, 2.1, 1.9), {}, NOT_FALLING),
         ((2.0, 2.0001, 1.9), {}, NOT_FALLING),
         ((2.2, 1.9, 2.0, 2.05), {}, NOT_FALLING),  # the largest is worse than the second
         ((2.0, 2.1, 1.9), {"turns": True}, NOT_FALLING),
@@ -287,19 +286,3 @@ def test_at_the_edges_a_test_begins_to_tell_the_line_from_0(
     if made is not None:
         assert made[0] <= -start / slope <= made[1]
         assert not told((made[0] + made[1]) / 2)
-
-
-@pytest.mark.parametrize(
-    ("start", "slope", "ends"), [(-1.0, 2.0, (0.5, 0.5)), (0.0, 2.0, (0.0, 0.0)), (1.0, 0.0, None)]
-)
-def test_what_does_not_vary_has_one_place(start: float, slope: float, ends: tuple[float, float] | None) -> None:
-    assert Line(start, slope, 0.0, 0.0, 0.0).interval(2.0) == ends
-
-
-def test_with_one_quantile_halving_finds_the_root_of_the_quadratic() -> None:
-    line = Line(-0.5, 1.0, 0.01, -0.01, 0.02)
-    low, high = present(line.interval(2.0))
-    assert line.reached(lambda _: 2.0, 1) == pytest.approx(low)
-    # From the other side the lower end falls to 0.
-    turned = Line(0.5, -1.0, 0.01, -0.01, 0.02)
-    assert turned.reached(lambda _: 2.0, -1) == pytest.approx(1 - high)

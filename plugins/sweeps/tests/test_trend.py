@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import trend_published
 from hypothesis import example, given
 from hypothesis import strategies as st
 from planted_sweeps import BUDGETS, FOUR_SIZES, followed, losses_along, over, sizes
 from present import present
 from scipy import stats
 
-from modbench.commands.plan.forecast import as_text, forecast
 from modbench.extend import planted_run
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
@@ -27,7 +25,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.training.batches import Batch
 from modbench.harness.training.held_out import mean_loss
 from modbench.plugins.sweeps.isoflop.plan import budget_of
-from modbench.plugins.sweeps.trend.rule import Followed, runs_of
+from modbench.plugins.sweeps.trend.rule import Followed
 from modbench.plugins.sweeps.trend.statistics import (
     Bend,
     Budget,
@@ -194,20 +192,6 @@ def test_where_bartletts_test_speaks_against_it_each_budget_has_its_own_spread()
     assert present(found.forecast(6.4e13, 4)).error == pytest.approx(math.sqrt(variance))
 
 
-def test_the_published_trend_is_made_anew_from_its_page() -> None:
-    """Its page has, beside each interval by a budget's own seeds, the one by the spread of all but the smallest."""
-    page = trend_published.PAGE.read_text(encoding="utf-8")
-    published = trend_published.table(page)
-    budgets = [(2.5e11, 12), (1e12, 7), (4e12, 5), (1.6e13, 4), (6.4e13, 4)]
-    assert [(each.flops, each.seeds) for each in published] == budgets
-    made = trend_published.trend(published[1:])
-    assert made.has_one_spread
-    for budget, each in zip(made.budgets, made.differences, strict=True):
-        shown = re.escape(trend_published.shown(each, 3).replace("-", "\N{MINUS SIGN}"))
-        flops = f"{budget.flops:.2g}".replace("e+", "e")
-        assert re.search(rf"^\| {flops}[^|]*\|.*\| {shown} \|", page, re.MULTILINE)
-
-
 # --- the crossing
 
 
@@ -341,43 +325,21 @@ def test_where_losses_do_not_bend_only_a_smoke_run_trains_again(
     assert (len(found.sides), said in (found.reason or "")) == (sides, True)
 
 
-def test_each_budget_is_spent_on_the_sizes_near_the_expected_width() -> None:
-    expected = {"flops": 2e10, "d_model": 24, "sizes": 3}
-    sweep = {"train_flops": [*BUDGETS], "sizes": FOUR_SIZES, "max_epochs": 1e9, "expected": expected}
-    planned = {(budget_of(case), case.config.d_model) for case in followed(isoflop=sweep).cases if budget_of(case)}
-    widths = [sorted(width for budget, width in planned if budget == at) for at in BUDGETS]
-    assert widths == [[16, 24, 32], [16, 24, 32], [24, 32, 48]]
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"isoflop": None}, "needs an [isoflop] table"),
         ({"confirm": {}}, "keep one of them"),
-        ({"metrics": ["loss/confirmed"]}, "needs metric 'loss/val_causal'"),
         ({"trend": {"seeds": [4, 4]}}, "2 numbers of seeds for 3 budgets"),
         ({"trend": {"first_seed": 1}}, "seed 1 is one of the sweep's"),
         ({"trend": {"explored": 1e9}}, "below every budget"),
         ({"trend": {"forecast": 4e10}}, "must be above"),
         ({"isoflop": {"train_flops": [*BUDGETS], "sizes": FOUR_SIZES[:2], "max_epochs": 1e9}}, "a curve needs three"),
-        ({"variants": [{"model": "dense"}]}, "add another"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=re.escape(words)):
         followed(**changes)
-
-
-@pytest.mark.usefixtures("unmeasured")
-def test_a_plan_says_how_many_fresh_runs_follow_and_how_many_seeds_fit() -> None:
-    made = followed(trend={"seeds": [8, 6, 4], "minutes": 1e-3})
-    data = forecast(made)
-    (each,) = data["followed"]
-    assert (each["seeds"], each["runs"], each["train_flops"]) == ([8, 6, 4], 2 * 2 * 18, [*BUDGETS])
-    assert 0 < each["share"] < 1
-    assert "trend.minutes" in as_text(data)
-    assert "trend.minutes" not in as_text(forecast(followed(trend={"seeds": 8, "minutes": 1e9})))
-    assert list(runs_of(made)) == ["trend-T32-B4-fp32-cpu1"]
 
 
 # --- losses of the text's stretches

@@ -31,17 +31,16 @@ def planted(
     right: Sequence[Sequence[int]] = tuple(RIGHT.values()),
     *,
     fails: str = "",
-    filtered: tuple[str, ...] = (),
     **more: Any,
 ) -> Loaded:
     """Plant the answers of dense, MoD and the predictor of depth on the task `copy`, by seed.
 
-    `filtered` are further metrics, which `-k copy` keeps from running; `more` goes into the suite.
+    `more` goes into the suite.
     """
     suite = parse_suite(
         {
             "name": "tasks",
-            "metrics": ["task/copy", *filtered],
+            "metrics": ["task/copy"],
             "seeds": seeds,
             "shape": {"d_model": 32, "n_layers": 4},
             "variants": [{"model": "dense"}, {"model": "mod"}, {"model": "depth_predictor"}],
@@ -49,7 +48,7 @@ def planted(
         },
         "test",
     )
-    made = plan.make_plan(suite, device="cpu", select="copy" if filtered else None)
+    made = plan.make_plan(suite, device="cpu")
     run = run_folder.create(str(folder), "tasks")
     run.write_run(made, ENVIRONMENT, ["modbench"], atomic_files.now())
     by_variant = dict(zip(RIGHT, right, strict=True))

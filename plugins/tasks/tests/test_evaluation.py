@@ -130,17 +130,9 @@ def test_one_question_of_every_sequence_is_scored_the_same_each_time() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "model",
-    [
-        pytest.param(model, marks=() if model == "mod" else pytest.mark.proof)
-        for model in sorted(catalogue.entries("models"))  # test_training.py trains them all
-    ],
-)
-def test_every_model_is_drilled(model: str) -> None:
-    """And learns this one, which a table of six tokens solves, with tokens that skip too."""
-    capacity = {"capacity": 0.5} if "capacity" in catalogue.model_options(model) else {}
-    found = drilled(case(model, n_layers=4 if model == "depth_branches" else 2, **capacity), steps=60)
+def test_a_model_that_skips_is_drilled() -> None:
+    """And learns this task, which a table of six tokens solves."""
+    found = drilled(case("mod", n_layers=2, capacity=0.5), steps=60)
     assert found.n == 200
     assert found.accuracy > 0.6
     assert found.cpu_s > 0

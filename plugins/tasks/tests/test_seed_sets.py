@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import seed_sets as bench
 from in_process import command_line
@@ -15,13 +14,10 @@ from present import present
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import effects
-from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.interim import analysis_at
-from modbench.harness.stats.verdicts import BETTER, INCONCLUSIVE, WORSE, Rule, estimated, together
 from modbench.plugins.tasks import exact_two_proportions
 from modbench.plugins.tasks import question as tasks
 from modbench.plugins.tasks.seed_sets import SeedSets
-from modbench.reports.markup.number_format import plain
 from modbench.reports.tables.load import Loaded, load
 
 TWELVE, MORE, MANY = tuple(range(3, 15)), tuple(range(15, 27)), tuple(range(100, 200))
@@ -56,34 +52,7 @@ def test_counts_exclude_no_difference_where_their_p_value_is_at_most_five_per_ce
         assert present(found.low) <= present(once.low)
 
 
-# --- the simulation, and the sets of docs/tasks.md
-
-
-def said(found: list[Effect]) -> list[str | None]:
-    """Verdicts on accuracies, as one family."""
-    return [each.verdict for each in together([estimated(effect, Rule("loss", 0.0, "higher")) for effect in found])]
-
-
-def test_the_sets_of_the_docs_pooled_say_what_the_page_says() -> None:
-    """The newest alone calls MoD worse; both together do not, and integrated MoDE is better."""
-    mod, integrated = (bench.pooled([each.values() for each in sets]) for sets in bench.DOCS.values())
-    assert said([mod, integrated]) == [INCONCLUSIVE, BETTER]
-    assert [mod.value, mod.low, mod.high] == pytest.approx([-7.45, -14.99, 0.09], abs=0.01)
-    assert [integrated.value, integrated.low, integrated.high] == pytest.approx([7.35, 2.04, 12.66], abs=0.01)
-    assert mod.n == 24
-    newest = effects.over_processes(bench.DOCS["MoD 0.125"][1].values())
-    assert said([newest]) == [WORSE]
-
-
-def test_the_simulated_verdicts_are_those_of_a_report() -> None:
-    rng = np.random.default_rng(7)
-    analysis = SeedSets((TWELVE, MORE)).analysis(TWELVE + MORE)
-    mine_RAN, base_RN = rng.normal(0.1, 0.15, (12, 2, 24)), rng.normal(0, 0.15, (12, 24))
-    told_RA = bench.told_apart(bench.p_of_means(mine_RAN, base_RN), analysis)
-    for variants_AN, base_N, told_A in zip(mine_RAN, base_RN, told_RA, strict=True):
-        found = [effects.over_processes((each - base_N).tolist(), analysis=analysis) for each in variants_AN]
-        assert [word != INCONCLUSIVE for word in said(found)] == told_A.tolist()
-    assert 0.1 < told_RA.mean() < 0.9
+# --- the simulation
 
 
 def test_who_takes_the_newest_set_errs_twice_as_often_as_who_pools() -> None:
@@ -147,9 +116,6 @@ def test_each_set_is_one_look(runs: tuple[Path, Path]) -> None:
     assert row_of(both, "depth_predictor").verdict == "better"
     _, mod, _ = tasks.TABLE.frame(both).itertuples()
     assert (mod.seeds, mod.interim_analysis, mod.interim_analyses) == (12, 2, 2)
-    pooled = [plain(each) for each in tasks.pooled(both)]
-    assert f"seeds of 6 of {older} and 6 of {newer}" in pooled
-    assert any("interim analysis 2 of 2" in each for each in pooled)
     (warned,) = tasks.doubts(both)
     assert (warned.given["n"], warned.given["planned"]) == (2, 1)
     assert not [*tasks.doubts(load(newer))]

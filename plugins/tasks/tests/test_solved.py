@@ -49,22 +49,6 @@ def test_equal_variants_are_told_apart_at_most_as_often_as_the_level_says(sizes:
         assert errors_R.max() <= level + 1e-4 * level
 
 
-@pytest.mark.parametrize("together", [0.2, 0.5, 0.9])
-@pytest.mark.parametrize("n", [4, 6, 9])
-def test_seeds_that_succeed_together_make_it_stricter(n: int, together: float) -> None:
-    """Equal rates and a positive correlation of the two variants' successes by seed: all tables of four outcomes per seed."""
-    told = p_values(n, n) <= 0.05
-    tables = [table for table in itertools.product(range(n + 1), repeat=4) if sum(table) == n]
-    counted = [table for table in tables if told[table[0] + table[1], table[0] + table[2]]]
-    errors, independent = list[float](), list[float]()
-    for rate in np.linspace(0.05, 0.5, 10):
-        both = rate**2 + together * rate * (1 - rate)
-        each = [both, rate - both, rate - both, 1 - 2 * rate + both]
-        errors.append(float(stats.multinomial.pmf(counted, n, each).sum()))
-        independent.append(float(chances(n, rate) @ told @ chances(n, rate)))
-    assert max(errors) < max(independent) <= 0.05
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(3, 3), (5, 5), (6, 4)])
 def test_the_interval_excludes_no_difference_where_the_test_does(sizes: tuple[int, int]) -> None:

@@ -75,23 +75,17 @@ def test_a_draw_is_the_generators_alone(source: Source) -> None:
     assert not same(first, other)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in BOUNDS])
-def test_rules_are_tried_on_tasks_of_files_too(name: str, tmp_path: Path) -> None:
-    source, task = opened(name, tmp_path), catalogue.load("tasks", name)
-    assert task.needs_path
-    levels = task.shortcuts(source.draw(np.random.default_rng(3), 500), source.held_out)
-    assert "majority" in levels
-    assert len(levels) >= 4
-    assert all(0 <= level <= 1 for level in levels.values())
-
-
-@pytest.mark.parametrize("name", BOUNDS)
-def test_no_rule_gives_the_answers_away(name: str) -> None:
-    task, source, train = generator(name)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_rule_gives_the_answers_away(name: str, tmp_path: Path) -> None:
+    if name in BOUNDS:
+        task, source, train = generator(name)
+    else:
+        task, source = catalogue.load("tasks", name), opened(name, tmp_path)
+        train = source.draw(np.random.default_rng(3), 500)
     levels = dict(task.shortcuts(train, source.held_out))
     assert "majority" in levels
     assert len(levels) >= 4
-    most, apart = BOUNDS[name]
+    most, apart = BOUNDS.get(name, (1.0, {}))  # what files hold is not ours
     for rule, (low, high) in apart.items():
         assert low <= levels.pop(rule) <= high, rule
     assert max(levels.values()) <= most, levels
@@ -111,15 +105,3 @@ def test_what_is_held_out_is_fixed_and_never_drawn(name: str) -> None:
     assert 10 <= len(held_out) < len(drawn)
     assert len(source.held_out.lengths_N) == 2000
     assert same(source.held_out, task.open(None).held_out)
-
-
-@pytest.mark.parametrize("name", BOUNDS)
-def test_answers_are_as_frequent_and_each_kind_has_a_number_worth_telling(name: str) -> None:
-    _, source, train = generator(name)
-    for side in (source.held_out, train):
-        answers = side.answers_NT[side.answers_NT != UNASKED]
-        shares = np.bincount(answers, minlength=len(source.words))[[*source.candidates]] / len(answers)
-        assert shares.max() <= 1.35 / len(source.candidates)
-        assert shares.min() >= 0.65 / len(source.candidates)
-    kinds = source.held_out.kinds_NT[source.held_out.answers_NT != UNASKED]
-    assert np.bincount(kinds, minlength=len(source.kinds)).min() >= 200

@@ -55,11 +55,6 @@ def test_snli_is_read(tmp_path: Path) -> None:
     assert {"isn't", "."} <= {*source.words}  # one word, and a word
 
 
-def test_a_pair_without_gold_label_is_left_out(tmp_path: Path) -> None:
-    records = [snli(i, gold_label="-") if i % 3 == 0 else snli(i) for i in range(240)]
-    assert read("nli_pairs", write(tmp_path / "pairs.jsonl", records)).kinds == LABELS[1:]
-
-
 def test_med_is_read_by_its_directions(tmp_path: Path) -> None:
     (tmp_path / "MED.tsv").write_text(med(300), encoding="utf-8")
     source = read("nli_pairs", tmp_path / "MED.tsv")
@@ -89,11 +84,6 @@ FORMATS: dict[str, tuple[str, Callable[[int], Any], Callable[[int], tuple[str, s
     "SQuAD, a record a question": (
         "x.jsonl",
         lambda i: {"context": f"It is {i}.", "question": "What?", "answers": {"text": [f"{i}"]}},
-        lambda i: (f"It is {i}.\nWhat?", f"{i}"),
-    ),
-    "the same, its answer one text": (
-        "x.jsonl",
-        lambda i: {"context": f"It is {i}.", "question": "What?", "answers": {"text": f"{i}"}},
         lambda i: (f"It is {i}.\nWhat?", f"{i}"),
     ),
 }
@@ -129,9 +119,6 @@ def test_the_result_of_gsm8k_is_a_kind_of_its_own(tmp_path: Path) -> None:
         ("a_dev a_test", "a_test", "a_dev"),
         ("train-2000 test", "train-2000", "test"),
         ("m_dev_matched m_dev_mismatched m_train", "m_train", "m_dev_matched m_dev_mismatched"),
-        ("validation more", "more", "validation"),
-        ("valid x", "x", "valid"),
-        ("x y", "x y", ""),
         ("devices y", "devices y", ""),
         ("dev", "dev", ""),
     ],
@@ -176,14 +163,6 @@ def test_words_are_the_training_sides(tmp_path: Path) -> None:
     assert not any("<rare" in premise for premise, _ in pairs_of(source, drawn(source)))
 
 
-def test_many_held_out_examples_are_thinned_evenly(tmp_path: Path) -> None:
-    write(tmp_path / "train.jsonl", [gsm8k(i) for i in range(10_000, 10_050)])
-    write(tmp_path / "dev.jsonl", [gsm8k(i) for i in range(5000)])
-    numbers = [int(question.split()[2]) for question, _ in spoken(read("qa_pairs", tmp_path).held_out)]
-    assert (len(numbers), numbers[0], numbers[-1]) == (2000, 0, 4999)
-    assert max(np.diff(numbers)) <= 3
-
-
 def test_the_hash_is_of_the_content(tmp_path: Path) -> None:
     one, same, other = (write(tmp_path / f"{i}.jsonl", [gsm8k(i) for i in range(120 + i // 2)]) for i in range(3))
     hashes = [read("qa_pairs", file).sha256 for file in (one, same, other)]
@@ -211,65 +190,22 @@ def test_what_is_too_long_is_cut_at_the_left_of_the_question_first(question: int
     assert {*examples.kinds_NT[0][asked]} == {qa_pairs.KINDS.index("answer, cut" if cut else "answer")}
 
 
-def test_held_out_questions_may_be_longer_than_all_that_was_trained_on(tmp_path: Path) -> None:
-    """Their beginnings go, and what is left of the answer is asked."""
-    write(tmp_path / "train.jsonl", [{"question": f"q{i}?", "answer": "yes"} for i in range(60)])
-    dev = [{"question": f"{i} " * 50, "answer": "a long answer " * i} for i in range(1, 9)]
-    write(tmp_path / "dev.jsonl", dev)
-    source = read("qa_pairs", tmp_path)
-    assert source.seq_len == 7
-    assert ((source.held_out.answers_NT != UNASKED).sum(axis=1) == 4).all()
-    assert (source.held_out.lengths_N == 7).all()
-
-
-def test_a_long_premise_loses_its_beginning(tmp_path: Path) -> None:
-    records = [snli(i, sentence1="very " * 200 + snli(i)["sentence1"]) for i in range(240)]
-    source = read("nli_pairs", write(tmp_path / "pairs.jsonl", records))
-    assert source.seq_len == nli_pairs.MOST_TOKENS
-    for premise, hypothesis in pairs_of(source, source.held_out):
-        assert premise.startswith("very ")
-        assert premise.endswith(" .")
-        assert hypothesis.startswith("the ")
-        assert hypothesis.endswith(". <label>")
-
-
-def test_a_rare_word_is_seen_to_stand_in_both_sentences(tmp_path: Path) -> None:
-    """But for the neutral pairs, whose hypothesis has another; and as buckets are few, one may stand for both."""
-    second = ("Word{} stays.", "Once{} stays.", "Word{} stays.")
-    records = [snli(i, sentence1=f"Word{i} comes.", sentence2=second[i % 3].format(i)) for i in range(240)]
-    source = read("nli_pairs", write(tmp_path / "pairs.jsonl", records))
-    shared: dict[str, list[bool]] = {}
-    for (premise, hypothesis), answers in zip(
-        pairs_of(source, source.held_out), source.held_out.answers_NT, strict=True
-    ):
-        assert premise.startswith("<rare")
-        shared.setdefault(source.words[answers.max()], []).append(premise.split()[0] == hypothesis.split()[0])
-    assert np.mean(shared.pop("<neutral>")) < 0.2
-    assert all(map(all, shared.values()))
-
-
 # --- files that are no use
 
 FILES: dict[str, bytes] = {
     "other.jsonl": b'{"text": "hello", "title": "x"}\n',
-    "list.jsonl": b'["question", "answer"]\n',
-    "number.jsonl": b'{"question": "How many?", "answer": 3}\n',
-    "context.jsonl": b'{"context": 5, "question": "How many?", "answers": {"text": ["a"]}}\n',
     "broken.jsonl": b'\n{"question": \n',
     "broken.json": b"{",
     "deep.jsonl": b"[" * 100_000,
     "long.tsv": b"sentence1\tsentence2\tgold_label\n" + b"a" * 200_000,
-    "latin.jsonl": '{"sentence1": "Zoë"}\n'.encode("latin-1"),
     "single.jsonl": "".join(json.dumps(snli(i, gold_label="neutral")) + "\n" for i in range(90)).encode(),
     "ungold.jsonl": "".join(json.dumps(snli(i, gold_label="-")) + "\n" for i in range(9)).encode(),
-    "blank.jsonl": b"\n\n",
 }
 
 
 @pytest.mark.parametrize(
     ("name", "file", "said"),
     [
-        ("nli_pairs", None, "None has no .jsonl or .tsv file. Name"),
         (
             "nli_pairs",
             "",
@@ -277,33 +213,19 @@ FILES: dict[str, bytes] = {
         ),
         ("nli_pairs", "missing.jsonl", "cannot be read: No such file or directory"),
         ("nli_pairs", "other.jsonl", "lacks text in one of sentence1, sentence2, gold_label"),
-        ("nli_pairs", "list.jsonl", "lacks text in one of sentence1, sentence2, gold_label"),
         ("nli_pairs", "broken.jsonl", "cannot be read as jsonl: line 2: "),
         ("nli_pairs", "deep.jsonl", "cannot be read as jsonl"),
-        ("nli_pairs", "latin.jsonl", "cannot be read as jsonl"),
         ("nli_pairs", "long.tsv", "cannot be read as tsv: field larger"),
         ("nli_pairs", "single.jsonl", "has no label but 'neutral'"),
-        ("nli_pairs", "ungold.jsonl", "leaves 0 examples"),
         ("qa_pairs", "other.jsonl", "neither question and answer, nor prompt and completion, nor SQuAD's data"),
-        ("qa_pairs", "list.jsonl", "neither question and answer"),
-        ("qa_pairs", "number.jsonl", "neither question and answer"),
-        ("qa_pairs", "context.jsonl", "neither question and answer"),
         ("qa_pairs", "broken.json", "cannot be read as json"),
-        ("qa_pairs", "blank.jsonl", "leaves 0 examples"),
     ],
 )
-def test_files_that_are_no_use_are_said_so(name: str, file: str | None, said: str, tmp_path: Path) -> None:
+def test_files_that_are_no_use_are_said_so(name: str, file: str, said: str, tmp_path: Path) -> None:
     if file in FILES:
         (tmp_path / file).write_bytes(FILES[file])
     with pytest.raises(UsageError, match=said) as raised:
-        catalogue.load("tasks", name).open(None if file is None else str(tmp_path / file))
+        catalogue.load("tasks", name).open(str(tmp_path / file))
     assert str(raised.value).startswith(f"task {name!r}: ")
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 330 + len(str(tmp_path))
-
-
-@pytest.mark.parametrize("name", ["nli_pairs", "qa_pairs"])
-def test_half_of_a_surrogate_pair_is_no_trouble(name: str, tmp_path: Path) -> None:
-    """JSON may escape one; UTF-8 has none."""
-    records = [snli(i, sentence1=f"{i} \ud800", question=f"what {i} \ud800", answer="this\ud800") for i in range(240)]
-    assert read(name, write(tmp_path / "pairs.jsonl", records)).held_out.tokens_NT.any()

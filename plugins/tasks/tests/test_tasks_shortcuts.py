@@ -98,22 +98,6 @@ def test_fast_rules_agree_with_slow_ones(examples: Examples) -> None:
     assert rules.most_frequent(examples, candidates) == pytest.approx(np.mean(frequent))
 
 
-@given(train=drawn(), held_out=drawn(), count=st.integers(1, 3))
-def test_last_words_agree_with_a_dictionary(train: Examples, held_out: Examples, count: int) -> None:
-    by_key: dict[tuple[int, ...], Counter[int]] = {}
-    for seen, answer in told(train):
-        by_key.setdefault(tuple(seen[-count:]), Counter())[answer] += 1
-    most = max(Counter(answer for _, answer in told(train)).values())
-    overall = {a for a, number in Counter(answer for _, answer in told(train)).items() if number == most}
-    low, high = 0, 0  # ties may be broken either way
-    for seen, answer in told(held_out):
-        counts = by_key.get(tuple(seen[-count:]))
-        best = {a for a, number in counts.items() if number == max(counts.values())} if counts else overall
-        low, high = low + (best == {answer}), high + (answer in best)
-    level = rules.last(train, held_out, count) * len(told(held_out))
-    assert low - 1e-9 <= level <= high + 1e-9
-
-
 @given(keys=st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=50))
 def test_the_split_goes_by_the_key_alone(keys: list[tuple[int, int]]) -> None:
     whole = build.is_held_out(np.array(keys))
@@ -124,26 +108,3 @@ def test_the_split_holds_out_an_eighth_whatever_the_keys() -> None:
     grid = np.stack(np.meshgrid(np.arange(200), np.arange(200)), axis=-1).reshape(-1, 2)
     for keys in (grid, grid[:, ::-1], np.pad(grid, ((0, 0), (3, 0))), grid.sum(axis=1, keepdims=True) * 64):
         assert build.is_held_out(keys).mean() == pytest.approx(1 / 8, abs=0.02)
-
-
-@given(seed=st.integers(0, 10**6))
-def test_silence_is_moved_to_the_right_and_order_is_kept(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    n = 5
-    writer = build.Writer(n)
-    expected: list[list[tuple[int, int]]] = [[] for _ in range(n)]
-    for kind in range(6):
-        words_N, where_N = rng.integers(1, 9, n), rng.random(n) < 0.5
-        if kind == 5:
-            where_N[:] = True
-        answer_N = rng.integers(1, 9, n)
-        writer.write(7, words_N, where=where_N)
-        writer.ask(answer_N, kind, where=where_N)
-        for row in np.flatnonzero(where_N).tolist():
-            expected[row] += [(7, UNASKED), (int(words_N[row]), int(answer_N[row])), (int(answer_N[row]), UNASKED)]
-    examples = build.padded([writer.drawn(np.zeros((n, 1), dtype=np.int64))], 17)
-    for row, length in enumerate(examples.lengths_N.tolist()):
-        found = list(zip(examples.tokens_NT[row].tolist(), examples.answers_NT[row].tolist(), strict=True))
-        assert length == len(expected[row]) - 1  # the last answer is only asked
-        assert found[:length] == expected[row][:-1]
-        assert found[length:] == [(0, UNASKED)] * (17 - length)
