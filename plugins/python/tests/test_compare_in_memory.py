@@ -249,7 +249,7 @@ def test_what_the_counter_does_not_see(model: Any, flops: int | None, said: str 
 
 
 def test_outputs_are_compared_where_that_is_asked() -> None:
-    found = quickly({"a": lambda x: x, "b": lambda x: (1.5 * x,), "c": lambda x: "text"}, {"x": X}, outputs=True)
+    found = quickly({"a": lambda x: x, "b": lambda x: (1.5 * x,), "c": lambda x: f"{x}"}, {"x": X}, outputs=True)
     assert [row.output_difference for row in found.rows] == [None, 0.5, None]
     assert re.search(r"output\s+differs .*\b0\.5\b", str(found))
 
