@@ -187,34 +187,6 @@ def test_report_of_an_incomplete_run_ends_with_4(modbench: Any, tiny_run: Path, 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("jobs_here")
-@pytest.mark.parametrize(
-    ("metrics", "flags"),
-    [
-        ("bpb/val flops/forward", "--effort smoke --seeds 0,1"),
-        ("ttft tpot latency/decode/p95 tokens_per_s/greedy latency/request", "--set decode.tokens=8"),
-    ],
-)
-def test_a_part_of_the_metrics_is_a_whole_run(metrics: str, flags: str, modbench: Any, tmp_path: Path) -> None:
-    """Whatever is not measured, the page, the tables and the terminal still stand; more in tests/harness/test_planted.py."""
-    (tmp_path / "text.txt").write_text("all work and no play. " * 200)
-    (tmp_path / "s.toml").write_text(
-        f"metrics = {metrics.split()}\nprocesses = 1\nrounds = 2\n[shape]\nd_model = 32\nn_layers = 2\n"
-        '[grid]\nseq_len = [8]\n[[variants]]\nmodel = "dense"\n[[variants]]\nmodel = "mod"\ncapacity = 0.5\n'
-        "[train]\nseq_len = 8\nbatch_size = 1\ntokens = 64\nval_tokens = 32\n"
-    )
-    words = ("--corpus", "text.txt", "--device", "cpu", "-o", "out", *flags.split())
-    done = succeeded(modbench("run", "s.toml", *words, cwd=tmp_path))
-    assert "Warning" not in done.stderr
-    assert "MoD 0.5" in done.stdout
-    frame = pd.read_csv(tmp_path / "out" / "comparisons.csv")
-    bare = frame[["ratio", "difference"]].isna().all(axis=1)
-    assert frame[bare].reason.notna().all()
-    assert not frame[~bare].empty
-    assert (tmp_path / "out" / "report.html").read_text().count("<section") >= 4
-
-
-@pytest.mark.slow
 @pytest.mark.proof
 def test_a_compiled_run_leaves_no_litter(modbench_process: Any, tmp_path: Path) -> None:
     """Which shows when its process ends, such as semaphores. It compiles training steps: most of a minute."""
