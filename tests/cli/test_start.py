@@ -57,20 +57,13 @@ def test_the_schema_accepts_every_shipped_suite(name: str) -> None:
 # --- init
 
 
-@pytest.fixture(scope="module")
-def started(modbench: Modbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    here = tmp_path_factory.mktemp("start")
-    (here / "suite.schema.json").write_text(json.dumps({"title": SCHEMA["title"]}))  # of an older version
-    done = succeeded(modbench("init", "suite.toml", cwd=here))
-    assert "modbench run suite.toml" in done.stdout
-    return here / "suite.toml"
-
-
-def test_init_writes_a_suite_that_can_be_planned_beside_its_schema(started: Path, modbench: Modbench) -> None:
-    planned = succeeded(modbench("plan", started, "--json"))
-    assert len(json.loads(planned.stdout)["cases"]) >= 8
-    assert started.read_text().splitlines()[0] == "#:schema ./suite.schema.json"  # where an editor looks
-    assert json.loads((started.parent / "suite.schema.json").read_text()) == SCHEMA
+def test_init_writes_a_suite_that_can_be_planned_beside_its_schema(tmp_path: Path, modbench: Modbench) -> None:
+    schema, suite = tmp_path / "suite.schema.json", tmp_path / "suite.toml"
+    schema.write_text(json.dumps({"title": SCHEMA["title"]}))  # of an older version
+    assert "modbench run suite.toml" in succeeded(modbench("init", "suite.toml", cwd=tmp_path)).stdout
+    assert len(json.loads(succeeded(modbench("plan", suite, "--json")).stdout)["cases"]) >= 8
+    assert suite.read_text().splitlines()[0] == "#:schema ./suite.schema.json"  # where an editor looks
+    assert json.loads(schema.read_text()) == SCHEMA
 
 
 @pytest.mark.slow

@@ -237,6 +237,3 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "bomb.pt", body, sealed=True)
     assert checkpoint.load(tmp_path / "bomb.pt", "f") is None
     assert not (tmp_path / "mark").exists()
-
-
-# --- records
