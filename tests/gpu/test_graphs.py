@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,13 +14,6 @@ from modbench.harness.call.subject.generation import Replay
 from modbench.harness.call.timing.cuda_events import capture
 from modbench.harness.call.timing.host_sync import count_syncs, syncs
 from modbench.harness.core.errors import Unmeasured
-
-
-@pytest.fixture(autouse=True)
-def _fresh_compiler() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 def options_of(name: str) -> dict[str, Any]:
@@ -76,15 +69,3 @@ def test_what_waits_cannot_be_captured_and_harms_nobody() -> None:
     graph, out = capture(lambda: x @ x)
     graph.replay()
     torch.testing.assert_close(out, x @ x)
-
-
-@pytest.mark.usefixtures("real_card")
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["dense", "mod", "mode_staged", "mode_integrated"])
-def test_it_compiles_as_one_graph(name: str) -> None:
-    module = build(name, **options_of(name)).to("cuda")
-    x_BT = tokens().to("cuda")
-    with torch.no_grad():
-        wanted = module.eval()(x_BT)
-        compiled = torch.compile(module, fullgraph=True)
-        torch.testing.assert_close(compiled(x_BT), wanted, rtol=1e-3, atol=1e-4)

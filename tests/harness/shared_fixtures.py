@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,14 +269,6 @@ def browser() -> Iterator[Browser]:
 
     with chromium.launched() as made:
         yield made
-
-
-@pytest.fixture
-def opened(browser: Browser) -> Callable[..., Any]:
-    """Open a file as a page that logs nothing and requests nothing but itself."""
-    import chromium
-
-    return functools.partial(chromium.opened, browser)
 
 
 @pytest.fixture

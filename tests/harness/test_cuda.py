@@ -368,10 +368,8 @@ def test_a_device_is_described_and_what_is_refused_is_null_with_a_reason_and_has
 ) -> None:
     del cuda
 
-    def driver(**changes: Any) -> Any:
-        made = fake_pynvml(**changes)
-        monkeypatch.setitem(sys.modules, "pynvml", made)
-        return made
+    def driver(**changes: Any) -> None:
+        monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**changes))
 
     (device,) = nvml.devices()["devices"]
     known = ("name", "driver", "memory_bytes", "power_limit_mW", "ecc_mode", "mig_mode")
@@ -384,11 +382,6 @@ def test_a_device_is_described_and_what_is_refused_is_null_with_a_reason_and_has
     assert "Not Supported" in nvml.devices()["reason"]
     driver(nvmlDeviceGetCount=lambda: 0)
     assert "no device" in nvml.devices()["reason"]
-    # A new binding with an old driver, then an old binding: both know the reasons by their old name.
-    old = driver(nvmlDeviceGetCurrentClocksThrottleReasons=lambda _: 0x8, nvmlDeviceGetCurrentClocksEventReasons=refuse)
-    assert nvml.watched().levels["throttle"]() == 8
-    del old.nvmlDeviceGetCurrentClocksEventReasons
-    assert nvml.watched().levels["throttle"]() == 8
 
 
 def test_a_clock_has_settled_when_five_readings_agree() -> None:

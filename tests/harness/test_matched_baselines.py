@@ -25,16 +25,10 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.matched_baselines import QUANTITIES, solve
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.results.run_file import StoredRun
 from modbench.planted_runs import planted_run
 from modbench.reports.blocks import Estimate, Sentence
-from modbench.reports.html_report import render
-from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import summary, user_models
-from modbench.reports.sections import numbers, tiles
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.tables.rerun_command import Again
-from modbench.reports.terminal import printed_run
 
 SUITE: dict[str, Any] = {
     "name": "s",
@@ -79,7 +73,6 @@ MATCH_OF_MOD = [{"model": "dense"}, {"model": "dense", "match": {"variant": "mod
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MODELS)
-    (tmp_path / "a.py").write_text("def build(config): ...\n")
     return tmp_path
 
 
@@ -211,11 +204,6 @@ def test_variants_share_a_matched_baseline_where_they_cost_the_same() -> None:
         # Alone, it is compared with its matched baseline; settings of one model with that of the first.
         ([BUILD], {"only": True}, ["dense-f-mine:build", "mine:build"]),
         ([BUILD], {"only": True, "match": "none"}, ["mine:build"]),
-        *(
-            (models, {"only": True} | flags, [f"dense-f-mine:build-width{n}" for n in (2, 1)] + ["width2", "width1"])
-            for models, flags in (([f"{BUILD}(width=[2,1])"], {}), ([BUILD], {"option": {"width": [2, 1]}}))
-        ),
-        ([f"{BUILD}(width=[1,5])"], {"only": True}, ["dense-f-mine:build-width1", "width1", "width5"]),
         ([f"{BUILD}(width=[3,1])"], {"only": True}, ["width3", "dense-f-mine:build-width1", "width1"]),
         # Two models that are named each are compared with the first of them.
         (
@@ -223,20 +211,14 @@ def test_variants_share_a_matched_baseline_where_they_cost_the_same() -> None:
             {"only": True},
             ["width2", *(f"dense-f-mine:build-width{n}" for n in (2, 1)), "width1"],
         ),
-        # The first of models without one is the baseline; what a suite matches stays where both are named.
-        (["a.py:build", "moe", "a.py:build"], {"only": True, "match": "none"}, ["a:build", "moe"]),
         (
             ["mod", "dense"],
             {"only": True, "changes": {"variants": MATCH_OF_MOD}},
             ["mod[c0.125]", "dense-f0.58", "dense"],
         ),
-        (["mod"], {"only": True, "changes": {"variants": MATCH_OF_MOD}}, ["mod[c0.125]"]),
         # What is selected keeps its matched baseline; a suite names its own.
         ([f"{BUILD}(width=[1,2])"], {"select": "width1"}, ["dense", "dense-f0.60", "width1"]),
-        ([f"{BUILD}(width=[1,2])"], {"select": "mine"}, ["dense", "dense-f0.60", "dense-f0.40", "width1", "width2"]),
         ([f"{BUILD}(width=[1,2])"], {"select": "width2 and T32"}, ["dense", "dense-f0.40", "width2"]),
-        ([f"{BUILD}(width=[1,2])"], {"select": "width1", "match": "none"}, ["dense", "width1"]),
-        ([], {"select": "mod", "changes": {"variants": MATCH_OF_MOD}}, ["dense", "mod[c0.125]"]),
     ],
 )
 def test_which_variants_are_compared(models: list[str], flags: dict[str, Any], wanted: list[str]) -> None:
@@ -245,24 +227,6 @@ def test_which_variants_are_compared(models: list[str], flags: dict[str, Any], w
     lone = len(wanted) == 1  # a model alone is compared with nothing, so not with itself
     assert (made.comparisons[0].aa_control_case is None) == lone
     assert "T32" not in flags.get("select", "") or {each.grid_point.seq_len for each in made.cases} == {32}
-
-
-@pytest.mark.parametrize(
-    ("models", "flags", "names", "left_out"),
-    [
-        (f"{BUILD}(width=[1,2])", {}, ("mine:build[width1]",), True),
-        (f"{BUILD}(width=[1,2])", {}, ("mine:build[width1]", "dense-f0.60"), False),
-        (f"{BUILD}(width=[1,2])", {}, ("moe",), False),
-        (BUILD, {"only": True}, ("mine:build",), False),  # here it is the baseline
-    ],
-)
-def test_what_measures_a_model_again_leaves_its_match_out_unless_that_is_wanted(
-    models: str, flags: dict[str, Any], names: tuple[str, ...], left_out: bool, tmp_path: Path
-) -> None:
-    made = planned(models, **flags)
-    run = StoredRun(tmp_path, made, {}, ["modbench", "run", "s"], "", "local", [], [])
-    words = Again(run).command([case for case in made.cases if case.variant in names])
-    assert ("--match none" in words, "--match" in words) == (left_out, left_out)
 
 
 def with_match(match: dict[str, Any]) -> dict[str, Any]:
@@ -289,7 +253,6 @@ def test_a_match_names_a_model_of_ones_own_with_its_options() -> None:
         ([], {"changes": with_match({"variant": f"{BUILD}(width=3)"})}, "needs a GPU"),
         ([], {"changes": with_match({"variant": f"{BUILD}(width=8)"})}, "mylib.conv"),
         ([], {"match": "flops"}, "--match flops.*no model of yours"),
-        ([], {"match": "flop"}, "flops"),
         ([], {"only": True}, "--only .*--model"),
     ],
 )
@@ -364,14 +327,6 @@ def test_the_answer_begins_with_the_matched_baseline(measured: Any) -> None:
     assert not list(user_models.missed(loaded))  # its FLOPs were not measured here
 
 
-def test_settings_without_a_dense_variant_are_held_against_dense_of_the_cost_of_one(measured: Any) -> None:
-    times = {f"mine:build[width{n}]": 0.5 for n in (1, 2)} | {"dense-f-mine:build-width1": 0.6}
-    loaded = measured(planned(f"{BUILD}(width=[1,2])", only=True, changes=SHORT), times)
-    said = of_type(Sentence, summary.answer(loaded)[0])
-    # A matched baseline costs as much as one setting: it is no baseline of all.
-    assert (plain(said.given["variant"]), said.given["won"]) == ("mine:build width1", 2)
-
-
 @pytest.mark.parametrize(("theirs", "off"), [(0.5, False), (0.6, True)])
 def test_a_predicted_time_is_held_against_the_measured_one(theirs: float, off: bool, measured: Any) -> None:
     made = planned(BUILD, match="time", changes=SHORT)
@@ -399,14 +354,3 @@ def test_a_plan_says_what_matched_baselines_cost_in_time_and_counts_models_of_on
     assert "needs a GPU" in lines
     without = forecast(planned(models, changes={"effort": "draft"}, match="none"), COSTS)
     assert match["predicted_s"] == pytest.approx(found["predicted_s"] - without["predicted_s"], rel=0.3)
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_lone_model_gets_its_numbers_and_is_told_why_there_is_no_ratio(here: Path) -> None:
-    run = planted_run(here, planned(BUILD, only=True, match="none", changes={"effort": "draft"}))
-    render.write(run)
-    loaded, page = load(run), (run / "report.html").read_text()
-    assert "mine:build was measured alone" in " ".join(printed_run.closing(loaded, run / "report.html", None).split())
-    assert "One model was measured" in page
-    assert [each.title in page for each in (numbers.NUMBERS, numbers.TABLE, tiles.SECTION)] == [True, False, False]
-    assert loaded.comparisons.empty

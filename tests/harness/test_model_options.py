@@ -38,7 +38,6 @@ def build(config, threshold: float = 0.5, mode="soft"): return Net(config, thres
 def anything(config, **more): ...
 def needs(config, *, width): ...
 def none(): ...
-def first_only(config, depth, /): ...
 async def late(config): ...
 @partial(partial)
 def decorated(): ...
@@ -77,13 +76,10 @@ def names(made: Any) -> list[str]:
     ("text", "model", "expected"),
     [
         ("mine.py:build", "mine.py:build", {}),
-        ("mine.py:build()", "mine.py:build", {}),
         ("a (1)/m.py:build( x = (1, 2) )", "a (1)/m.py:build", {"x": (1, 2)}),
         ("m:b(x=[0.5, soft],y=[[1,2]])", "m:b", {"x": [0.5, "soft"], "y": [[1, 2]]}),
-        ("m:b(a=true,b=False,c=None)", "m:b", {"a": True, "b": False, "c": None}),
         ("m:b(d='x, y)',e=1e-3,f=.5)", "m:b", {"d": "x, y)", "e": 1e-3, "f": 0.5}),
         ("m:b(day=2020-01-01,it=it's,path=a/b.pt)", "m:b", {"day": "2020-01-01", "it": "it's", "path": "a/b.pt"}),
-        ("hf:some/model(dtype=bf16)", "hf:some/model", {"dtype": "bf16"}),
         ("C:\\m.py:build(x=1)", "C:\\m.py:build", {"x": 1}),
     ],
 )
@@ -110,9 +106,7 @@ def test_what_python_writes_is_read_back(given: dict[str, object]) -> None:
     ("texts", "expected"),
     [
         (["threshold=0.5,0.7", "mode=hard"], {"threshold": [0.5, 0.7], "mode": ["hard"]}),
-        (["layers=[0,2],[1,3]"], {"layers": [(0, 2), (1, 3)]}),
         (["a=true, None ,'x,y',1e-3"], {"a": [True, None, "x,y", 1e-3]}),
-        (["path=a/b.pt,it's"], {"path": ["a/b.pt", "it's"]}),
     ],
 )
 def test_values_behind_the_flag_need_no_brackets(texts: list[str], expected: dict[str, object]) -> None:
@@ -145,41 +139,17 @@ def of_suite(**variant: Any) -> Callable[[], object]:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        *(
-            (partial(parse_spec, text), said)
-            for text, said in {
-                "m:b(x=1": "not closed",
-                "m:b x=1)": "not closed",
-                "m:b(x)": "'x' is no option",
-                "m:b(x=)": "is no option",
-                "m:b(x=1,x=2)": "'x' is given twice",
-                "m:b(x={a=1})": "is a table",
-            }.items()
-        ),
-        *(
-            (partial(model_specs.listed, text.split()), said)
-            for text, said in {
-                "threshold": "NAME=VALUE",
-                "a=1,b=2": "--option a=… --option b=2",
-                "a=1 a=2": "'a' is given twice",
-                "a=(1": "not closed",
-                "a-b=1": "'a-b' is no name",
-                "a=nan": "finite",
-                "a={b=1}": "is a table",
-                "a=[]": "leaves no variant",
-            }.items()
-        ),
+        (partial(parse_spec, "m:b(x=1"), "not closed"),
+        (partial(parse_spec, "m:b(x)"), "'x' is no option"),
+        (partial(parse_spec, "m:b(x=1,x=2)"), "'x' is given twice"),
+        (partial(model_specs.listed, ["threshold"]), "NAME=VALUE"),
+        (partial(model_specs.listed, ["a=1,b=2"]), "--option a=… --option b=2"),
+        (partial(model_specs.listed, ["a=nan"]), "finite"),
         (of_suite(options={"threshold": []}), "threshold = [] leaves no variant"),
-        (of_suite(options={"threshold": float("nan")}), "'threshold' is nan"),
         (of_suite(options={"threshold": {"a": 1}}), "numbers, texts, booleans"),
-        (of_suite(options={"a b": 1}), "'a b' is no name"),
-        (of_suite(options=3), "must be a table"),
         (of_suite(model="mine.py:build(threshold=1)", options={"threshold": 2}), "'threshold' is given twice"),
         (of_suite(model="mod", options={"capacity": 0.5}), "write 'capacity' as"),
         (partial(parse_single, "mine.py:build", {"threshold": [1, 2]}), "one value"),
-        (partial(parse_single, "mine.py:build(threshold=1)", {"threshold": [1]}), "given twice"),
-        (partial(parse_single, "mod", {"threshold": [1]}), "--capacity and --set"),
-        (partial(listed, "--model", ["a.py:build(x=1"], str), "not closed"),
     ],
 )
 def test_what_is_no_option_is_refused(asked: Callable[[], object], said: str) -> None:
@@ -197,12 +167,9 @@ def test_what_is_no_option_is_refused(asked: Callable[[], object], said: str) ->
             ["no option 'treshold'", "build(config, threshold=0.5, mode='soft')", "Did you mean"],
         ),
         ("biuld", {}, ["mine.py defines no 'biuld'", "Did you mean 'build'?"]),
-        ("qqqqqq", {}, ["mine.py defines no 'qqqqqq'."]),
         ("needs", {}, ["missing a required argument: 'width'", "needs(config, *, width)"]),
         ("none", {}, ["too many positional arguments", "called as none(config, …)"]),
-        ("first_only", {}, ["'depth'", "first_only(config, depth, /)"]),
         ("late", {}, ["'late' is", "async"]),
-        ("build", {"config": 1}, ["no option 'config'"]),
         ("Net", {"self": 1}, ["no option 'self'", "Net(config, threshold=0.5"]),
     ],
 )
@@ -212,14 +179,11 @@ def test_a_call_that_would_fail_is_refused(spec: str, given: dict[str, object], 
     assert all(words in str(found.value) for words in said), found.value
 
 
-@pytest.mark.plugin("huggingface")
 @pytest.mark.parametrize(
     ("models", "option", "said"),
     [
         (["mine.py:build", "mine.py:needs"], "treshold", ["mine.py:build", "mine.py:needs", "'threshold'?"]),
-        (["mine.py:build(threshold=1)"], "threshold", ["'threshold' is given twice"]),
         (["mime.py:build"], "threshold", ["no file 'mime.py'", "'mine.py'?"]),
-        (["hf:gpt2"], "weigths", ["--option weigths", "'weights'?"]),
         ([], "capacity", ["--option capacity", "--model FILE.py:build", "--capacity"]),
     ],
 )
@@ -246,15 +210,6 @@ def test_a_call_that_works_or_is_not_known_is_accepted(file: Path, name: str, gi
     check_user_model(f"{file.stem}:{name}", given)
 
 
-@pytest.mark.parametrize("source", ["from other import *", "def __getattr__(name): ...", "globals()['any'] = 1"])
-def test_any_name_may_be_in_a_file_that_does_not_list_its_own(file: Path, source: str) -> None:
-    file.write_text(source)
-    check_user_model("mine.py:any", {"x": 1})
-    file.write_text("import torch\ndef build(config:\n")
-    with pytest.raises(UsageError, match=r"'mine\.py:any': mine\.py, line 2 "):
-        check_user_model("mine.py:any", {})
-
-
 # --- what they do
 
 
@@ -278,7 +233,6 @@ def test_options_are_swept_and_named() -> None:
             ["mine:build[threshold0.5]", "mine:build[threshold0.7]", "mine:needs[width2]"],
         ),
         (["mine.py:anything"], {"x": [1, 2]}, ["mine:anything[x1]", "mine:anything[x2]"]),
-        (["mine.py:needs"], {"width": [2]}, ["mine:needs[width2]"]),
     ],
 )
 def test_an_option_is_set_where_a_model_takes_it(models: list[str], option: dict[str, Any], wanted: list[str]) -> None:

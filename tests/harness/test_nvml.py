@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from cuda_jobs import case, timed
 from fake_cuda import FakeCuda
-from fake_nvml import FakeNVMLError, fake_pynvml, refuse
+from fake_nvml import FakeNVMLError, fake_pynvml
 
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.evidence import Evidence
@@ -72,15 +72,6 @@ def test_heat_in_the_middle_of_a_block_disturbs_it() -> None:
     assert noise.causes(samples, blocks) == [frozenset({"throttled"}), frozenset()]
 
 
-@pytest.mark.usefixtures("cuda")
-def test_an_older_driver_counts_violations(driver: Driver) -> None:
-    seconds = {0: 3.0, 1: 7.0}
-    violated = lambda _handle, policy: SimpleNamespace(violationTime=seconds[policy] * 1e9)  # noqa: E731
-    driver(nvmlDeviceGetFieldValues=fields({}), nvmlDeviceGetViolationStatus=violated)
-    found = {name: reader() for name, reader in nvml.watched().counters.items()}
-    assert found == {"power_capped_s": 3.0, "thermal_s": 7.0}
-
-
 def test_a_query_that_fails_later_ends_no_run(cuda: FakeCuda, driver: Driver) -> None:
     """It repeats its last value, and says so: the block was not watched."""
     power = mock.Mock(side_effect=[300_000, 300_000, FakeNVMLError("Unknown Error"), *[300_000] * 99])
@@ -100,12 +91,6 @@ def test_a_query_that_fails_later_ends_no_run(cuda: FakeCuda, driver: Driver) ->
     assert cause.startswith("not watched: ")
 
 
-def test_without_a_driver_the_notes_say_why_nothing_was_watched(cuda: FakeCuda, driver: Driver) -> None:
-    driver(nvmlInit=refuse)
-    outcome, _ = timed("latency/forward", cuda, device_s=1e-2)
-    assert outcome.noted(TimeNotes).unwatched == "NVML: Not Supported"
-
-
 MIG = "MIG-1"
 
 
@@ -121,18 +106,6 @@ DIVIDED = {
     "nvmlDeviceGetDeviceHandleFromMigDeviceHandle": lambda _: "card",
     "nvmlDeviceGetMigMode": lambda handle: [int(handle == "card")] * 2,
 }
-
-
-@pytest.mark.usefixtures("cuda")
-def test_an_instance_is_found_and_its_clock_is_the_cards(driver: Driver) -> None:
-    clocks, free = {"card": 1980}, {MIG: 10 * 2**30}
-    driver(
-        **DIVIDED,
-        nvmlDeviceGetClockInfo=lambda handle, _kind: clocks[handle],
-        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(free=free[handle]),
-    )
-    assert nvml.watched().levels["sm_mhz"]() == 1980
-    assert nvml.Device("1").free_bytes() == 10 * 2**30
 
 
 @pytest.mark.parametrize("answers", [DIVIDED, {"nvmlDeviceGetMigMode": lambda _: [1, 1]}], ids=["instance", "card"])

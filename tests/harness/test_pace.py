@@ -8,24 +8,17 @@ from typing import Any
 import pytest
 from planted_peaks import planted
 
-from modbench.commands.doctor import aa_comparisons, checkup
-from modbench.commands.doctor.aa_comparisons import AAControl
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Job
 from modbench.harness.execution import run_time
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.progress_and_time_left import Tracker
 from modbench.harness.execution.run_time import RunTime
-from modbench.harness.execution.runner import phases
 from modbench.harness.machine.roofline import stored
 from modbench.harness.machine.roofline.stored import USUAL, Load, Pace
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.stats.effects import Effect
-from modbench.harness.stats.verdicts import Rule, estimated
 
 SLOW = {"fp32": planted(1e7)}
 
@@ -100,12 +93,6 @@ def test_a_run_tells_later_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     assert RunTime(plan).seconds(train, 1) == pytest.approx(3 * before)
 
 
-def test_a_folder_that_cannot_be_written_costs_nothing(kept: Path) -> None:
-    (kept / "kept").write_text("a file")
-    stored.keep_pace("machine", "fp32", "a", 1e9, 2.0)
-    assert stored.latest_pace("machine", "fp32") == Pace()
-
-
 # --- a busy machine
 
 
@@ -132,48 +119,3 @@ def test_a_plan_says_a_range_up_to_what_a_busy_machine_took_last(who: str) -> No
     assert "times the predicted one" not in as_text(quiet)
     stored.keep_load(RunTime(plan).machine, who, 1.0)  # by now it is quiet
     assert as_text(forecast(plan)) == as_text(quiet)
-
-
-def test_the_time_left_reaches_as_far_as_the_load_that_was_seen(kept: Path) -> None:
-    """That of earlier runs, then of the first job, until this run itself shows how long its work takes; later plans know it."""
-    plan = plan_of()
-    stored.keep_load(RunTime(plan).machine, "earlier", 2.0)
-    moment = [0.0]
-    limits = Limits(plan, run="this")
-    run = Tracker(plan, phases(plan, 1), RunFolder(kept), limits=limits, clock=lambda: moment[0])
-    total = run._total
-    first, *rest = sorted(plan.jobs, key=lambda job: run._seconds[job.name])
-    run._seconds[first.name], run._total = 0.01 * total, total - run._seconds[first.name] + 0.01 * total
-    with run:
-        assert (run.now.left_s, run.now.most_s) == pytest.approx((run._total, 2 * run._total))
-        assert " to " in run.now.left
-        run.started(first)
-        moment[0] += 3 * 0.01 * total  # too little work to go by, but three times what was predicted
-        run.ended(first)
-        left = run._total - 0.01 * total
-        assert (run.now.left_s, run.now.most_s) == pytest.approx((left, 3 * left))
-        for job in reversed(rest):  # from the longest on
-            run.started(job)
-            moment[0] += 1.5 * run._seconds[job.name]
-            run.ended(job)
-            assert run.now.left_s == run.now.most_s
-    found = stored.latest_load(RunTime(plan).machine)
-    assert list(found.seen) == ["earlier", "this"]
-    assert found.seen["this"] == pytest.approx(moment[0] / run._done)
-
-
-def test_a_short_run_and_one_elsewhere_say_nothing_of_the_load() -> None:
-    plan = plan_of()
-    Limits(plan, run="a").loaded(10.0, 1.0)
-    Limits(plan).loaded(100.0, 10.0)  # elsewhere
-    assert stored.latest_load(RunTime(plan).machine) == Load()
-
-
-def test_a_check_is_kept_for_plans(monkeypatch: pytest.MonkeyPatch) -> None:
-    effect = Effect(0.0, -0.01, 0.01, n=4)
-    aa_controls = [AAControl(estimated(effect, Rule()), {}, stretch=times) for times in (2.0, 3.0)]
-    monkeypatch.setattr(checkup, "keep_peaks", lambda *_: None)
-    monkeypatch.setattr(aa_comparisons, "examine", lambda *_: aa_controls)
-    plan = plan_of()
-    checkup.check(2, "cpu", plan.suite.threads, None, fresh=False)  # type: ignore[arg-type]  # shows nothing
-    assert stored.latest_load(RunTime(plan).machine) == Load(seen={stored.CHECK: 2.5})

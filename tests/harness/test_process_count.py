@@ -16,16 +16,13 @@ from planted import ended, measured_here, stored
 from present import of_type, present
 
 from modbench import api
-from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.domain.records import Outcome
 from modbench.harness.execution import resuming
-from modbench.harness.execution.progress_and_time_left import Tracker
 from modbench.harness.execution.run_phase import Asker
-from modbench.harness.execution.runner import phases
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
@@ -199,33 +196,6 @@ def test_a_run_whose_decision_is_lost_is_incomplete_until_it_is_made_again(cappe
     ended(capped)
     api.resume(str(capped), Lines)
     assert rule_decisions.read(capped, made) == before
-
-
-@pytest.mark.usefixtures("unmeasured")
-def test_the_plan_says_the_least_and_the_most() -> None:
-    told = forecast(timed_plan())
-    least, most = told["jobs"], told["jobs_most"]
-    assert most - least == 2 * 5
-    assert told["predicted_s"] < told["predicted_most_s"]
-    assert all(f"{least} to {most} jobs" in said for said in (as_text(told), printed_run.opening(timed_plan())))
-    fixed = forecast(timed_plan(processes=5))
-    assert fixed["jobs"] == fixed["jobs_most"]
-
-
-@pytest.mark.usefixtures("unmeasured")
-def test_the_time_left_grows_by_what_a_pilot_asks_for(tmp_path: Path) -> None:
-    made = timed_plan()
-    before = sum(not job.rule for job in made.jobs)
-    left = Tracker(made, phases(made, 1), RunFolder(tmp_path), clock=lambda: 0.0)
-    left.tick()
-    assert left.now.count == f"0/{before}+"
-    seconds = present(left.now.left_s)
-    more = [job for job in made.jobs if job.rule and job.process < 6]
-    for series in made.members("process_count"):
-        left.added(series, [job for job in more if job.series == series])
-    assert left.now.count == f"0/{before + len(more)}"
-    assert left.now.left_s == left.now.most_s
-    assert (left.now.left_s or 0.0) > seconds
 
 
 @pytest.mark.parametrize(

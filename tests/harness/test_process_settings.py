@@ -67,17 +67,14 @@ SET = [
     ("torch.set_grad_enabled({})", False, True, "gradients"),
     ("torch.set_float32_matmul_precision({})", "'high'", "'highest'", "precision of fp32"),
     ("GPU.matmul.fp32_precision = {}", "'tf32'", "'ieee'", "precision of fp32"),
-    ("CUDNN.allow_tf32 = {}", False, True, "precision of fp32"),
     ("CUDNN.benchmark = {}", True, False, "cuDNN's flags"),
     ("GPU.enable_cudnn_sdp({})", False, True, "the kernels of attention"),
     ("GPU.matmul.allow_bf16_reduced_precision_reduction = {}", False, True, "reductions of bf16"),
     ("torch.use_deterministic_algorithms({})", True, False, "deterministic"),
     ("torch.autograd.set_detect_anomaly({})", True, False, "anomaly detection"),
     ("torch.backends.mkldnn.set_flags({})", False, True, "oneDNN's flags"),
-    ("torch.backends.nnpack.set_flags({})", False, True, "NNPACK"),
     ("torch.compiler.set_stance({})", "'force_eager'", "'default'", "the stance of torch.compile"),
     ("torch.autograd.set_multithreading_enabled({})", False, True, "backward"),
-    ("torch.backends.mha.set_fastpath_enabled({})", False, True, "the fast path"),
     ("torch.set_flush_denormal({})", True, False, "denormal numbers"),
     ("gc.{}()", "disable", "enable", "the garbage collector"),
     ("tracemalloc.{}()", "start", "stop", "the tracing of memory"),
@@ -87,7 +84,6 @@ SET = [
 ]
 HOOKS = [
     ("modules.register_module_forward_hook(print)", "the hooks of every module"),
-    ("modules.register_module_full_backward_hook(print)", "the hooks of every module"),
     ("optimizers.register_optimizer_step_pre_hook(print)", "the hooks of every optimizer"),
 ]
 MODES = [

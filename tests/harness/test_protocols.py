@@ -10,26 +10,24 @@ from typing import Any, cast
 import pytest
 import torch
 from present import present
-from protocol_cases import EXAMPLES, case, example, protocol
+from protocol_cases import case, example, protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.call.subject import check_skipping
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.model_methods import METHODS, parts_of
+from modbench.harness.core.model_methods import parts_of
 from modbench.harness.machine.process.torchrun import Ranks
 from modbench.harness.measure.passes.train import notes_of
 from modbench.harness.registry import catalogue, user_models
 from modbench.harness.training import training_run
 from modbench.harness.training.trainer import Trainer
-from modbench.models.dense import Dense
 
 collect = pytest.importorskip("modbench.plugins.routing.collect", reason="the plug-in is absent")
 interventions = pytest.importorskip("modbench.plugins.routing.interventions", reason="the plug-in is absent")
 
 METRICS = catalogue.metrics()
-NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 
 
 # --- what is found
@@ -50,34 +48,6 @@ def test_parts_are_methods_and_what_they_take_by_name() -> None:
     assert parts.takes == {"forward": {"causal"}, "calibrate": set()}
     assert parts.given("forward", causal=True, prompt_B=1) == {"causal": True}
     assert re.match("not reported: mine.py:build .*prefill and decode", parts.lacks("prefill and decode"))
-
-
-def test_models_of_the_catalogue_have_every_part_but_losses_of_their_own() -> None:
-    parts = parts_of(Dense(case("dense").config), "dense")
-    assert parts.takes == {name: {*METHODS[name]} for name in METHODS.keys() - {"aux_loss", "training_loss"}}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_example_is_short_imports_nothing_of_ours_and_trains(name: str) -> None:
-    text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
-    assert "modbench" not in text
-    assert len(text.splitlines()) <= 45
-    made = Subject(example(name), 0)
-    tokens_BT = made.inputs(0, 1)[0]
-    made.check(tokens_BT)
-    made.module.train()
-    made.train_step(tokens_BT)
-
-
-def test_the_page_names_every_method_and_argument() -> None:
-    page = (EXAMPLES.parents[1] / "docs" / "protocols.md").read_text(encoding="utf-8")
-    arguments = {each for given in METHODS.values() for each in given} - {
-        "auxiliary"
-    }  # the catalogue's way of `aux_loss`
-    assert [each for each in METHODS if not re.search(rf"`(cache\.)?{each}[`(]", page)] == []
-    assert [
-        each for each in (*arguments, *(f"examples/protocols/{name}.py" for name in NAMES)) if each not in page
-    ] == []
 
 
 # --- routing
@@ -124,7 +94,6 @@ class Observed(nn.Module):
         ([DECISION], None, "^$"),
         ([DECISION | {"chosen_BT": torch.ones(2, 4)}], None, r"chosen_BT .*\[2, 3\].*\[2, 4\]"),
         ([{"layer": 1}], None, "has no 'score_BT'"),
-        ([DECISION | {"weights": 1}], None, "has 'weights'"),
         ([3], None, "layer, score_BT, chosen_BT.* int"),
         ([DECISION], torch.arange(5.0).expand(2, 3, 5), "those of forward by"),
         ([DECISION], torch.zeros(2, 3, 6), r"returned logits \[2, 3, 6\], forward \[2, 3, 5\]"),

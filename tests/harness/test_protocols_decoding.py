@@ -24,7 +24,6 @@ from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.labels import Label
-from modbench.harness.core.model_methods import parts_of
 from modbench.harness.domain.case import DecodePlan
 from modbench.harness.execution import worker
 from modbench.harness.measure.passes.memory import Weighed
@@ -110,7 +109,6 @@ def forgetting(after: int) -> Callable[..., Tensor]:
     [
         ({"decode": forgetting(0)}, r"one forward pass .* nats"),
         ({"decode": forgetting(check_decoding.LEAST_STEPS + 2)}, r"one forward pass .* nats"),
-        ({"decode": lambda _, tokens_B, cache: (tokens_B, cache)}, r"decode .*logits .*returned tuple"),
         ({"prefill": lambda self, x_BT: (self(x_BT), [])}, r"must return logits \[2, 256\].*\[2, 8, 256\]"),
         ({"prefill": lambda self, x_BT: self(x_BT)[:, -1]}, r"\(logits, cache\).* returned Tensor"),
     ],
@@ -146,16 +144,10 @@ def test_in_half_precision_single_positions_may_differ(wrong: Container[int], re
         made.ready()
 
 
-class Slots:
-    __slots__ = ("at",)
-    at: int
-
-
 def test_a_cache_without_marks_is_put_back() -> None:
-    """Lists, dicts, attributes, slots and integer tensors, nested in each other; tensors that are replaced."""
-    old, slots = torch.zeros(2), Slots()
-    slots.at = 3
-    cache = SimpleNamespace(at=5, layers=[{"k": old}], position_B=torch.tensor([5, 5]), slots=slots, sealed=([1],))
+    """Lists, dicts, attributes and integer tensors, nested in each other; tensors that are replaced."""
+    old = torch.zeros(2)
+    cache = SimpleNamespace(at=5, layers=[{"k": old}], position_B=torch.tensor([5, 5]), sealed=([1],))
     cache.itself = cache
     rewind = rewinder(cache)
     for _ in range(2):
@@ -164,13 +156,12 @@ def test_a_cache_without_marks_is_put_back() -> None:
         cache.layers[0]["k"] = torch.ones(3)
         cache.layers.append({})
         cache.more = 7
-        cache.slots.at = 9
         cache.sealed[0].append(2)
         rewind()
-        assert vars(cache).keys() == {"at", "layers", "position_B", "slots", "sealed", "itself"}
+        assert vars(cache).keys() == {"at", "layers", "position_B", "sealed", "itself"}
         assert len(cache.layers) == 1
         assert cache.layers[0]["k"] is old
-        assert (cache.at, cache.slots.at, cache.sealed, cache.position_B.tolist()) == (5, 3, ([1],), [5, 5])
+        assert (cache.at, cache.sealed, cache.position_B.tolist()) == (5, ([1],), [5, 5])
 
 
 def test_marks_of_its_own_are_preferred_and_a_cache_that_moves_on_is_not_reported() -> None:
@@ -191,21 +182,6 @@ def test_marks_of_its_own_are_preferred_and_a_cache_that_moves_on_is_not_reporte
 
     with pytest.raises(Unmeasured, match=r"mine .*mark\(\) and rewind\(mark\)"):
         check_decoding.check_rewind("mine", step, rewinder([state]), torch.zeros(2, 4, dtype=torch.int64), 3)
-
-
-def test_only_a_model_that_says_so_is_captured_as_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Subject(example("decoding", graph=True), 0, decode=DecodePlan(tokens=3))
-    with pytest.raises(Unmeasured, match="needs a CUDA device"):
-        Generation(made).decode()
-    grid_point = SimpleNamespace(**made.case.grid_point.model_dump() | {"device": "cuda"})
-    on_card = SimpleNamespace(grid_point=grid_point, is_user_model=True, config=made.case.config)
-    monkeypatch.setattr(made, "case", on_card)
-    cache: Any = []
-    with pytest.raises(Unmeasured, match="no decode_step"):
-        Generation(made)._graph(cache)
-    made.parts = parts_of(decodes(decode_step=lambda *_: None), "mine.py:build")
-    with pytest.raises(Unmeasured, match=r"position_B .*advance"):
-        Generation(made)._graph(cache)
 
 
 # --- in a run

@@ -11,15 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import pytest
 import torch
 
 from modbench import api, cli
 from modbench.harness.core import atomic_files
-from modbench.harness.core.errors import IncompleteError, UsageError
-from modbench.harness.machine import certificate
-from modbench.harness.machine.process import exit_codes, graceful_stop
+from modbench.harness.core.errors import IncompleteError
+from modbench.harness.machine.process import graceful_stop
 
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 NO_SPACE = os.strerror(errno.ENOSPC)
@@ -58,15 +56,12 @@ def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (system_error(errno.ENOSPC), 3, NO_SPACE),
         (system_error(errno.ENOSPC, "run/x"), 3, f"run/x: {NO_SPACE}. "),
-        (system_error(errno.EROFS, "run/x"), 3, f"run/x: {os.strerror(errno.EROFS)}. "),
         (system_error(errno.EMFILE, "run/x"), 3, "(ulimit -n)"),
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), 3, "No usable temporary"),
         (MemoryError(), 3, "(ulimit -v)"),
         (refused_to_a_job(), 3, f"run/jobs/a.json: {NO_SPACE}. Nothing that was finished"),
         (system_error(errno.ENOENT, "nowhere"), 2, f"nowhere: {os.strerror(errno.ENOENT)}. Check the path"),
-        (system_error(errno.EACCES, "secret"), 2, f"secret: {os.strerror(errno.EACCES)}. Check the path"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
         (KeyboardInterrupt(), 130, "interrupted."),
     ],
@@ -76,24 +71,6 @@ def test_what_the_system_refuses_ends_in_one_line(error: BaseException, code: in
     assert ended == code
     assert said in shown
     assert len(shown.splitlines()) == bool(said)
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "said"),
-    [(KeyboardInterrupt(), 130, "interrupted."), (IncompleteError("3 units are left."), 4, "3 units are left.")],
-)
-def test_a_second_ctrl_c_before_the_first_is_told_changes_nothing(
-    error: BaseException, code: int, said: str, main: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It comes when the first has left the commands, before further ones are passed over."""
-    ignore_interrupts = exit_codes.ignore_interrupts
-
-    def interrupted() -> None:
-        monkeypatch.setattr(exit_codes, "ignore_interrupts", ignore_interrupts)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(exit_codes, "ignore_interrupts", interrupted)
-    assert main(error) == (code, f"modbench: {said}\n")
 
 
 @pytest.mark.parametrize(
@@ -182,21 +159,3 @@ def test_a_full_disk_is_recognised_behind_a_library(save: Any, tmp_path: Path, m
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "file"))
     with pytest.raises(RuntimeError, match="another"), atomic_files.naming(tmp_path / "file"):
         raise RuntimeError("another (os error)")
-
-
-def test_a_check_that_could_not_be_kept_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the folder cannot be made, or without a home: then a machine was never checked either."""
-
-    def nobody(*_: object, **__: object) -> Path:
-        raise RuntimeError("could not determine the home directory")
-
-    (tmp_path / "file").write_text("not a folder")
-    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "file" / "state"))
-    with pytest.raises(UsageError, match="Set MODBENCH_STATE"):
-        certificate.check_folder()
-    for name in ("MODBENCH_STATE", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(platformdirs, "user_state_path", nobody)
-    assert certificate.pooled("m") is None
-    with pytest.raises(atomic_files.NoHomeError, match="set MODBENCH_STATE"):
-        certificate.check_folder()

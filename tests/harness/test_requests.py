@@ -84,8 +84,7 @@ LONG: dict[str, Any] = {"grid": {"seq_len": [16], "input_len": [500], "output_le
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        *(({"grid": {axis: [-4]}}, "below 1") for axis in ("input_len", "output_len")),
-        *(({"grid": {axis: [10**30]}}, "more than anything") for axis in ("input_len", "output_len")),
+        ({"grid": {"output_len": [-4]}}, "below 1"),
         ({"metrics": ["latency/decode"]}, "latency/request"),  # no metric reads them
         (LONG | {"shape": {"max_seq_len": 512}}, r"564 .* 512"),
     ],

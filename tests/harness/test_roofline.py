@@ -55,16 +55,6 @@ def test_rates_between_two_measured_sizes_are_their_geometric_mean_and_beyond_th
     assert seconds == pytest.approx([1.0, 1.0, 5.0, 25.0, 250.0])
 
 
-def test_more_work_never_takes_less_time() -> None:
-    table = planted()
-    for kind, grid in table.grids.items():
-        size = (4,) if len(grid.axes) == 1 else (1, *(4 for _ in grid.axes))
-        size = (*size, 1) if kind == "optimizer" else size
-        for i in range(len(size)):
-            grown = tuple(value * (16 if i == j else 1) for j, value in enumerate(size))
-            assert table.of(Work(kind=kind, size=grown)) >= table.of(Work(kind=kind, size=size)), (kind, i)
-
-
 @pytest.mark.parametrize("model", ["dense", "mod", "moe", "early_exit"])
 def test_the_products_that_are_recorded_have_the_flops_of_the_closed_form(model: str) -> None:
     case = tiny(model)

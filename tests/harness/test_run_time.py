@@ -57,22 +57,6 @@ def test_a_timed_job_takes_its_variants_its_warm_up_and_its_rounds() -> None:
     assert RunTime(plan, {"fp32": table}).seconds(job, 1) == pytest.approx(expected)
 
 
-def test_the_list_from_shapes_is_that_of_the_real_call() -> None:
-    """Below the lengths at which attention is computed in pieces, which only a CPU does, they agree."""
-    from modbench.harness.call.operators import of_real_tensors, of_shapes
-
-    table = planted()
-    for case in timed(plan_of(), "forward").comparison.variants:
-        for training in (False, True):
-            real, shapes = of_real_tensors(case, 0, training=training), of_shapes(case, training=training)
-            assert table.seconds(shapes) == pytest.approx(table.seconds(real), rel=0.05)
-            products = [
-                {(work.size, work.calls) for work in each.work if work.kind.startswith("product")}
-                for each in (real, shapes)
-            ]
-            assert products[0] == products[1]
-
-
 def test_the_peaks_are_measured_once_where_times_claim_something() -> None:
     measured = [job.name for job in plan_of(grid={"seq_len": [64, 128]}).jobs if job.made_in == "roofline"]
     assert measured == ["roofline-fp32-cpu"]

@@ -2,78 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 from cases import case_of
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from modbench.harness.call.step_peak_memory import StorageTracker, of_training
-from modbench.harness.call.subject import subject as room
-from modbench.harness.call.subject.build import build_module
 from modbench.harness.call.subject.generation import Generation
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
 
 # Its build draws from a CPU generator of its own.
-OWN = """
-import torch
-def build(config):
-    layer = torch.nn.Linear(4, 4)
-    layer.drawn = torch.randn(4, generator=torch.Generator())
-    return layer
-"""
 
 
 def case(model: str = "mod", **changes: Any) -> Case:
     options = {} if ":" in model else dict(catalogue.model_options(model))
     return case_of(model, {"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, **options, **changes})
-
-
-def test_weights_are_drawn_where_they_will_be_used(tmp_path: Path) -> None:
-    """On a card one CPU thread would take longer than the measurement; a user's build is left where it is."""
-    (tmp_path / "mine.py").write_text(OWN)
-    own = case(f"{tmp_path / 'mine.py'}:build")
-    for made, device, drawn in ((case(), "meta", "meta"), (case(), "cpu", "cpu"), (own, "meta", "cpu")):
-        assert {weight.device.type for weight in build_module(made, 0, device).parameters()} == {drawn}
-
-
-def test_a_contract_is_checked_on_a_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The logits of 128 long rows would not fit beside the models; one row is always checked."""
-    made, seen = Subject(case(), 0), []
-
-    class Noting(nn.Module):
-        def forward(self, tokens_BT: Tensor) -> Tensor:
-            seen.append(tuple(tokens_BT.shape))
-            return torch.zeros(*tokens_BT.shape, made.case.config.vocab_size)
-
-    made.module = Noting()
-    monkeypatch.setattr(room, "CHECKED_TOKENS", 40)
-    for rows, length in ((2, 16), (5, 16), (3, 64)):
-        made.check(torch.zeros(rows, length, dtype=torch.int64))
-    assert seen == [(2, 16), (2, 16), (1, 64)]
-
-
-def test_causal_routing_is_never_compiled() -> None:
-    """How many tokens pass depends on them: compiled, every number would be compiled anew."""
-    made, called = Subject(case(), 0), []
-    module = made.module.eval()
-
-    def compiled(*args: Any, **kwargs: Any) -> Any:
-        called.append(kwargs)
-        return module(*args, **kwargs)
-
-    made.model = cast("nn.Module", compiled)
-    tokens_BT = made.inputs(0, 1)[0]
-    with torch.no_grad():
-        made.logits(tokens_BT, causal=True)
-        assert called == []
-        made.logits(tokens_BT)
-    assert called == [{}]
 
 
 @pytest.mark.parametrize("call", ["prefill", "first_token"])

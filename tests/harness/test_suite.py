@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fresh_catalogue import forget
 from hypothesis import given
 from hypothesis import strategies as st
 from present import of_type, present
@@ -22,7 +21,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.variants import unsolved_variants
-from modbench.harness.registry import catalogue, plugin_manifests
+from modbench.harness.registry import catalogue
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
 DENSE = {"model": "dense"}
@@ -93,14 +92,7 @@ def test_every_shipped_suite_is_good() -> None:
 @pytest.mark.parametrize(
     ("suite", "settings", "said"),
     [
-        pytest.param(
-            "isoflop-cpu",
-            {"train.seq_len": [64, 128], "train.batch_size": [2, 1]},
-            "one each",
-            marks=[pytest.mark.plugin("sweeps"), pytest.mark.plugin("routing")],
-        ),
         ("map", {"train.seq_len": [128, 0]}, r"train\.seq_len\.1: .* \(got 0\)"),
-        ("map", {"train.seq_len": ["a", "b"]}, r"train\.seq_len\.0: 'a' is not a whole number"),
         ("combine", {"position": "learned"}, r"^model 'dense': mixer 'window' takes position"),
         ("quick", {"decode_grid.batch_size": 2}, "decodes on its grid"),
         (suite_of(MOD | {"capacity": 0.1}, MOD | {"capacity": 0.1 + 1e-12}), {}, r"both be called 'mod-c0\.1'"),
@@ -112,24 +104,15 @@ def test_what_a_suite_cannot_mean_is_refused(suite: str | Suite, settings: dict[
 
 
 @pytest.mark.parametrize(
-    ("keys", "gone", "said"),
+    ("keys", "said"),
     [
-        ({"decode_grid": {"batchsize": [1]}}, False, r"\[decode_grid\]: unknown key 'batchsize'"),
-        ({"needs": ["nothing"]}, False, r"^s needs the plug-in 'nothing', which is absent\.$"),
-        ({"confirm": {}, "needs": ["sweeps"]}, True, r"^s needs the plug-in 'sweeps', which is absent\.$"),
-        ({"confirm": {}}, True, "s: unknown key 'confirm'"),
+        ({"decode_grid": {"batchsize": [1]}}, r"\[decode_grid\]: unknown key 'batchsize'"),
+        ({"needs": ["nothing"]}, r"^s needs the plug-in 'nothing', which is absent\.$"),
     ],
 )
-def test_unread_keys_are_refused(keys: dict[str, Any], gone: bool, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if gone:
-        monkeypatch.setattr(plugin_manifests, "every", tuple)
-    forget()
-    try:
-        with pytest.raises(UsageError, match=said):
-            suite_of(DENSE, **keys)
-    finally:
-        monkeypatch.undo()
-        forget()
+def test_unread_keys_are_refused(keys: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        suite_of(DENSE, **keys)
 
 
 def test_set_reaches_shape_routing_protocol_and_training() -> None:
@@ -142,30 +125,6 @@ def test_set_reaches_shape_routing_protocol_and_training() -> None:
     assert mod.every == 1
     assert made.suite.protocol_size == (7, 7)
     assert present(made.suite.train).lr == 0.001
-
-
-@pytest.mark.parametrize("mixers", [["window"], ["attention", "window"]])
-def test_set_reaches_what_every_variant_says_itself(mixers: list[str]) -> None:
-    made = planned("combine", settings={"mixer": mixers if len(mixers) > 1 else mixers[0]})
-    assert {(case.model, case.config.mixer) for case in first(made)} == {
-        (m, x) for m in ("dense", "mod") for x in mixers
-    }
-
-
-def test_smoke_trains_a_handful_of_steps() -> None:
-    suite = override(load_suite("quick"), Overrides(effort="smoke"))
-    assert present(suite.train).steps == 4
-    assert not suite.claims
-    for asked, seeds in (((), (0, 1)), ((4, 7, 9), (4, 7, 9))):
-        assert override(load_suite("map"), Overrides(effort="smoke", seeds=asked)).seeds == seeds
-
-
-@pytest.mark.plugin("tasks")
-@pytest.mark.parametrize("metrics", ["task/copy,task/recall", "task/copy,task/nli_pairs"])
-def test_files_named_for_a_task_make_it_one_of_the_metrics(metrics: str) -> None:
-    """Who names files wants them read; a list of metrics may be written with commas."""
-    named = override(load_suite("tasks"), Overrides(settings={"metrics": metrics, "tasks.paths.nli_pairs": "a"}))
-    assert named.metrics == tuple(dict.fromkeys([*metrics.split(","), "task/nli_pairs"]))
 
 
 # --- what is measured
@@ -221,12 +180,6 @@ def test_decode_metrics_may_have_a_grid_of_their_own_which_flags_reach_too() -> 
     assert (grid.seq_len, grid.batch_size) == ((64,), (4,))  # axes that it lacks are the grid's
 
 
-@pytest.mark.parametrize(("shape", "positions"), [({}, 32 + 64), ({"max_seq_len": 32}, 32)])
-def test_prompts_alone_are_read_into_a_cache_with_room_for_what_follows(shape: dict[str, int], positions: int) -> None:
-    made = planned(suite_of(DENSE, metrics=["latency/prefill"], grid={"seq_len": [32]}, shape=shape))
-    assert {case.config.max_seq_len for case in made.cases} == {positions}
-
-
 # --- matched baselines of a suite; of users' models: test_matched_baselines.py
 
 
@@ -262,14 +215,6 @@ def test_at_several_training_lengths_a_matched_baseline_costs_as_much_at_each() 
     assert {(run.seq_len, run.batch_size) for run in runs} == {*sizes.items()}
 
 
-@pytest.mark.plugin("sweeps")
-def test_a_match_of_a_variant_that_only_the_match_names_has_its_name() -> None:
-    """The suite exchange has a matched baseline for MoD in every block, which is no variant of it."""
-    made = planned("exchange", settings={"train.seq_len": [64, 128], "train.batch_size": [16, 8]})
-    names = {"mod-c0.125", "mod-c0.125-every1", "mod-c0.5", "dense-x1.4"}
-    assert {case.variant for case in first(made) if case.matched} == {f"dense-t-{name}" for name in names}
-
-
 @pytest.mark.plugin("search")
 @pytest.mark.parametrize(("search", "factors"), [({}, [1, 2]), ({"search": {}}, [1])])
 def test_a_matched_may_cost_a_multiple_of_a_variant(search: dict[str, Any], factors: list[int]) -> None:
@@ -292,15 +237,6 @@ def test_select_keeps_the_baseline() -> None:
     ids = [[case.id for case in comparison.variants] for comparison in made.comparisons]
     assert ids == [["dense[T256-B1-fp32-cpu1]", "mod[c0.5-T256-B1-fp32-cpu1]"]]
     assert {job.made_in for job in made.jobs} == {"count", "roofline", "time", "memory"}
-
-
-@pytest.mark.parametrize(
-    ("expression", "matching"),
-    [("mod", {"mod[c0.5]", "mode_staged"}), ("MOD and not staged", {"mod[c0.5]"}), ("mod[c0.5]", {"mod[c0.5]"})],
-)
-def test_k_speaks_pytests_grammar(expression: str, matching: set[str]) -> None:
-    matches = compile_expression(expression)
-    assert {name for name in ("dense", "moe", "mod[c0.5]", "mode_staged") if matches(name)} == matching
 
 
 @given(st.recursive(st.sampled_from(["a", "b", "c"]), lambda inner: st.one_of(

@@ -106,13 +106,6 @@ def test_cutting_a_text_cuts_no_token(data: str) -> None:
     assert [i for piece in pieces for i in whole.encode(piece).ids] == whole.encode(data).ids
 
 
-def test_long_texts_are_cut() -> None:
-    pieces = list(tokens.cut(TEXT.train * 20, tokens.CUT))
-    assert len(pieces) > 5
-    assert all(tokens.PIECE_BYTES <= len(piece) < tokens.PIECE_BYTES + 100 for piece in pieces[:-1])
-    assert b"".join(pieces) == TEXT.train * 20
-
-
 def test_the_held_out_side_teaches_nothing() -> None:
     """The same training side gives the same tokens whatever is held out; a word that is only held out is no token."""
     val = ("zyzzyva " * 500).encode()
@@ -133,13 +126,12 @@ print(hashlib.sha256(made.train.tobytes() + made.val.tobytes() + b"|".join(made.
 """
 
 
-def started(folder: Path, code: str = RUN, **changes: str | None) -> subprocess.Popen[str]:
-    """Encode in another process, with changes to its environment; None: without that variable."""
-    environment = {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
+def started(folder: Path, **changes: str) -> subprocess.Popen[str]:
+    """Encode in another process, with changes to its environment."""
     for name, data in (("train", TEXT.train), ("val", TEXT.val)):
         (folder / name).write_bytes(data)
-    command = [sys.executable, "-c", code, str(folder / "train"), str(folder / "val")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    command = [sys.executable, "-c", RUN, str(folder / "train"), str(folder / "val")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **changes})
 
 
 @pytest.mark.slow
@@ -153,16 +145,6 @@ def test_tokens_are_the_same_every_time(tmp_path: Path) -> None:
     one, other = ([file.read_bytes() for file in sorted((tmp_path / str(i)).rglob("*.*"))] for i in range(2))
     assert len(one) == 4
     assert one == other
-
-
-@pytest.mark.slow
-def test_writers_at_once_are_harmless(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [started(own) for _ in range(2)]
-    assert len({run.communicate()[0] for run in runs}) == 1
-    assert [run.returncode for run in runs] == [0] * 2
-    monkeypatch.setattr(tokens, "_build", None)  # what is kept is whole
-    encode(TEXT, "bpe", 1000)
-    assert not [file for file in own.rglob(".*") if file.is_file()]
 
 
 def test_what_is_kept_is_not_made_again(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,17 +183,12 @@ def saved(change: Callable[[Any], Any]) -> Callable[[bytes], bytes]:
     ("name", "harm", "sealed"),
     [
         ("train.npy", lambda data: data[:-3], False),
-        ("train.npy", lambda data: data[:-5] + b"#" + data[-4:], False),
-        ("train.npy", None, False),
         ("val.npy", None, False),
         ("manifest.json", lambda _: b"", False),
-        ("manifest.json", lambda _: b"[[[1]]]", False),
         # Files whose hashes hold, but which are not what is written there. Nothing is unpickled.
         ("train.npy", saved(lambda _: np.array([Trap()], dtype=object)), True),
         ("train.npy", saved(lambda ids: np.full_like(ids, 300)), True),  # no such token
         ("train.npy", saved(lambda ids: ids.astype(np.float32)), True),
-        ("train.npy", saved(lambda ids: ids[None]), True),
-        ("train.npy", saved(lambda ids: ids[:0]), True),
         ("tokenizer.json", lambda _: b'{"model": {}}', True),
         ("tokenizer.json", lambda data: data.replace(b":299", b":300"), True),  # leaves a gap
     ],
@@ -244,26 +221,6 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, m
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("MODBENCH_CACHE", str(tmp_path / "file"))
     assert same(encode(TEXT, "bpe", 300), made)
-    monkeypatch.delenv("MODBENCH_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert disk_cache.folder() == Path("/somewhere/modbench")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert disk_cache.folder() == Path.home() / ".cache" / "modbench"
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what Python does where there is no home
-    assert disk_cache.folder() is None
-    assert same(encode(TEXT, "bpe", 300), made)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
-def test_no_threads_are_left_and_the_environment_is_as_before(own: Path) -> None:
-    count = "import os, numpy, tokenizers\nbefore = len(os.listdir('/proc/self/task'))\n"
-    after = "print(len(os.listdir('/proc/self/task')) - before, os.environ.get('TOKENIZERS_PARALLELISM'))"
-    for setting, said in ((None, "0 None"), ("true", "true")):
-        environment = {"MODBENCH_CACHE": str(own / said), "TOKENIZERS_PARALLELISM": setting}
-        done = started(own, count + RUN + after, **environment).communicate()[0].splitlines()
-        assert done[1].endswith(said)
-    assert int(done[1].split()[0]) > 0  # the count can rise
 
 
 @pytest.mark.parametrize(
@@ -271,7 +228,6 @@ def test_no_threads_are_left_and_the_environment_is_as_before(own: Path) -> None
     [
         ("bpee", 300, TEXT, "unknown tokenizer 'bpee'. .*Did you mean 'bpe'?"),
         ("bpe", 256, TEXT, "vocab_size 256 cannot hold .*vocab_size=257"),
-        ("bytes", 255, TEXT, "vocab_size 255 cannot .*vocab_size=256"),
         ("bpe", 300, Text("name", b"", b"a", ""), "'name' .*no training text"),
         ("bytes", 300, Text("name", b"a", b"", ""), "'name' .*no held-out text"),
         ("bpe", 300, Text("absent", b"a", b"b", ""), r"'tokenizers'.*pip install '\.\[bpe\]'"),

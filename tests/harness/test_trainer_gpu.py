@@ -11,15 +11,14 @@ import pytest
 import torch
 from cases import case_of
 from fake_cuda import FakeCuda
-from torch import Tensor, nn
+from torch import Tensor
 
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.machine.process.torchrun import Ranks
 from modbench.harness.planning.text.tokens import encode
-from modbench.harness.training import checkpoint, parallel, trainer
-from modbench.harness.training.batches import Batch, Windows
+from modbench.harness.training import checkpoint, trainer
+from modbench.harness.training.batches import Windows
 
 RUN = TrainRun(seq_len=16, batch_size=4, steps=30, lr=5e-3, val_tokens=64, checkpoint_s=1e9)
 TEXT = Text("t", b"".join(b"%d sheep jump over %d fences. " % (i, i) for i in range(300)), b"two goats. " * 20, "x")
@@ -83,73 +82,3 @@ def test_waiting_for_the_device_is_training(training: Any, cuda: FakeCuda, monke
     assert made.curve["wall_s"] == pytest.approx([STEP * (i + 1) for i in range(30)], rel=0.02)
     assert made.spent.whole == pytest.approx(30 * STEP, rel=0.02)
     assert told[-1].tokens_per_s == pytest.approx(4 * 16 / STEP, rel=0.02)
-
-
-@pytest.mark.usefixtures("cuda")
-def test_a_part_that_fails_has_no_time() -> None:
-    found = trainer.Spent(on_gpu=True)
-    with pytest.raises(ZeroDivisionError), found.on("forward"):
-        raise ZeroDivisionError
-    found.settle()
-    assert sum(found.seconds.values()) == 0
-
-
-@pytest.mark.parametrize(("device", "wanted"), [("cuda", ["pinned", {"non_blocking": True}] * 2), ("cpu", [{}] * 2)])
-def test_a_batch_goes_to_a_gpu_without_waiting(device: str, wanted: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pageable memory would make the host wait for everything that the device has still to do."""
-    asked: list[Any] = []
-
-    def note(tensor: Tensor, what: Any) -> Tensor:
-        asked.append(what)
-        return tensor
-
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: note(tensor, "pinned"))
-    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, _device, **how: note(tensor, how))
-    tokens_BT = torch.zeros(2, 3, dtype=torch.int64)
-    assert Batch(tokens_BT, tokens_BT).to(device).tokens_BT is tokens_BT
-    assert asked == wanted
-
-
-class Wrapper(nn.Module):
-    """Stands for DistributedDataParallel."""
-
-    def __init__(self, module: nn.Module, ids: list[int] | None, **named: Any) -> None:
-        super().__init__()
-        self.module, self.ids, self.named, self.alone = module, ids, named, 0
-
-    @contextlib.contextmanager
-    def no_sync(self) -> Any:
-        self.alone += 1
-        yield
-
-
-@pytest.mark.parametrize("same", [True, False])
-def test_ranks_average_gradients_once_for_all_pieces_and_send_tables_only_where_they_differ(
-    same: bool, training: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", Wrapper)
-    shared: Any = parallel.share(nn.Linear(2, 2), Ranks(1, 2, 1), "ddp", "cuda", same_buffers=same)
-    assert (shared.ids, shared.named) == ([1], {"broadcast_buffers": not same})
-    lasts: list[bool] = []
-    piece = parallel.piece
-
-    def noting(_model: object, *, last: bool) -> Any:
-        lasts.append(last)
-        return piece(shared, last=last)
-
-    monkeypatch.setattr(trainer, "piece", noting)
-    training(accumulate=4, steps=2).train()
-    assert lasts == [False, False, False, True] * 2
-    assert shared.alone == 6
-    compiled: Any = torch.compile(shared)
-    with piece(compiled, last=False), piece(nn.Linear(2, 2), last=False):
-        assert shared.alone == 7
-
-
-def test_a_rank_tells_nccl_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda name, **named: asked.append((name, named)))
-    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
-    with parallel.together(Ranks(3, 4, 3), "cuda"):
-        assert asked == [3, ("nccl", {"device_id": torch.device("cuda", 3)})]

@@ -113,14 +113,6 @@ def test_what_cannot_be_trained_has_a_reason(changes: dict[str, Any], words: str
 
 
 @pytest.mark.slow
-def test_the_default_corpus_is_the_standard_library() -> None:
-    made, again = (catalogue.load("corpora", "stdlib").read(None) for _ in range(2))
-    assert len(made.train) + len(made.val) > 5e6
-    assert 0.03 < len(made.val) / len(made.train) < 0.3
-    assert made.sha256 == again.sha256
-
-
-@pytest.mark.slow
 @pytest.mark.plugin("routing")
 @pytest.mark.parametrize(
     "model",

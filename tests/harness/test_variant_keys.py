@@ -11,8 +11,7 @@ import pytest
 
 import modbench as mb
 from modbench.commands.cost import costs
-from modbench.harness.call.subject.build import build_module, noting
-from modbench.harness.core.config import ModelConfig
+from modbench.harness.call.subject.build import build_module
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.execution import user_model_costs
@@ -99,16 +98,6 @@ def test_a_list_that_reaches_nothing_is_refused_before_anything_is_measured(name
         planned(variant)
 
 
-def test_a_noting_configuration_is_the_same_to_a_model() -> None:
-    config = own("plain")[0].config
-    noted, read = noting(config)
-    assert (noted.d_model, noted.n_heads) == (config.d_model, config.n_heads)
-    assert read == {"d_model", "n_heads"}
-    assert isinstance(noted, ModelConfig)
-    assert noted.model_dump() == config.model_dump()
-    assert read >= ModelConfig.model_fields.keys()
-
-
 def test_a_key_reaches_the_option_of_its_name_from_flags_and_suites() -> None:
     """The configuration has a value for every key: only those that a variant sets are given."""
     cases = own("build", capacity=(0.125, 0.5), settings={"every": 3})
@@ -136,30 +125,19 @@ def test_a_key_reaches_whatever_takes_or_reads_it(name: str, wanted: object) -> 
     [
         (lambda: own("plain", capacity=(0.125, 0.25)), "capacity"),
         (lambda: own("plain", settings={"n_experts": 8}), "n_experts"),
-        (lambda: own("plain", router=("norm",)), "router"),
         (lambda: planned(DENSE, {"model": "mine.py:plain", "every": [2, 3]}), "every"),
-        (lambda: planned(DENSE, {"model": "mine.py:plain", "d_ff": 8}), "d_ff"),
         pytest.param(
             lambda: mb.run("quick", model="mine.py:plain", only=True, capacity=0.5),
             "capacity",
             marks=pytest.mark.plugin("python"),
         ),
         (lambda: costs.costs(costs.Request("mine.py:plain", capacity=(0.5,))), "capacity"),
-        (lambda: costs.costs(costs.Request("mine.py:plain", settings={"every": 3})), "every"),
     ],
 )
 def test_a_key_that_reaches_nothing_is_refused(refused: Callable[[], object], key: str) -> None:
     option = rf"plain\(config, width=2\) has no option of that name\. Write plain\(config, {key}=…\), or read"
     with pytest.raises(UsageError, match=rf"reads no config\.{key}, and {option}"):
         refused()
-
-
-@pytest.mark.plugin("huggingface")
-def test_a_key_that_nothing_can_take_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"'hf:llama': capacity = 0\.5 .*no capacity"):
-        planned(DENSE, {"model": "hf:llama", "capacity": 0.5})
-    with pytest.raises(UsageError, match=r"capacity = 0\.5 as an option"):
-        planned({"model": "mine.py:build(capacity=0.5)", "capacity": 0.25})
 
 
 @pytest.mark.parametrize(

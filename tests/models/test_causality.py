@@ -14,8 +14,6 @@ from modbench.models.layers.decoder import Decoder
 
 CAUSAL = [
     *VARIANTS,
-    ("dense", {"mixer": "convolution"}),
-    ("mod", {"mixer": "convolution", "capacity": 0.5}),
     ("depth_predictor", {"gate": "gumbel"}),
 ]
 

@@ -14,7 +14,6 @@ from toolbox import MODELS, VARIANTS, WITH_ROUTER, build, config, name_of, token
 from torch import Tensor
 
 from modbench.harness.registry import catalogue
-from modbench.models.dense import Dense
 from modbench.models.layers.decode_cache import BlockCache, Cache
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.generate import generate
@@ -114,13 +113,9 @@ def test_a_budget_that_is_too_small_prefers_high_scores_and_counts_overflow() ->
     assert sorted(present(rows.index_R).tolist()) == [1, 3]
 
 
-def fixed_cache(policy: str, rows: int = 1) -> BlockCache:
-    shape = config(router="synthetic", capacity=0.1, participation=1.0, decode_policy=policy, n_layers=2)
-    return BlockCache(shape, rows, 60, torch.zeros(1), share=0.1, routed=True)
-
-
 def test_a_full_fixed_cache_skips_and_counts() -> None:
-    cache = fixed_cache("masked", rows=2)
+    shape = config(router="synthetic", capacity=0.1, participation=1.0, decode_policy="masked", n_layers=2)
+    cache = BlockCache(shape, 2, 60, torch.zeros(1), share=0.1, routed=True)
     cache.slots = 3
     wants, r_B, k = torch.ones(2, dtype=torch.bool), torch.zeros(2), torch.randn(2, 4, 1, 8)
     for _ in range(5):
@@ -172,15 +167,6 @@ def test_generate_is_greedy_decode_and_repeats_with_a_seed(name: str) -> None:
     assert not torch.equal(drawn[0], drawn[2])
 
 
-@pytest.mark.parametrize("shape", [(2, 0), (0, 4)])
-@pytest.mark.parametrize("name", MODELS)
-def test_no_tokens_are_refused(name: str, shape: tuple[int, int]) -> None:
-    module = build(name).eval()
-    for call in (module, module.prefill):
-        with pytest.raises(ValueError, match="are empty"):
-            call(torch.zeros(shape, dtype=torch.int64))
-
-
 DENSE = build("dense").eval()
 CACHE = DENSE.prefill(tokens(2, 8), max_len=8)[1]
 
@@ -189,30 +175,22 @@ CACHE = DENSE.prefill(tokens(2, 8), max_len=8)[1]
     ("call", "said"),
     [
         (lambda: DENSE(torch.zeros(3, dtype=torch.int64)), "int64 \\[B, T\\]"),
-        (lambda: DENSE(torch.zeros(2, 4)), "int64"),
+        (lambda: DENSE(torch.zeros((2, 0), dtype=torch.int64)), "are empty"),
+        (lambda: DENSE.prefill(torch.zeros((0, 4), dtype=torch.int64)), "are empty"),
         (lambda: DENSE(tokens(1, 65)), "more than max_seq_len 64"),
-        (lambda: Dense(config(position="learned"))(tokens(1, 65)), "more than max_seq_len"),
         (lambda: DENSE(tokens(2, 4), torch.tensor([0, 4])), "between 1 and 4"),
-        (lambda: DENSE(tokens(2, 4), torch.tensor([5, 4])), "between 1 and 4"),
         (lambda: DENSE(tokens(2, 4), torch.tensor([4])), "lengths must be int64 \\[2\\]"),
-        (lambda: DENSE.prefill(tokens(1, 4), max_len=65), "more than max_seq_len 64"),
         (lambda: DENSE.prefill(tokens(1, 9), max_len=8), "do not fit max_len 8"),
         (lambda: build("dense").decode(torch.zeros(2, dtype=torch.int64), CACHE), "another model"),
         (lambda: DENSE.decode(torch.zeros(3, dtype=torch.int64), CACHE), "tokens \\[2\\]"),
-        (lambda: DENSE.decode(torch.zeros(2), CACHE), "int64"),
         (lambda: DENSE.decode(torch.zeros(2, dtype=torch.int64), CACHE), "full at 8"),
         (lambda: build("mod", causal="none").prefill(tokens(1, 4)), "no causal router"),
         (lambda: MoD(config(capacity=0.5, router="norm"))(tokens(1, 4), causal=True), "calibrate"),
         (lambda: build("dense", bidirectional=True).prefill(tokens(1, 4)), "cannot generate"),
-        (lambda: generate(DENSE, tokens(1, 60), 6), "more than max_seq_len"),
         (lambda: generate(DENSE, tokens(1, 4), 0), "at least 1"),
         (lambda: build("depth_branches", n_branches=4), "n_branches 4 needs"),
         (lambda: build("depth_branches", forced_depth=1), "none of \\[2, 3, 4\\]"),
         (lambda: build("early_exit", exit_by="token", bidirectional=True), "exit_by"),
-        (
-            lambda: fixed_cache("budget").fill(torch.zeros(1, 4, 30, 8), torch.zeros(1, 4, 30, 8), None),
-            "fixed cache has 8 slots",
-        ),
     ],
 )
 def test_bad_input_is_refused_in_words(call: Callable[[], object], said: str) -> None:
@@ -261,14 +239,3 @@ def test_rewinding_repeats_the_same_numbers(policy: str, options: dict[str, Any]
         cache.rewind(mark)
         runs.append(torch.stack([module.decode(x_BT[:, 2 + i], cache) for i in range(12)]))
     torch.testing.assert_close(*runs)
-
-
-@pytest.mark.parametrize("policy", ["host", "masked"])
-@pytest.mark.parametrize("mixer", ["attention", "convolution"])
-@pytest.mark.parametrize("name", ["dense", "mod"])
-def test_decode_under_autocast(name: str, mixer: str, policy: str) -> None:
-    """Weights in fp32, products in bf16, ragged rows: the format that training leaves."""
-    module = build(name, mixer=mixer, decode_policy=policy, **({"capacity": 0.5} if name == "mod" else {})).eval()
-    with torch.autocast("cpu", torch.bfloat16):
-        _, cache = module.prefill(tokens(3, 8), torch.tensor([8, 3, 5]))
-        assert module.decode(tokens(3, 1)[:, 0], cache).isfinite().all()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from present import of_type, present
@@ -99,13 +97,6 @@ def test_layers_of_a_small_scale_vanish() -> None:
     assert module(x_BT, auxiliary=True)[1].item() == 0
 
 
-@pytest.mark.parametrize("name", ["depth_predictor", "depth_branches", "depth_scale"])
-def test_forced_depths_are_obeyed(name: str) -> None:
-    module: Any = build(name, forced_depth=2).eval()
-    module(tokens(2))
-    assert module.realised == [2, 2]
-
-
 @pytest.mark.parametrize("threshold", [0.0001, 0.12, 1.0])
 @pytest.mark.parametrize("exit_by", ["token", "sequence"])
 def test_exits_equal_a_slow_loop(exit_by: str, threshold: float) -> None:
@@ -140,15 +131,3 @@ def test_exits_learn_the_next_token() -> None:
         rows = [F.cross_entropy(logits[b, : n - 1], x_BT[b, 1:n], reduction="none") for b, n in enumerate((12, 7, 2))]
         exits.append(torch.cat(rows).mean())
     torch.testing.assert_close(loss, torch.stack(exits).mean())
-
-
-def test_a_classifiers_exits_learn_the_last_ones_answer() -> None:
-    module = build("early_exit", bidirectional=True, n_classes=3).train()
-    x_BT = tokens(8)
-    x_BTD, ctx = module.embed(x_BT), module.context(x_BT, None, causal=False)
-    answers = []
-    for block in module.blocks:
-        x_BTD = block(x_BTD, ctx)
-        answers.append(module.to_logits(module.pool(x_BTD, ctx)))
-    exits = [F.cross_entropy(answer, answers[-1].softmax(-1)) for answer in answers[:-1]]
-    torch.testing.assert_close(module(x_BT, auxiliary=True)[1], torch.stack(exits).mean())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -154,16 +153,6 @@ def test_closed_form_equals_counter_on_any_shape(
 
 
 @pytest.mark.slow
-def test_a_batch_that_exits_before_the_last_block_is_counted() -> None:
-    """fvcore misses the decision after which nothing runs; no other count does."""
-    made = case("early_exit", 4, 1, activation="gelu", bidirectional=True)
-    modules = {row.module: row for row in reconciled(made).notes.modules}
-    assert ("blocks.2.mlp" in modules, "blocks.3.mlp" in modules) == (True, False)
-    head = modules["head"]
-    assert (head.closed_form, head.counter, head.fvcore) == (1024, 1024, 768)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_closed_forms_equal_the_counter_on_real_tensors(model: str) -> None:
     """On a CPU torch up to 2.13 counts fused attention as 0 without a word; the registered formulas count it right."""
@@ -204,27 +193,12 @@ def test_cheap_operators_of_cuda_are_known(name: str) -> None:
     assert all(is_cheap(getattr(packet, overload)) for overload in packet.overloads())
 
 
-def no_trace(*_: object) -> None:
-    raise RuntimeError("no trace today")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("installed", "reason"),
-    [
-        (None, "ModuleNotFoundError: import of fvcore.nn halted"),
-        (SimpleNamespace(), "ImportError: cannot import name"),
-        (SimpleNamespace(FlopCountAnalysis=no_trace), "RuntimeError: no trace today"),
-    ],
-    ids=["missing", "import", "trace"],
-)
-def test_where_fvcore_breaks_its_column_gives_the_reason(
-    installed: object, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "fvcore.nn", cast("ModuleType", installed))
+def test_where_fvcore_breaks_its_column_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fvcore.nn", None)
     counted = count(case("dense", n_layers=1), seed=0, hardware=False, parts=("third_opinion",))
     assert counted.mismatch is None
-    assert present(counted.notes.fvcore_reason).startswith(f"fvcore failed: {reason}")
+    assert present(counted.notes.fvcore_reason).startswith("fvcore failed: ModuleNotFoundError: ")
     assert all(row.fvcore is None for row in counted.notes.modules)
 
 

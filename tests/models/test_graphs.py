@@ -14,14 +14,10 @@ from torch.utils.checkpoint import checkpoint
 from modbench.models.layers.decoder import Decoder
 
 ROUTED: dict[str, Any] = {"first_routed": 0, "every": 1}  # ignored by models that route nothing
-SHAPES: list[Any] = [
+SHAPES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in STATIC),
-    pytest.param("mod", {"mixer": "window", "window": 5}, marks=pytest.mark.proof),
-    pytest.param("mod", {"mixer": "convolution"}, marks=pytest.mark.proof),
-    pytest.param("mod", {"granularity": "attention", "router": "stochastic"}, marks=pytest.mark.proof),
     ("mod", {"granularity": "mlp", "multiplier": "sigmoid", "causal": "aux_loss"}),
     ("moe", {"choice": "token"}),
-    pytest.param("mode_staged", {"bidirectional": True}, marks=pytest.mark.proof),
 ]
 
 
@@ -35,8 +31,6 @@ def test_static_k_compiles_as_one_graph(name: str, options: dict[str, Any]) -> N
     x_BT, lengths_B = tokens(2, 16), torch.tensor([16, 5])
     traced = torch.compile(module, fullgraph=True, backend="eager")
     torch.testing.assert_close(traced(x_BT), module(x_BT), rtol=1e-4, atol=1e-5)
-    if options.get("router") == "stochastic":
-        return  # fresh noise in training: nothing to compare
     compiled = torch.compile(module.train(), fullgraph=True, backend="aot_eager")
 
     def step(model: Any) -> tuple[Tensor, list[Tensor]]:

@@ -36,11 +36,9 @@ V, D = 50, 32
 
 COPIES: dict[str, Callable[[Tensor], Tensor]] = {
     "the weight": lambda w: w,
-    "scaled": lambda w: w * 1.0,
     "cloned": lambda w: w.clone(),
     "cast": lambda w: w.to(torch.float64).to(torch.float32),
     "transposed": lambda w: w.t().contiguous().t(),
-    "added to": lambda w: w + torch.zeros_like(w),
     "joined": lambda w: torch.cat([w[:7], w[7:]]),
     "written": lambda w: torch.empty_like(w).copy_(w),
     "a leaf": lambda w: nn.Parameter(w.detach().clone()),
@@ -143,14 +141,6 @@ def test_weights_that_are_used_outside_of_their_module_count() -> None:
 
     (claim,) = claims(Beside(Part("twice")))
     assert claim.masked
-
-
-def test_a_capacity_is_a_claim_only_where_it_is_a_share_and_stands_alone() -> None:
-    outer, slots = Model(Part(states=False)), nn.Linear(2, 2)
-    outer.capacity, slots.capacity = 0.25, 64  # type: ignore[assignment]  # the protocol, by hand
-    outer.slots = slots
-    assert list(check_skipping.stating(outer)) == ["layers.0.inner"]
-    assert claims(Model(nn.Linear(D, D))) == []
 
 
 def test_a_claim_that_could_not_be_checked_says_so() -> None:

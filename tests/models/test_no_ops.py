@@ -236,17 +236,3 @@ def test_a_controller_is_state_and_stays_exact_in_half_precision() -> None:
     assert torch.equal(controller(other).value, controller(module).value)
     assert torch.equal(controller(other).settled, controller(module).settled)
     assert controller(module.to(torch.bfloat16)).value.dtype == torch.float32
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # raised by torch between two graphs
-@pytest.mark.parametrize(
-    ("kind", "balance"), [("constant", "threshold"), pytest.param("identity", "loss", marks=pytest.mark.proof)]
-)
-def test_compiled_code_chooses_alike(kind: str, balance: str) -> None:
-    """The experts run between two graphs: how many tokens each has is known only then."""
-    torch._dynamo.reset()
-    module = model(no_op=kind, balance=balance, n_layers=1, first_routed=0).train()
-    compiled = torch.compile(module, backend="aot_eager")
-    for x_BT in (tokens(), tokens(seed=3)):
-        torch.testing.assert_close(compiled(x_BT, auxiliary=True), module(x_BT, auxiliary=True), rtol=1e-4, atol=1e-5)

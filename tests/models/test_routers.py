@@ -49,13 +49,6 @@ def test_synthetic_decisions_have_the_set_share_and_correlations(
         assert found == pytest.approx(wanted, abs=0.06)
 
 
-def test_rows_past_the_first_table_have_noise_of_their_own() -> None:
-    scored = Scored(256, router="synthetic")
-    r_BT, _ = scored(130)
-    assert torch.corrcoef(torch.stack([r_BT[0], r_BT[64]]))[0, 1].abs() < 0.3
-    assert torch.equal(r_BT[:64], scored(64)[0])
-
-
 def test_stochastic_noise_is_fresh_in_training_and_fixed_outside() -> None:
     scored = Scored(64, router="stochastic")
     for training in (True, False):
@@ -153,11 +146,8 @@ def test_the_balance_loss_is_one_for_an_even_load() -> None:
         assert mlp._balance_loss(p_E.expand(2, 8, 4), asked_BET, None).item() == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), [("moe", {"choice": "token"}), ("early_exit", {}), ("mod", {"capacity": 0.5})]
-)
-def test_pads_weigh_nothing_in_auxiliary_losses(name: str, options: dict[str, Any]) -> None:
-    module = build(name, **options).train()
+def test_pads_weigh_nothing_in_auxiliary_losses() -> None:
+    module = build("moe", choice="token").train()  # of the others the loss itself is held to a loop over real tokens
     x_BT, lengths_B = tokens(2, 24), torch.tensor([10, 6])
     padded, trimmed = (module(x, lengths_B, auxiliary=True)[1] for x in (x_BT, x_BT[:, :10]))
     torch.testing.assert_close(padded, trimmed)
@@ -177,21 +167,11 @@ def test_a_threshold_never_sits_on_a_score() -> None:
     assert threshold.to(torch.bfloat16).value == torch.tensor(1.23456789)
 
 
-@pytest.mark.parametrize("causal", ["predictor", "aux_loss"])
-def test_scores_have_the_format_of_the_weights(causal: str) -> None:
-    """Under autocast, as in training, float32; in a model that is bfloat16 as a whole, bfloat16."""
-    module = build("mod", causal=causal, capacity=0.25, n_layers=2)
+def test_scores_are_exact_under_autocast() -> None:
+    """As in training, whose weights are float32: rounded to bfloat16, tokens would tie."""
+    module = build("mod", capacity=0.25, n_layers=2)
     _, router = routed(module)
-    x_BTD = torch.randn(2, 24, 32, generator=torch.Generator().manual_seed(0))
-    this = context(module, 24)
+    x_BTD, this = torch.randn(2, 24, 32, generator=torch.Generator().manual_seed(0)), context(module, 24)
     exact_BT = router.score(x_BTD, this)
     with torch.autocast("cpu", torch.bfloat16):
-        scores = [router.score(x_BTD, this)]
-        scores += [router._predict(x_BTD)] if causal == "predictor" else []
-    assert torch.equal(scores[0], exact_BT)
-    for r_BT in scores:
-        assert r_BT.dtype == torch.float32
-        assert not torch.equal(r_BT, r_BT.to(torch.bfloat16))
-    r_BT = router.to(torch.bfloat16).score(x_BTD.to(torch.bfloat16), this)
-    assert r_BT.dtype == torch.float32
-    assert torch.equal(r_BT, r_BT.to(torch.bfloat16))
+        assert torch.equal(router.score(x_BTD, this), exact_BT)

@@ -39,14 +39,13 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
     """Plants a run; gives it with its `breakeven.csv`. The matched baseline takes 0.7 of dense."""
     monkeypatch.setattr(planted_runs, "PLANTED", planted_runs.PLANTED | {"dense-f0.55": 0.7})
 
-    def made(effort: str = "draft", lacks: str = "", lengths: tuple[int, ...] = LENGTHS, **trouble: Any) -> Any:
+    def made(effort: str = "draft", lacks: str = "", **trouble: Any) -> Any:
         size = {"processes": 5, "rounds": 2} if effort == "draft" else {}
         metrics = ["flops/forward", "latency/forward"]
-        plan = planted_plan(effort, metrics=metrics, grid={"seq_len": lengths}, train=None, **size)
+        plan = planted_plan(effort, metrics=metrics, grid={"seq_len": LENGTHS}, train=None, **size)
         gone = next((job.name for job in plan.jobs if lacks and job.made_in == "time" and lacks in job.name), None)
         stored(tmp_path, plan, leave_out=gone, grid=CROSSES, **trouble)
-        file = tmp_path / "run" / "breakeven.csv"
-        return load(tmp_path / "run"), pd.read_csv(file) if file.exists() else pd.DataFrame()
+        return load(tmp_path / "run"), pd.read_csv(tmp_path / "run" / "breakeven.csv")
 
     return made
 
@@ -120,8 +119,3 @@ def test_against_another_baseline_the_line_is_mirrored(planted: Stored) -> None:
     here = {row.seq_len: (row, sign) for row, sign in rows.values()}
     again = next(break_even._by_estimand(loaded, "seq_len", "same shape", own, here, None)).found
     assert dataclasses.astuple(again.typical)[:3] == pytest.approx(dataclasses.astuple(own.typical)[:3])
-
-
-def test_one_length_makes_no_file(planted: Stored) -> None:
-    loaded, lines = planted(lengths=(64,))
-    assert (lines.empty, break_even.claimed(loaded)) == (True, [])

@@ -5,7 +5,6 @@ What is written, `tests/goldens` hold; Markdown, `test_markdown.py`.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import subprocess
@@ -67,15 +66,6 @@ def test_the_json_report_holds_the_tables_and_follows_its_schema(written: dict[s
 def test_every_column_has_one_type_in_the_schema() -> None:
     """A new column of a table belongs into one of the sets in `_schema.py`."""
     assert {type_of(column) for column in (*CASES, *COMPARISONS, *MORE)} == {int, float, bool, str}
-
-
-def test_every_row_says_on_which_machine_and_when(written: dict[str, str], loaded: Loaded) -> None:
-    """Rows of several runs can be put into one table."""
-    for name in ("cases.csv", "comparisons.csv"):
-        rows = [*csv.DictReader(written[name].splitlines())]
-        assert {(row["machine"], row["date"]) for row in rows} == {
-            (loaded.tables.device_name, loaded.run.started.partition("T")[0])
-        }
 
 
 def test_a_run_folder_that_was_moved_away_is_not_made_again(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +97,12 @@ WORDS = '{"model": {"vocab": {}}, "decoder": {"type": "WordPiece"}}'
     ("content", "vocabulary", "said"),
     [
         (LOSSY.to_str(), 400, r"at byte 2: b'Tea' .*b'tea'"),
-        ("", 400, "is damaged"),
         ("{}", 400, "is damaged"),
         (WORDS, 400, "decoder is WordPiece"),
         (None, 400, r"there is no tokenizer\.json"),
         (WHOLE[None].to_str(), 399, r"has 400 tokens.*set vocab_size=400"),
     ],
-    ids=["loses text", "empty", "nothing", "another decoder", "none", "ids beyond the model"],
+    ids=["loses text", "nothing", "another decoder", "none", "ids beyond the model"],
 )
 def test_a_tokenizer_that_cannot_be_used_is_refused(
     tmp_path: Path, content: str | None, vocabulary: int, said: str
@@ -114,14 +112,6 @@ def test_a_tokenizer_that_cannot_be_used_is_refused(
     file.unlink() if content is None else file.write_text(content)
     with pytest.raises(UsageError, match=said):
         encode(Text("t", b"a Tea", b"a", "sha"), spec, vocabulary)
-
-
-def test_a_name_that_is_no_tokenizer_is_refused() -> None:
-    with pytest.raises(UsageError, match="tokenizer 'mine:it' is none"):
-        encode(MADE, "mine:it", 400)
-    with pytest.raises(ValueError, match="tokenizer 'byte' is none"):
-        TrainPlan.model_validate({"tokenizer": "byte"})
-    assert json.loads(TrainPlan(tokenizer="hf:x").model_dump_json())["tokenizer"] == "hf:x"
 
 
 def test_only_a_pretrained_model_brings_its_tokenizer_and_is_evaluated(tmp_path: Path) -> None:

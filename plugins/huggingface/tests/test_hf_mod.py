@@ -146,20 +146,6 @@ def test_decoding_with_a_cache_is_one_forward_pass(family: str, rule: str) -> No
     assert cache.get_seq_length() == 20
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_beams_and_cropping_keep_rows_and_lengths_together(family: str) -> None:
-    x_BT = tokens(3, 20)
-    model = routed(family, x_BT)
-    assert torch.equal(written(model, x_BT, num_beams=3), written(model, x_BT, num_beams=3, use_cache=False))
-    with torch.no_grad():
-        out: Any = model(x_BT[:, :12], use_cache=True)
-        told = {name_of_cache(model): out[name_of_cache(model)]}
-        model(tokens(3, 6, seed=5), use_cache=True, **told)
-        told[name_of_cache(model)].crop(-6)
-        again: Any = model(x_BT[:, 12:], use_cache=True, **told)
-    close(again.logits, logits(model, x_BT)[:, 12:])
-
-
 def test_auto_is_top_k_in_training_and_causal_otherwise() -> None:
     x_BT = tokens(2, 20)
     model = routed("llama", x_BT)
@@ -277,10 +263,7 @@ def test_a_reversed_decision_changes_its_row_alone() -> None:
     [
         (lambda model: written(model, tokens(2, 20), cache_implementation="static"), "cache_implementation unset"),
         (lambda model: logits(model, tokens(2, 20), attention_mask=torch.ones(2, 1, 20, 20)), r"as \[B, T\]"),
-        (lambda model: model.route_by("topk"), "auto, top_k"),
         (lambda _: logits(routed("llama"), tokens(2, 20)), r"no threshold .*model\.calibrate"),
-        (lambda _: routed("llama", first_routed=3), "layers 0 to 2"),
-        (lambda _: routed("llama", capacity=0), "capacity 0 is outside"),
         (
             lambda _: convert(
                 dense("qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=0), MoDOptions()

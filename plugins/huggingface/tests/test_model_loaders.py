@@ -7,8 +7,6 @@ import importlib.util
 import itertools
 import json
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +99,6 @@ def settings(model: str) -> dict[str, Any]:
     ("files", "model", "shape"),
     [
         pytest.param({}, "hf:tiny", LLAMA | {"tied": False}, id="a folder"),
-        pytest.param({}, "hf:tiny/config.json", LLAMA, id="a config"),
         pytest.param(config("gpt2"), "hf:tiny", GPT2, id="gpt2"),
         pytest.param(config("mod_gpt2"), "hf:tiny", GPT2, id="a converted gpt2"),
         pytest.param(config("mod_llama", mod={}), "hf:tiny(rule=dense)", LLAMA, id="a rule of a converted model"),
@@ -111,7 +108,6 @@ def settings(model: str) -> dict[str, Any]:
         ),
         pytest.param({**BARE, "m.gguf": WHOLE}, "hf:tiny", LLAMA | {"tied": True}, id="a folder of one gguf"),
         pytest.param({"m.gguf": gguf(tied=False)}, "hf:tiny/m.gguf", LLAMA | {"tied": False}, id="an untied gguf"),
-        pytest.param({"m.gguf": WHOLE, "n.gguf": b""}, "hf:tiny(gguf_file=m.gguf)", LLAMA, id="a gguf by name"),
     ],
 )
 def test_a_model_has_the_shape_that_its_files_say(files: Files, model: str, shape: dict[str, Any]) -> None:
@@ -124,10 +120,7 @@ NEST = b"[" * 100_000 + b"]" * 100_000
 REFUSED: dict[str, tuple[Files, str, str]] = {
     "nothing": ({}, "hf:", "names nothing"),
     "a family misspelt": ({}, "hf:lama", "Did you mean 'llama'"),
-    "an option misspelt": ({}, "hf:llama(weight=random)", "Did you mean 'weights'"),
-    "a value of an option": ({}, "hf:llama(attn=flash)", r"write attn=sdpa\|eager"),
     "a name on the hub": ({}, "hf:org/name", r"nothing is downloaded .*'hf:org/name\(download=true\)'"),
-    "a file of weights": ({}, "hf:tiny/model.safetensors", "Name the folder"),
     "a rule of a model without routers": ({}, "hf:tiny(rule=dense)", r"no routers: .*`modbench convert`.*'rule'"),
     "a converted model of another version": (
         config("mod_mamba"),
@@ -138,24 +131,16 @@ REFUSED: dict[str, tuple[Files, str, str]] = {
     "pickled weights": ({WEIGHTS: None, "pytorch_model.bin": b""}, "hf:tiny", "'pytorch_model.bin' are not read"),
     "weights cut short": ({WEIGHTS: safetensors(0)}, "hf:tiny", r"model\.safetensors is damaged"),
     "weights with more behind": ({WEIGHTS: safetensors(33)}, "hf:tiny", r"model\.safetensors is damaged"),
-    "a header that is a list": ({WEIGHTS: struct.pack("<Q", 2) + b"[]"}, "hf:tiny", r"model\.safetensors is damaged"),
-    "a header without end": ({WEIGHTS: struct.pack("<Q", 2**63) + b"{}"}, "hf:tiny", r"model\.safetensors is damaged"),
     "a deep header": ({WEIGHTS: struct.pack("<Q", len(NEST)) + NEST}, "hf:tiny", r"model\.safetensors is damaged"),
     "a shard that is missing": (shards("1.safetensors", "2.safetensors"), "hf:tiny", r"names '2\.safetensors'"),
-    "an index with a number": (shards(5), "hf:tiny", "names 5, which is not in"),
     "an index of another folder": (shards("../tiny/1.safetensors"), "hf:tiny", "which is not in"),
-    "an index that is a list": ({WEIGHTS: None, INDEX: b"[]"}, "hf:tiny", "index.json is damaged"),
     "an empty config": ({CONFIG: b""}, "hf:tiny", "config.json' cannot be read"),
-    "a deep config": ({CONFIG: NEST}, "hf:tiny", "config.json' cannot be read"),
-    "a config that is a list": ({CONFIG: b"[]"}, "hf:tiny", "names no 'model_type'"),
     "a config without a shape": ({CONFIG: b'{"model_type": "bert"}'}, "hf:tiny", "no whole number 'hidden_size'"),
-    "a shape in words": (config("x", hidden_size="big"), "hf:tiny", "no whole number 'hidden_size'"),
-    "no gguf of that name": ({}, "hf:tiny(gguf_file=a.gguf)", "no file 'a.gguf'"),
     "two ggufs": ({**BARE, "m.gguf": WHOLE, "n.gguf": WHOLE}, "hf:tiny", r"2 GGUF files: write .*gguf_file=m\.gguf"),
     "a gguf without tensors": ({"m.gguf": WHOLE[:-64]}, "hf:tiny/m.gguf", "before its last tensor"),
     **{
         f"a gguf of {size} bytes": ({"m.gguf": WHOLE[:size]}, "hf:tiny/m.gguf", r"m\.gguf is damaged")
-        for size in (0, 3, 20, 60, 300, 5000)
+        for size in (0, 20, 5000)
     },
 }
 
@@ -265,24 +250,3 @@ def test_losses_of_trained_weights_are_not_compared_with_those_of_weights_at_ran
     assert said.given["variant"] == own
     others = trained("hf:tiny(weights=random)")
     assert not any(facts.trained for each in others.comparisons for facts in each.facts)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("unmeasured")
-def test_planning_imports_no_library() -> None:
-    suite = 'metrics = ["flops/forward"]\nmatch = "flops"\n[grid]\nseq_len = [64]\n[[variants]]\nmodel = "dense"\n'
-    Path("s.toml").write_text(suite)
-    words = ["modbench", "plan", "s.toml", "--model", "hf:tiny", "--model", "hf:gpt2", "--effort", "smoke"]
-    code = (
-        f"import sys; from modbench.cli import main; sys.argv = {words!r}\n"
-        # They are counted in a process of their own (test_rivals.py), which imports them: left out here.
-        "from modbench.harness.execution import user_model_costs\n"
-        "user_model_costs._in_processes = lambda cases, **_: ['not counted'] * len(cases)\n"
-        "try: main()\n"
-        "except SystemExit as end: assert not end.code, end\n"
-        "found = {'transformers', 'huggingface_hub', 'tokenizers', 'gguf'} & sys.modules.keys()\n"
-        "assert not found, found"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "hf:tiny" in done.stdout

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import EventList, FunctionEvent
 
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.plain_text import SCREEN, WIDTH
+from modbench.harness.core.plain_text import SCREEN
 from modbench.plugins.machine.profile import measurement as profile_pass
 from modbench.plugins.machine.profile import ranges, result
 from modbench.plugins.machine.profile.measurement import ProfileFinding
@@ -72,11 +70,6 @@ def test_components_add_up_to_the_whole() -> None:
     assert found == pytest.approx({REST: 40, "mlp": 30, "head": 15, "gather": 10, "norm": 5})
 
 
-def test_several_calls_give_medians() -> None:
-    calls = [{"a": {"calls": 1.0, "seconds": s}} for s in (3.0, 1.0, 2.0)]
-    assert ranges.typical(calls) == {"a": {"calls": 1.0, "seconds": 2.0}}
-
-
 # --- kernels
 
 
@@ -113,7 +106,6 @@ PRODUCT = {"name": "aten::mm", "calls": 1.0, "own_seconds": pytest.approx(8e-6)}
         ("Activity Buffer Request", "overhead"),
         ("Lazy Function Loading", None),  # older versions of torch do not say of what kind an event is
         ("cudaLaunchKernel", "cuda_runtime"),
-        ("cuLaunchKernelEx", None),
     ],
 )
 def test_a_kernel_counts_once_whatever_records_share_its_identifier(name: str, kind: str | None) -> None:
@@ -191,11 +183,6 @@ def found(device: str, seconds: Mapping[str, float]) -> ProfileFinding:
     return ProfileFinding.model_validate(said | {"peak": {**peak, "how": "h"}})
 
 
-def printed(device: str, seconds: Mapping[str, float], **how: bool) -> str:
-    case: Any = types.SimpleNamespace(id="c", grid_point=types.SimpleNamespace(device=device))
-    return result.as_text(result.Profiled(case, found(device, seconds), Path(), {"cpu": "x"}), **how)
-
-
 # A GPU works 0.4 ms, half of that in the head.
 HALF = {ROOT: 4e-4, f"{MODULE}head": 2e-4}
 
@@ -206,34 +193,9 @@ def test_a_module_is_not_charged_for_what_the_device_waits() -> None:
     assert (whole["seconds"], head["seconds"], head["share"]) == (4e-4, 2e-4, 0.5)
     assert head["of_peak"] == pytest.approx(0.5)
     assert result.shares(on_gpu)[0]["seconds"] == pytest.approx(2e-4)
-    assert re.search(r"device works for 400 µs .*\(40%\)", printed("cuda", HALF))
     # On a CPU the profiler slows the call down: its shares are scaled to a call without it.
     whole, head = result.rows(found("cpu", HALF))
     assert (whole["seconds"], head["seconds"], head["share"]) == pytest.approx((1e-3, 5e-4, 0.5))
-
-
-def test_a_screen_holds_the_largest_modules_and_those_they_lie_in() -> None:
-    """Sixty blocks with one layer each, every block larger than the one before; verbosely all are shown."""
-    times = {f"blocks.{i}": 1e-5 * (1 + i / 60) for i in range(60)}
-    seconds = {ROOT: sum(times.values())}
-    for name, each in times.items():
-        seconds |= {f"{MODULE}{name}": each, f"{MODULE}{name}.mlp": 0.9 * each}
-    lines = printed("cpu", seconds).splitlines()
-    assert (len(lines), max(map(len, lines))) <= (SCREEN, WIDTH)
-    blocks = [line.split()[0] for line in lines if line.startswith("  blocks.")]
-    layers = [at for at, line in enumerate(lines) if line.startswith("    mlp ")]
-    assert blocks == [*times][-len(blocks) :]
-    assert layers
-    assert all(lines[at - 1].startswith("  blocks.") for at in layers)
-    assert f"{2 * 60 - len(blocks) - len(layers)} modules left out" in "\n".join(lines)
-    assert printed("cpu", seconds, verbose=True).count("\n  blocks.") == 60
-
-
-def test_why_a_profile_failed_is_told(tmp_path: Path) -> None:
-    log = tmp_path / "x.died.log"
-    assert result._last_line(log) == "it left no message"
-    log.write_text("Traceback\nUnmeasured: no kernel\n\n")
-    assert result._last_line(log) == "Unmeasured: no kernel"
 
 
 @pytest.mark.slow
@@ -258,13 +220,8 @@ def test_the_command_opens_up_one_case(modbench: Any, tiny_suite: Path, tmp_path
     assert len(done.stdout.splitlines()) <= SCREEN
 
 
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [("mod", ("-k 'mod' matches", "mod[c0.25-T16-B1-fp32-cpu1]")), ("nosuch", ("Their ids look like '",))],
-)
-def test_a_profile_that_fits_no_case_or_several_says_which(
-    asked: str, said: tuple[str, ...], modbench: Any, tiny_suite: Path, tmp_path: Path
-) -> None:
-    done = modbench("profile", tiny_suite, "-k", asked, "--device", "cpu", cwd=tmp_path)
-    assert (done.returncode, [words for words in said if words not in done.stderr]) == (2, [])
+def test_a_profile_that_fits_several_cases_says_which(modbench: Any, tiny_suite: Path, tmp_path: Path) -> None:
+    done = modbench("profile", tiny_suite, "-k", "mod", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "mod[c0.25-T16-B1-fp32-cpu1]" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from planted_peaks import planted
-from sections_of import drawn, shown
+from sections_of import drawn
 
 from modbench.extend import planted_plan, planted_run
 from modbench.harness.call.operators import of_shapes
@@ -133,7 +133,3 @@ def test_on_a_gpu_the_wait_for_the_host_is_told_apart(run: Path) -> None:
     assert whole == pytest.approx(found.measured, rel=1e-12)
     parts = ["dense", "FLOPs saved", "theoretical", "kernel launches", "on the device", "measured"]
     assert list(drawn(waterfall, loaded)[0].data.part) == parts
-
-
-def test_nothing_is_drawn_where_operators_or_peaks_are_not_known(run: Path) -> None:
-    assert not shown(waterfall, load(run))

@@ -237,10 +237,6 @@ class Experts(Block):
         return y_ND
 
 
-class NoOps(Experts):
-    no_ops = 3
-
-
 class Exiting(Block):
     """Computes tokens that go on, which attend to one another, and nothing of those that left."""
 
