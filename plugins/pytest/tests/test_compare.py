@@ -117,7 +117,8 @@ class TestMarked:
         found = modbench_compare(call, call)
         assert (found.margin, threads, len(found.process.samples["candidate"]["wall_s"])) == (0.2, {4}, ROUNDS)
     def test_call(self, modbench_compare, takes):
-        assert modbench_compare(takes(0.01), takes(0.011, seed=1), margin=0.25).margin == 0.25
+        found = modbench_compare(takes(0.01), takes(0.011, seed=1), margin=0.25, rounds=8)
+        assert (found.margin, len(found.process.samples["candidate"]["wall_s"])) == (0.25, ROUNDS)
 def test_ini(modbench_compare, takes):
     assert modbench_compare(takes(0.01), takes(0.01, seed=1)).margin == 0.3
 """
