@@ -244,10 +244,10 @@ def margin(value: object, *, asked: str = "") -> float:
         UsageError: if it is no such share.
     """
     value = plain_share(value)
-    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
-    if not 0 < number < 1:
+    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else value
+    if not 0 < number < 1:  # before it is a float: a whole number may be too large for one
         raise UsageError(f"{asked} is no share above 0 and below 1: 0.05 is 5 %.".strip())
-    return number
+    return float(number)
 
 
 def check_capacity(capacity: object) -> None:
