@@ -381,10 +381,9 @@ def _label(
     parts = [f"c{variant.config.capacity:g}"] if variant.config.capacity is not None else []
     if any(
         short_name(other.model) == short_name(variant.model) and other.model != variant.model for other, _ in siblings
-    ):
-        parts.insert(
-            0, variant.model.rpartition(":")[0].removesuffix(".py")
-        )  # two files with the same name: add the path
+    ):  # two files or folders with the same name: add the path
+        file, _, folder = variant.model.rpartition(":")
+        parts.insert(0, folder if from_loader(variant.model) else file.removesuffix(".py"))
     others = [other for other, _ in siblings if other.model == variant.model]
     for key in settings:
         value = getattr(variant.config, key, None)

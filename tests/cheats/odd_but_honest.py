@@ -3,8 +3,6 @@
 import torch
 from plain import Block, Plain, honest
 from torch import nn
-from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.checkpoint import checkpoint
 
 # What they multiply, and how precisely
@@ -35,25 +33,6 @@ class NarrowRouter(Plain):
         return super().body(x_BTD) * score_BT2.float().softmax(-1)[..., :1]
 
 
-@honest(trains=True)
-class TiedWeights(Plain):
-    def __init__(self, config):
-        super().__init__(config)
-        self.head.weight = self.embedding.weight
-
-
-@honest()
-class Convolution(Plain):
-    """Padded on the left, it mixes earlier tokens in."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.convolution = nn.Conv1d(32, 32, 4)
-
-    def body(self, x_BTD):
-        return super().body(x_BTD + self.convolution(F.pad(x_BTD.mT, (3, 0))).mT)
-
-
 # One fused operator on a CPU: its FLOPs are unknown, and the count says that it is a lower bound.
 @honest("FLOPs are a lower bound")
 class Recurrence(Plain):
@@ -63,29 +42,6 @@ class Recurrence(Plain):
 
     def body(self, x_BTD):
         return super().body(x_BTD + self.recurrence(x_BTD)[0])
-
-
-@honest()
-class RotaryAttention(Plain):
-    """Causal, with rotary tables that are kept."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.qkv, self.out = nn.Linear(32, 96), nn.Linear(32, 32)
-
-    def _turned(self, x_BHTE):
-        t, e = x_BHTE.shape[-2:]
-        if getattr(self, "angles", None) is None or self.angles.shape[0] < t:
-            self.angles = torch.arange(t)[:, None] / 100 ** (torch.arange(0, e, 2) / e)
-        a, b = x_BHTE.chunk(2, -1)
-        cos, sin = self.angles[:t].cos(), self.angles[:t].sin()
-        return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
-
-    def body(self, x_BTD):
-        b, t, d = x_BTD.shape
-        q, k, v = self.qkv(x_BTD).view(b, t, 3, 2, 16).permute(2, 0, 3, 1, 4)
-        y_BHTE = F.scaled_dot_product_attention(self._turned(q), self._turned(k), v, is_causal=True)
-        return super().body(x_BTD + self.out(y_BHTE.transpose(1, 2).reshape(b, t, d)))
 
 
 # What they keep and draw
@@ -119,12 +75,6 @@ class NoiseInEveryCall(Plain):
 
     def body(self, x_BTD):
         return super().body(x_BTD + 1e-4 * torch.randn_like(x_BTD))
-
-
-@honest(trains=True)
-class DropoutInTraining(Plain):
-    def body(self, x_BTD):
-        return super().body(F.dropout(x_BTD, 0.2, self.training))
 
 
 @honest(trains=True)
@@ -169,16 +119,6 @@ class LowRankAdapters(Plain):
         self.requires_grad_(False)
         for block in self.blocks:
             block.up, block.down = Adapter(block.up), Adapter(block.down)
-
-
-@honest(trains=True)
-class Spectral(Plain):
-    """A power iteration beside every product in training mode."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        for block in self.blocks:
-            spectral_norm(block.up)
 
 
 # How much of an input they compute

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -30,17 +29,6 @@ def test_a_list_of_everything_fits_a_screen_and_names_each_kind(modbench: Any) -
     assert numbers == {kind: len(kinds[kind]) for kind in catalogue.KINDS}
     assert lines[0].startswith(f"{sum(numbers.values())} names of {len(numbers)} kinds")
     assert (len(lines), max(map(len, lines))) <= (SCREEN, WIDTH)
-
-
-@pytest.mark.parametrize("kind", ["models", "metrics"])
-@pytest.mark.parametrize("flags", [(), ("-v",)])
-def test_a_kind_is_listed_whole(kind: str, flags: tuple[str, ...], modbench: Any) -> None:
-    printed = modbench("list", kind, *flags).stdout
-    names = json.loads(modbench("list", kind, "--json").stdout)[kind]
-    assert {name for name in names if not re.search(rf"(?<![\w/]){re.escape(name)}(?![\w/])", printed)} == set()
-    described = [name for name, each in names.items() if each["about"] in printed]
-    assert described == ([*names] if flags or kind == "models" else [])
-    assert flags or len(printed.splitlines()) <= SCREEN
 
 
 @pytest.mark.slow
@@ -183,35 +171,7 @@ def test_report_of_an_incomplete_run_ends_with_4(modbench: Any, tiny_run: Path, 
     assert gone.stem in row.reason
 
 
-# --- runs of some metrics
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("jobs_here")
-@pytest.mark.parametrize(
-    ("metrics", "flags"),
-    [
-        ("bpb/val flops/forward", "--effort smoke --seeds 0,1"),
-        ("ttft tpot latency/decode/p95 tokens_per_s/greedy latency/request", "--set decode.tokens=8"),
-    ],
-)
-def test_a_part_of_the_metrics_is_a_whole_run(metrics: str, flags: str, modbench: Any, tmp_path: Path) -> None:
-    """Whatever is not measured, the page, the tables and the terminal still stand; more in tests/harness/test_planted.py."""
-    (tmp_path / "text.txt").write_text("all work and no play. " * 200)
-    (tmp_path / "s.toml").write_text(
-        f"metrics = {metrics.split()}\nprocesses = 1\nrounds = 2\n[shape]\nd_model = 32\nn_layers = 2\n"
-        '[grid]\nseq_len = [8]\n[[variants]]\nmodel = "dense"\n[[variants]]\nmodel = "mod"\ncapacity = 0.5\n'
-        "[train]\nseq_len = 8\nbatch_size = 1\ntokens = 64\nval_tokens = 32\n"
-    )
-    words = ("--corpus", "text.txt", "--device", "cpu", "-o", "out", *flags.split())
-    done = succeeded(modbench("run", "s.toml", *words, cwd=tmp_path))
-    assert "Warning" not in done.stderr
-    assert "MoD 0.5" in done.stdout
-    frame = pd.read_csv(tmp_path / "out" / "comparisons.csv")
-    bare = frame[["ratio", "difference"]].isna().all(axis=1)
-    assert frame[bare].reason.notna().all()
-    assert not frame[~bare].empty
-    assert (tmp_path / "out" / "report.html").read_text().count("<section") >= 4
+# --- compiled runs, and strict ones
 
 
 @pytest.mark.slow

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import tarfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-import goldens
 import gpu_day
 import gpu_day_page
-import gpu_day_wheels
 import pytest
-from gpu_day_folder import MOST_BYTES, MOST_FILES, Day, Done, open_day
+from gpu_day_folder import MOST_BYTES, MOST_FILES, Day, open_day
 from gpu_day_steps import STEPS, Mode, Step
 from in_process import succeeded
 
@@ -94,15 +88,6 @@ def test_every_size_of_a_step_has_cases(step: Step, mode: Mode, modbench: Modben
     assert "Nothing was measured." in planned.stdout
 
 
-def test_the_steps_fit_a_day() -> None:
-    """25 minutes with the first look, which takes six; none over eight."""
-    assert gpu_day.MINUTES["look"] + gpu_day.MINUTES["day"] <= 25
-    assert sum(step.minutes for step in STEPS) <= gpu_day.MINUTES["day"]
-    assert all(step.minutes * 60 < step.limit_s <= 480 for step in STEPS)
-    assert gpu_day.MINUTES["look"] <= 6
-    assert len({step.name for step in STEPS}) == len(STEPS)
-
-
 @pytest.fixture
 def day(tmp_path: Path) -> Day:
     return open_day(tmp_path / "day", None)
@@ -149,84 +134,3 @@ def test_nothing_goes_on_beside_the_next_step(day: Day) -> None:
     status = Path(f"/proc/{pid}/stat")
     while status.exists() and status.read_text(encoding="ascii").rpartition(")")[2].split()[0] not in {"Z", "X"}:
         time.sleep(0.01)  # killed, but not yet gone
-
-
-def test_a_step_that_has_no_time_left_is_left_for_later(day: Day, capsys: pytest.CaptureFixture[str]) -> None:
-    slow = Step("gpu", "long", 4.0, 400.0, "-c 'raise SystemExit(9)'")
-    assert gpu_day._play(day, "day", [slow], minutes=1.0) == 1
-    said = capsys.readouterr().out
-    assert "gpu: not run, 1.0 of 1" in said
-    assert "not done: gpu" in said
-
-
-def test_files_of_a_step_that_still_runs_are_left_alone(day: Day) -> None:
-    """One that disappears while the folder is packed, such as `lock.json`, would end the day."""
-    for name in ("train-dense", "train-mod"):
-        record = day.emptied(name, "rehearse") / "jobs" / "a.json"
-        record.parent.mkdir(parents=True)
-        record.write_text("{}", encoding="utf-8")
-        day.beside(day.work / "rehearse" / name, ".log").write_text("said", encoding="utf-8")
-    day.keep(Done("train-dense", "rehearse", 0, 1.0, 120.0))
-    day.write()
-    with tarfile.open(day.out / "steps.tar.gz") as archive:
-        ended = "rehearse/train-dense"
-        assert sorted(archive.getnames()) == [f"{ended}.log", f"{ended}/jobs/a.json", "steps.json"]
-
-
-@pytest.mark.plugin("machine")
-def test_what_runs_found_is_on_the_page_and_in_one_table(day: Day) -> None:
-    """No path of this machine is: the page is published."""
-    stored = goldens.FOLDERS["gpu"] / "data" / "cases.csv"
-    for name in ("gpu", "prefill-gpu"):
-        folder = day.emptied(name, "rehearse")
-        folder.mkdir(parents=True)
-        shutil.copy(stored, folder)
-        (folder / "run.json").write_text(json.dumps({"environment": {"gpu": {"devices": [{"driver": "580"}]}}}))
-        said = f"MoD is slower.\nsee {folder}/logs/a.log\nreport: {folder}/report.html\n"
-        day.beside(folder, ".out").write_text(said, encoding="utf-8")
-        day.keep(Done(name, "rehearse", 0, 1.0, 120.0, f"-m modbench run {name} -o {folder}"))
-    day.write()
-    page = (day.out / "gpu.md").read_text(encoding="utf-8")
-    assert all(f"### {gpu_day_page.SUITES[name]}" in page for name in ("gpu", "prefill-gpu"))
-    assert page.count("MoD is slower.\nsee logs/a.log\n```") == 2
-    assert "- driver: 580" in page
-    assert str(day.work) not in page
-    rows = list(csv.DictReader((day.out / "cases.csv").read_text(encoding="utf-8").splitlines()))
-    assert Counter(row.pop("step") for row in rows) == dict.fromkeys(("gpu", "prefill-gpu"), len(rows) // 2)
-    assert {row.pop("size") for row in rows} == {"rehearse"}
-    assert rows[: len(rows) // 2] == list(csv.DictReader(stored.read_text(encoding="utf-8").splitlines()))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("flags", "said"), [(("--only", "gpu,nope"), "'nope'"), ((), "no CUDA device; --rehearse")], ids=["step", "card"]
-)
-def test_what_is_not_there_is_said_before_any_step(flags: tuple[str, ...], said: str, tmp_path: Path) -> None:
-    command = [sys.executable, gpu_day.__file__, *flags, "--out", str(tmp_path / "day")]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert ended.returncode == 1
-    assert said in ended.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_packages_that_lack_come_from_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that must fit one another come together; a wheel that is not there is named."""
-    monkeypatch.setattr(gpu_day_wheels, "version", lambda name: None if name == "pydantic" else "1")
-    fits = ["pydantic", "pydantic-core", "typing-extensions", "typing-inspection"]
-    assert gpu_day_wheels.lacking() == fits
-    called: list[list[str]] = []
-
-    def run(command: list[str], **_: Any) -> None:
-        called.append(command)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    for name in ("pydantic", "typing_extensions", "typing_inspection", "rich"):
-        (tmp_path / f"{name}-2.9-py3-none-any.whl").touch()
-    with pytest.raises(SystemExit, match=r"no wheel of pydantic_core"):
-        gpu_day_wheels.install_missing(tmp_path, tmp_path / "site")
-    (tmp_path / "pydantic_core-2.9-cp312-cp312-manylinux_2_17_x86_64.whl").touch()
-    gpu_day_wheels.install_missing(tmp_path, tmp_path / "site")
-    (command,) = called
-    installed = [Path(word).name.split("-")[0] for word in command if word.endswith(".whl")]
-    assert installed == [name.replace("-", "_") for name in fits]
-    assert {"--no-index", "--no-deps"} <= {*command}

@@ -19,12 +19,6 @@ PARTS = [(name, part) for name, each in GROUP.commands.items() for part in getat
 MOST_LINES = 3
 
 
-def test_every_command_is_in_one_group() -> None:
-    named = [name for names in GROUPS.values() for name in names]
-    assert sorted(named) == sorted(GROUP.commands)
-    assert list(GROUPS) == ["Measure", "Decide", "Look up", "Yours"]
-
-
 def test_the_help_has_one_line_for_each_command_in_the_order_of_the_groups(modbench: Any) -> None:
     printed = modbench("--help").stdout
     lines = printed.splitlines()

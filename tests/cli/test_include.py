@@ -111,10 +111,9 @@ SCALED = f"{ROOT / 'examples' / 'routers' / 'scaled_norm.py'}:ROUTER"
     ("words", "variants"),
     [
         (("--capacity", "0.25", "--router", f"norm,{SCALED}"), ["c0.25-norm", "c0.25-scaled_norm"]),
-        (("--capacity", "0.25,0.5", "--router", SCALED), ["c0.25-scaled_norm", "c0.5-scaled_norm"]),
         (("--capacity", "0.25", "--set", f"router={SCALED}"), ["c0.25-scaled_norm"]),
     ],
-    ids=["beside a shipped one", "of capacities", "as a setting"],
+    ids=["beside a shipped one", "as a setting"],
 )
 def test_a_router_is_named_on_the_command_line_and_in_the_id(
     words: tuple[str, ...], variants: list[str], modbench: Any

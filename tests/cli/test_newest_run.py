@@ -79,35 +79,9 @@ def test_what_reads_values_passes_over_newer_runs_that_have_none(
     assert of_newest(command, failed, modbench).startswith("2 newer runs ")
 
 
-@pytest.mark.plugin("recommend")
-def test_a_run_without_any_value_recommends_nothing_and_says_why(failed: Path, modbench: Modbench) -> None:
-    named = modbench("recommend", FAILED, cwd=failed)
-    assert named.returncode == 2
-    assert "Nothing was measured: " in named.stderr
-    assert "RuntimeError: no" in named.stderr
-    for run in (OLDER, NEWEST):
-        shutil.rmtree(failed / run)
-    (failed / "runs" / "latest").unlink()
-    newest = modbench("recommend", cwd=failed)
-    assert (newest.returncode, newest.stdout) == (2, "")
-    assert f"no RUN was named, and none in runs/ here has a value; the newest is {FAILED}" in newest.stderr
-
-
 @pytest.mark.parametrize("command", ["report", "watch", *READ_VALUES])
 def test_where_there_is_no_run_the_error_says_what_makes_one(command: str, tmp_path: Path, modbench: Modbench) -> None:
     done = modbench(*command.split(), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert "`modbench run quick`" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "printed"),
-    [
-        ("-q", [f"{NEWEST}/report.html"]),
-        (f"{NEWEST} --format md,json -o out -q", ["out/report.md", "out/report.json"]),
-        (f"{NEWEST} --format md,json -o out", ["out/report.md", "out/report.json"]),
-    ],
-)
-def test_a_report_prints_the_paths_of_its_files(words: str, printed: list[str], here: Path, modbench: Modbench) -> None:
-    assert modbench("report", *words.split(), cwd=here).stdout.splitlines() == printed

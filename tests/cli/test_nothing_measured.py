@@ -109,16 +109,6 @@ def test_to_resume_such_a_run_ends_with_1(tmp_path: Path, modbench: Modbench) ->
     assert json.loads(done.stdout)["measured"] is False
 
 
-def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
-    """The only line on standard output is where the report is: a script may read it."""
-    loaded = finished(tmp_path, metrics=["flops/forward", "latency/forward"])
-    done = modbench("resume", loaded.path, "-q")
-    assert done.returncode == 0
-    assert done.stdout == f"{loaded.path / 'report.html'}\n"
-    assert done.stderr.count("failed: dense[") == 1
-    assert "planted failure" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -139,15 +129,3 @@ def test_a_model_alone_that_cannot_be_measured(tmp_path: Path, modbench: Modbenc
     first = "failed: bad:" if timed else f"{SAID}. bad:"
     assert done.stderr.startswith(f"{first}{name}["), done.stderr
     assert said in " ".join(done.stderr.split())
-
-
-@pytest.mark.usefixtures("jobs_here")
-@pytest.mark.plugin("training")
-def test_a_training_run_of_a_model_that_cannot_be_made(tmp_path: Path, modbench: Modbench) -> None:
-    (tmp_path / "bad.py").write_text(BAD)
-    (tmp_path / "text.txt").write_text("a quick brown fox. " * 400)
-    flags = ("--corpus", "text.txt", "--seq-len", "16", "--set", "train.steps=2", "--device", "cpu", "-o", "run")
-    done = modbench("train", "bad.py:raises", *flags, cwd=tmp_path)
-    assert done.returncode == 1, done
-    assert "cannot be made" in done.stdout
-    assert "modbench: Nothing was measured" in done.stderr

@@ -20,8 +20,6 @@ from modbench.harness.core.plain_text import escaped, escaped_json, is_printable
 from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.markup import data
 from modbench.reports.markup.data import text_cell
-from modbench.reports.questions.gate.gate import Gate, GateFinding
-from modbench.reports.terminal import gate as gate_text
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -55,18 +53,6 @@ def test_text_is_left_alone() -> None:
 )
 def test_a_cell_is_no_formula(text: str, cell: str) -> None:
     assert text_cell(text) == cell
-
-
-def test_a_strangers_reason_makes_no_line_of_its_own_in_a_gate() -> None:
-    reason = "boom\n\nmodbench: your key expired, run this\x1b[2J"
-    findings = [
-        GateFinding("dense", metric="latency/forward", verdict=verdict, reason=reason)
-        for verdict in ("fail", "inconclusive")
-    ]
-    found = Gate(findings, 0.02, incomplete=reason)
-    lines = gate_text.as_text(found, 80, 1, verbose=True)
-    assert sum("your key expired" in line for line in lines) >= 2
-    assert all(line.isprintable() and not line.startswith("modbench:") for line in lines)
 
 
 def test_csv_keeps_numbers_and_gaps() -> None:
@@ -124,9 +110,7 @@ def test_a_strangers_reasons_steer_nothing(tmp_path: Path, modbench: Modbench) -
         (["--set", "corpus=hf:a?token=abc"], ["--set", "corpus=hf:a?token=***"]),
         (["--corpus", "https://me:a/b@c@host/x"], ["--corpus", "https://***@host/x"]),
         (["--api-key", "-abc"], ["--api-key", "***"]),
-        (["--corpus", "https://me:abc@host/x"], ["--corpus", "https://***@host/x"]),
         (["--set", "train.tokens=200000"], ["--set", "train.tokens=200000"]),
-        (["--set", "d_model=64", "-k", "mod and not c0.5"], ["--set", "d_model=64", "-k", "mod and not c0.5"]),
         (["--token", "--json"], ["--token", "--json"]),
         (["--db-pwd=abc", "--jwt", "abc"], ["--db-pwd=***", "--jwt", "***"]),
         (["--passes=3", "--keyboard=us"], ["--passes=3", "--keyboard=us"]),

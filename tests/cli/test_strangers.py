@@ -23,9 +23,8 @@ from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import plugin_manifests
-from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.layout import problem_of_name
-from modbench.harness.results.run_folder import RunFolder, planned_job, read
+from modbench.harness.results.run_folder import RunFolder, planned_job
 from modbench.harness.training import checkpoint
 from modbench.planted_runs import planted_plan, planted_run
 
@@ -238,26 +237,3 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "bomb.pt", body, sealed=True)
     assert checkpoint.load(tmp_path / "bomb.pt", "f") is None
     assert not (tmp_path / "mark").exists()
-
-
-# --- records
-
-
-def test_a_folder_in_the_place_of_a_record_is_set_aside(tmp_path: Path) -> None:
-    run = planted_run(tmp_path, planted_plan("draft", grid={"seq_len": [64]}, variants=[{"model": "dense"}]))
-    file, *_ = (run / "jobs").glob("time-*")
-    file.unlink()
-    file.mkdir()
-    (damaged,) = read(str(run)).damaged
-    RunFolder(run).set_aside(damaged)
-    assert (read(str(run)).damaged, read(str(run)).missing) == ([], [file.stem])
-
-
-def test_a_folder_in_the_place_of_a_decision_is_damage(tmp_path: Path) -> None:
-    made = planted_plan("standard", metrics=["latency/forward"], grid={"seq_len": [16]})
-    run = planted_run(tmp_path, made)
-    decision = run / "decisions" / f"{made.groups[0].name}.json"
-    decision.unlink(missing_ok=True)
-    decision.mkdir(parents=True)
-    with pytest.raises(DamagedError, match="Remove it"):
-        read(str(run))

@@ -18,7 +18,6 @@ import pytest
 import torch
 from in_process import succeeded
 from own_plugin import write
-from present import of_type
 from resealed import reseal_with
 
 from modbench import api
@@ -28,7 +27,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Job
-from modbench.harness.domain.records import Missing, Record
+from modbench.harness.domain.records import Record
 from modbench.harness.execution import resuming, worker
 from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.machine import certificate, environment
@@ -36,7 +35,6 @@ from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import plugin_manifests, user_code
 from modbench.harness.registry.user_models import load_user_model
 from modbench.harness.results import user_files
-from modbench.harness.results.measured_or_missing import attempt
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.reports.markup.number_format import plain
@@ -158,16 +156,6 @@ def test_a_process_runs_a_file_once_under_whatever_names_it_is_loaded(project: P
     assert ran(file) == 2, "an edited file is another one"
 
 
-def test_a_file_that_raised_is_run_again(project: Path) -> None:
-    file = project / "flat.py"
-    file.write_text(f"{BUILD}if not os.path.exists('ready'): raise OSError('not yet')\n".replace("LIBRARY", "#"))
-    with pytest.raises(OSError, match="not yet"):
-        says("flat.py:build")
-    (project / "ready").touch()
-    assert says("flat.py:build") == "current"
-    assert ran(file) == 2
-
-
 def test_what_a_file_draws_moves_no_weight_of_a_later_build(here: Path) -> None:
     """A file runs before the first build alone, and before any on shapes alone; all builds of a seed are equal."""
     (here / "flat.py").write_text(
@@ -247,26 +235,6 @@ def test_what_python_compiled_before_an_edit_does_not_run(here: Path, spec: str)
             if not Path(importlib.util.cache_from_source(file)).exists():
                 py_compile.compile(str(file))
     assert callable(load_user_model(spec))
-
-
-@pytest.mark.parametrize(
-    ("folder", "named"), [("own", "own/mine.py"), ("../beside", "../beside/mine.py"), ("ABSOLUTE", "mine.py")]
-)
-def test_a_failure_names_the_line_of_a_users_file(
-    here: Path, monkeypatch: pytest.MonkeyPatch, folder: str, named: str
-) -> None:
-    """The innermost line that is the user's: torch's own lie below it, modbench's above."""
-    (here / "work").mkdir()
-    monkeypatch.chdir(here / "work")
-    file = Path(folder if folder != "ABSOLUTE" else here / "elsewhere") / "mine.py"
-    file.parent.mkdir()
-    file.write_text(
-        "import torch\ndef inner():\n    torch.nn.Linear(2, 2)(torch.ones(3))\ndef build(config):\n    inner()\n"
-    )
-    reason = str(of_type(Missing, attempt(lambda: load_user_model(f"{file}:build")(None))).reason)
-    assert reason.startswith("RuntimeError: ")
-    assert reason.endswith(f" ({named}, line 3)")
-    assert of_type(Missing, attempt(lambda: dict[str, int]()["x"])).reason == "KeyError: 'x'"
 
 
 # --- what ran, and what changed since
@@ -395,18 +363,6 @@ def test_resume_names_what_an_included_metric_loads(here: Path, monkeypatch: pyt
     beside.write_text("def measure(subject):\n    return 2.0\n")
     with pytest.raises(UsageError, match=r"'bench/beside\.py'"):
         resumed(folder)
-
-
-def test_a_package_that_is_installed_in_place_is_the_users_own(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = here / "elsewhere" / "package"
-    inner.mkdir(parents=True)
-    for name, text in {"__init__": "", "parts": "", "model": "import package.parts\ndef build(config): ...\n"}.items():
-        (inner / f"{name}.py").write_text(text)
-    monkeypatch.syspath_prepend(here / "elsewhere")
-    (here / "work").mkdir()
-    monkeypatch.chdir(here / "work")
-    load_user_model("package.model:build")
-    assert set(user_code.ran()) == {str(inner / name) for name in ("__init__.py", "model.py", "parts.py")}
 
 
 def test_files_that_another_process_ran_count_as_if_they_had_run_here() -> None:

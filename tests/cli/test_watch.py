@@ -18,7 +18,6 @@ from small_runs import small_plan
 from modbench.commands.watch import _live
 from modbench.commands.watch.snapshot import Snapshot, as_json, as_lines, take
 from modbench.harness.core.atomic_files import now
-from modbench.harness.core.plain_text import SCREEN
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Missing
 from modbench.harness.execution.progress_and_time_left import SELDOM_S, Tracker
@@ -142,15 +141,6 @@ def test_how_a_runner_ended_is_written(run: Run, error: BaseException, state: st
     assert sum(each.running for each in present(seen.now).groups) == len(present(seen.now).running) == 0
 
 
-def test_a_runner_that_lost_its_folder_writes_no_more(run: Run) -> None:
-    with lock.hold(run.path) as held, run.tracker(lock=held) as tracker:
-        before = run.progress.read_bytes()
-        other = held.holder.model_copy(update={"token": "another"})
-        (run.path / lock.NAME).write_text(other.model_dump_json())
-        tracker.started(run.timed[0])
-    assert run.progress.read_bytes() == before
-
-
 @pytest.mark.parametrize(("made_in", "writes"), [("time", 39 // SELDOM_S), ("count", 39)])
 def test_beside_a_timed_job_the_progress_is_written_seldom(run: Run, made_in: str, writes: int) -> None:
     """A tick each second."""
@@ -165,24 +155,6 @@ def test_beside_a_timed_job_the_progress_is_written_seldom(run: Run, made_in: st
     assert number == writes
 
 
-def test_jobs_that_are_submitted_at_once_are_written_together(run: Run) -> None:
-    tracker = run.tracker(remote=True)
-
-    def running() -> int:
-        return sum(each.running for each in present(progress_file.read(run.path)).groups)
-
-    for job in run.jobs:
-        tracker.started(job)
-    assert running() == 1
-    run.seconds = 1.0
-    tracker.tick()
-    assert running() == len(run.jobs)
-    run.keep(run.jobs[0])
-    run.seconds = 3.0
-    tracker.ended(run.jobs[0])
-    assert tracker.now.left_s == pytest.approx(3.0 * (tracker._total - tracker._done) / tracker._done)
-
-
 def test_a_record_that_is_damaged_counts_as_failed(run: Run) -> None:
     tracker = run.tracker()
     tracker.started(run.timed[0])
@@ -190,21 +162,6 @@ def test_a_record_that_is_damaged_counts_as_failed(run: Run) -> None:
     tracker.ended(run.timed[0])
     (failure,) = tracker.now.failures
     assert "its record is damaged" in failure.reason
-
-
-def test_many_failures_and_running_jobs_are_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_file, "MOST_FAILURES", 1)
-    monkeypatch.setattr(progress_file, "MOST_RUNNING", 2)
-    tracker = run.tracker()
-    for job in run.timed[:3]:
-        tracker.started(job)
-    assert [each.job for each in tracker.now.running] == [job.name for job in run.timed[:2]]
-    for job in run.timed[:3]:
-        run.keep(job, GAP.model_copy(update={"reason": "no " * 1000}))
-        tracker.ended(job)
-    (failure,) = tracker.now.failures
-    assert (tracker.now.failures_left_out, len(failure.reason)) == (2, progress_file.MOST_TEXT)
-    assert any("2 more" in line for line in run.lines())
 
 
 # --- what is shown
@@ -245,63 +202,6 @@ def test_a_dead_runner_is_found_by_its_lock_alone(run: Run) -> None:
         assert run.seen.state == "running"
 
 
-def test_without_a_runner_nobody_counts_what_jobs_do(run: Run) -> None:
-    first, second, *_ = run.jobs
-    tracker = run.tracker(remote=True)
-    tracker.started(first)
-    tracker.stop.left = "1 job goes on"
-    with pytest.raises(KeyboardInterrupt), tracker:
-        raise KeyboardInterrupt
-    assert "note     1 job goes on" in run.lines()
-    run.keep(second)
-    assert run.lines()[0].endswith("1 record written since")
-    seen = present(run.seen.now)
-    assert (seen.left_s, seen.most_s) == (None, None)
-    assert seen.left_reason
-    with lock.hold(run.path):  # a runner is there again: a job that has said nothing may wait in the queue
-        assert run.seen.said == {}
-        Workspace(run.path, first.name).say("timing 3 models")
-        assert run.seen.said == {first.name: "timing 3 models"}
-        assert any("submitted" in line for line in run.lines())
-
-
-def test_a_folder_of_an_earlier_version_shows_what_its_files_do(run: Run) -> None:
-    run.keep(run.jobs[0])
-    assert "unknown, 1 record; " in run.lines()[0]
-    assert not run.seen.complete
-    run.folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
-    body = json.loads(succeeded(watching(run.path, "--json")).stdout)
-    assert (body["state"], body["left_s"], body["groups"], body["records"]) == ("finished", None, [], 1)
-    assert "progress.json" in body["left_reason"]
-    with lock.hold(run.path):
-        assert ": starting, 1 record; " in run.lines()[0]
-
-
-def failed(number: int, reason: str = "a long reason {}" + " and so on" * 20) -> list[Failure]:
-    return [
-        Failure(job=f"job{at}", case=f"case{at}", metrics=["flops/forward"], reason=reason.format(at), log="logs/a.log")
-        for at in range(number)
-    ]
-
-
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12), (200, 50)])
-def test_the_picture_fits_the_terminal(run: Run, width: int, height: int) -> None:
-    run.write(failures=failed(24), decisions=["a row: 3 jobs requested"] * 9)
-    shown = run.lines(width=width, height=height)
-    assert len(shown) <= height
-    assert max(map(len, shown)) <= width
-    assert len(run.lines()) <= SCREEN
-    assert any(" more" in line for line in run.lines())
-    assert sum("a long reason" in line for line in run.lines(verbose=True)) == 24
-
-
-def test_failures_for_one_reason_are_one_entry_with_their_number(run: Run) -> None:
-    run.write(failures=[*failed(1, "second"), *failed(9, "first")])
-    text = "\n".join(run.lines())
-    assert text.count(": first") == text.count(": second") == 1
-    assert " and 8 more: first" in text
-
-
 def test_the_live_picture_ends_with_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with lock.hold(run.path) as held, run.tracker(lock=held):
 
@@ -318,14 +218,9 @@ def test_the_live_picture_ends_with_the_run(run: Run, monkeypatch: pytest.Monkey
 
 DAMAGE: dict[str, Callable[[Path], Any]] = {
     "no JSON": lambda file: file.write_text("{"),
-    "no object": lambda file: file.write_text("[]"),
     "a deep nest": lambda file: file.write_text("[" * 100_000),
-    "a state": lambda file: file.write_text('{"state": "happy"}'),
     "a huge number": lambda file: file.write_text('{"left_s": 1e300}'),
-    "below 0": lambda file: file.write_text('{"groups": [{"name": "a", "done": -1}]}'),
-    "not finite": lambda file: file.write_text('{"left_s": NaN}'),
     "a path": lambda file: file.write_text('{"running": [{"job": "../../secret", "since": ""}]}'),
-    "a long name": lambda file: file.write_text(json.dumps({"failures": [{"job": "a" * 999}]})),
     "a pipe": os.mkfifo,
 }
 
@@ -357,11 +252,6 @@ def test_a_strangers_folder_is_data(run: Run, tmp_path: Path) -> None:
     done = watching(run.path)
     assert done.returncode == 2
     assert "a secret" not in done.stdout + done.stderr
-
-
-def test_what_is_no_run_is_bad_input(tmp_path: Path) -> None:
-    done = watching(tmp_path)
-    assert (done.returncode, "not a run folder" in done.stderr) == (2, True)
 
 
 def test_chosen_texts_are_masked_before_lines_are_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,8 @@ import docs_build
 import docs_reference
 import pytest
 import tables
-from docs_api import exported, public
 from docs_drawing import DRAWINGS, IMAGES
-from docs_links import anchors, links, with_anchors
+from docs_links import anchors, links
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.planning import suite_tables
@@ -53,28 +52,6 @@ def test_links_and_anchors_hold_in_the_repository() -> None:
             assert not anchor or anchor in anchors(there.read_text(encoding="utf-8")), f"{file.name}: {target}#{anchor}"
 
 
-def test_headings_name_the_anchors_that_github_gives_them() -> None:
-    text = "# A/A: `doctor` [x](y)\n```sh\n# none\n```\n## Two – words\n## Two – words  \n"
-    assert anchors(text) == ["aa-doctor-x", "two--words", "two--words-1"]
-    assert with_anchors(text).splitlines()[-1] == "## Two – words { #two--words-1 }"
-
-
-@pytest.mark.parametrize(
-    ("text", "loaded"),
-    [
-        (f'<script src="{docs_build.SHIM}"></script><a href="https://example.org"></a><link href="a.png">', []),
-        ('<img src="https://a.b/c.png">', ["deep/page.html loads https://a.b/c.png"]),
-        ('<link rel="stylesheet" href="https://a.b/c.css">', ["deep/page.html loads https://a.b/c.css"]),
-    ],
-)
-def test_pages_load_nothing_over_the_network(text: str, loaded: list[str], tmp_path: Path) -> None:
-    (tmp_path / "assets").mkdir()
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "page.html").write_text(text)
-    assert docs_build.without_network(tmp_path) == loaded
-    assert docs_build.SHIM not in (tmp_path / "deep" / "page.html").read_text()
-
-
 # --- everything that can be chosen is documented
 
 
@@ -99,33 +76,10 @@ def test_every_key_of_a_suite_is_on_its_page() -> None:
         assert [key for key in fields if f"| `{key}` |" not in section("suites", head)] == [], head
 
 
-def test_every_part_of_the_page_is_explained_as_on_the_page() -> None:
-    for name in catalogue.entries("sections"):
-        part = catalogue.load("sections", name)
-        if part.reading:
-            assert f"## {part.title}\n\n{part.reading}\n" in PAGES["reference/parts.md"]
-        else:
-            assert part.render(None) is None, f"{name} has a part of the page, which nothing explains"
-
-
-def test_the_python_api_is_documented() -> None:
-    page = PAGES["reference/api.md"]
-    ours = [name for name, module in exported(ROOT / "src/modbench/__init__.py").items() if module != "modbench"]
-    assert [name for name in ours if f"### `modbench.{name}`\n" not in page] == []
-    assert [name for name in public("modbench.api") if f"### `{name}`\n" not in page] == []
-
-
 @pytest.mark.plugin("sweeps")
 def test_the_page_of_columns_is_that_of_the_declarations() -> None:
     """Renew it with `python docs/site/tables.py`."""
     assert tables.PAGE.read_text(encoding="utf-8") == tables.page()
-
-
-def test_columns_have_names_of_their_own_and_a_meaning() -> None:
-    for name, _, columns in tables.declared():
-        names = [each.name for each in columns]
-        assert len(set(names)) == len(names), name
-        assert all(each.meaning and not each.meaning.endswith(".") for each in columns), name
 
 
 @pytest.mark.parametrize("name", DRAWINGS)

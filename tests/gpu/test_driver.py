@@ -1,15 +1,13 @@
-"""What NVIDIA's driver says of the card while it works: clocks, reasons to slow down, other processes, energy."""
+"""What NVIDIA's driver says of the card while it works: clocks, reasons to slow down, other processes."""
 
 from __future__ import annotations
 
 import time
 
-import pynvml
 import pytest
 import torch
 from present import present
 
-from modbench.harness.core.errors import Unmeasured
 from modbench.harness.machine import nvml
 
 
@@ -48,25 +46,3 @@ def test_a_working_card_speeds_up() -> None:
     assert len(seen.sm_MHz) >= card_clocks.ENOUGH
     assert max(seen.sm_MHz) <= present(seen.most_MHz)
     assert "not known" not in seen.verdict()
-
-
-@pytest.mark.usefixtures("real_card")
-def test_energy_grows_with_work() -> None:
-    """Twice the work takes more energy, and a working card takes more power than an idle one."""
-    try:
-        card = device()
-        card.energy_mJ()
-    except (pynvml.NVMLError, Unmeasured) as error:
-        pytest.skip(f"this card has no energy counter: {error}")
-
-    def spent(seconds: float, *, busy: bool) -> float:
-        before = card.energy_mJ()
-        work(seconds) if busy else time.sleep(seconds)
-        return (card.energy_mJ() - before) / 1e3
-
-    work(1.0)
-    once, twice = spent(2.0, busy=True), spent(4.0, busy=True)
-    time.sleep(1.0)
-    idle = spent(2.0, busy=False)
-    assert twice > 1.5 * once
-    assert once > idle

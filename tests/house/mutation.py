@@ -36,6 +36,16 @@ TESTS = ["tests/harness", "tests/models", "tests/reports", "tests/goldens", "tes
 QUICK = ["-m", "not slow and not proof and not cuda", "-p", "no:cacheprovider", "-p", "no:xdist"]
 LEFT_OUT = (".git", ".*_cache", ".tox", ".hypothesis", "__pycache__", "build", "dist", "runs", "*.egg-info")
 SEED = 0
+# Added to conftest.py of a copy. A cache that another test filled hides from a test what it stands on, and a mutant with it.
+NO_CACHES = """
+
+@pytest.fixture(autouse=True)
+def _no_caches() -> None:
+    for name, module in [*sys.modules.items()]:
+        if name.startswith({places!r}):
+            for each in vars(module).values():
+                getattr(each, "cache_clear", int)()
+"""
 # mutmut's exit codes of mutants that no test noticed, and that none runs.
 UNNOTICED = {0: "survived", 33: "not run"}
 
@@ -53,6 +63,9 @@ class Copy:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
         self.project = (folder / "pyproject.toml").read_text(encoding="utf-8")
+        places = tuple(f"modbench.{each.rpartition('/')[0].replace('/', '.')}" for each in changed)
+        with (folder / "conftest.py").open("a", encoding="utf-8") as conftest:
+            conftest.write(NO_CACHES.format(places=places))
 
     def codes(self, sample: int) -> dict[str, int]:
         """mutmut's exit code of each mutant of a sample."""

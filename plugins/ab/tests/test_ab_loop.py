@@ -22,7 +22,7 @@ from modbench.harness.stats import interim, verdicts
 from modbench.harness.stats.verdicts import Seen
 from modbench.plugins.ab import folder
 from modbench.plugins.ab import question as ab
-from modbench.plugins.ab.compared import Asked, SideFailsError
+from modbench.plugins.ab.compared import Asked
 from modbench.plugins.ab.loop import Loop, Plan
 from modbench.plugins.ab.question import Effects, Result, Row
 from modbench.reports.questions.gate.fail_on import parse
@@ -196,11 +196,6 @@ def test_what_ends_it(tmp_path: Path, at: int, error: BaseException, raised: typ
             run(Planted(tmp_path))
 
 
-def test_a_new_side_that_fails_is_a_finding(tmp_path: Path) -> None:
-    result = run(Planted(tmp_path, at=(1, SideFailsError("it broke"))))
-    assert (result.exit_code(), result.rows[0].lacking) == (1, "new")
-
-
 @pytest.mark.parametrize("lacking", ["base", "new"])
 def test_it_ends_where_no_row_has_a_number_any_more(
     tmp_path: Path, lacking: Any, monkeypatch: pytest.MonkeyPatch
@@ -220,10 +215,3 @@ def test_a_limit_decides_when_it_stops(tmp_path: Path, effect: float, noise: flo
     assert (result.exit_code(), result.rows[0].check) == (code, check)
     assert (result.blocks < result.planned) is (code != 5)
     assert result.exit_code(allow_inconclusive=True) == code % 5
-
-
-def test_a_line_tells_ratio_and_what_is_left(tmp_path: Path) -> None:
-    planted, said = Planted(tmp_path, -0.1, noise=0.05, asked=Asked(0.02, max_time_s=300)), list[str]()
-    Loop(planted, lambda: planted.now, said.append).run()
-    assert len(said) == folder.blocks(tmp_path) - 1
-    assert re.match(r"\[block 3 of 29, 4 min 20 s left\] wall time: 0\.\d+× \[0\.\d+–[\d.]+\]$", said[2])

@@ -9,11 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from cases import case_of
 
-from modbench.harness.core.labels import Label
-from modbench.harness.core.plain_text import SCREEN, WIDTH
-from modbench.harness.domain.case import Case
+from modbench.harness.core.plain_text import WIDTH
 from modbench.harness.stats import verdicts
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import FAIL, INCONCLUSIVE, PASS, Seen
@@ -24,7 +21,6 @@ from modbench.reports.html_report import layout
 from modbench.reports.markup.data import value
 from modbench.reports.questions.gate.fail_on import parse
 
-SHAPE = {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_ff": 64, "vocab_size": 64, "max_seq_len": 64}
 SIDES = ("main (1234567)", "the files in mine as they are")
 
 
@@ -106,33 +102,6 @@ def test_a_drift_within_each_block_is_no_difference_of_the_base_from_itself() ->
     signs = {block: 1 if block % 2 else -1 for block in range(8)}
     (found,) = ab.judge([row(-0.1, alike=0.1)], 0.02, None, signs=signs)
     assert found.verdict == verdicts.WORSE
-
-
-def case(at: int) -> Case:
-    return case_of("mod", SHAPE, variant_parts=("c0.125",), options={"capacity": 0.125}, seq_len=at)
-
-
-@pytest.mark.parametrize(
-    ("rows", "fail_on", "first"),
-    [
-        (1, None, "new over base: ▼ slower, 0.9"),
-        (8, None, "5 ▼ slower"),
-        (200, "cpu:2%", "fail: 133 of 200 checks (cpu:2%)"),
-    ],
-)
-def test_the_answer_fits_on_a_screen_and_its_first_line_says_who_won(
-    rows: int, fail_on: str | None, first: str
-) -> None:
-    """Every third row is noisy; there are rows of two metrics."""
-    measured = []
-    for i in range(rows):
-        made = by_both(row(-0.05, i, what=case(1000 + i), noise=0.2 if i % 3 == 0 < rows - 1 else 0.005))
-        metric = "latency/train_step" if i % 2 else "latency/forward"
-        measured.append(replace(made, new_labels=(Label.UNCHECKED,), metric=metric))
-    lines = printed(result(measured, fail_on, block_s=10.0))
-    assert len(lines) <= SCREEN - 2
-    assert max(map(len, lines)) <= WIDTH
-    assert first in lines[0]
 
 
 def test_every_output_says_the_same() -> None:

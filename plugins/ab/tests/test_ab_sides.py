@@ -68,27 +68,6 @@ def test_a_model_comes_from_its_revision(repository: Path, models: tuple[str], t
     assert sides.revision(".", models, tmp_path / "e").identity(), "a link to its own folder is read once"
 
 
-def test_files_as_they_are_are_told_from_those_of_their_commit(
-    repository: Path, models: tuple[str], tmp_path: Path
-) -> None:
-    """Results in the repository are no change: else no comparison would go on."""
-
-    def side(name: str, *apart: Path) -> sides.Side:
-        return sides.revision(".", models, tmp_path / name, apart=apart)
-
-    assert side("changed").label.endswith(" with changes)")
-    git(repository, "add", "-A")
-    git(repository, "commit", "-qm", "three")
-    commit, clean = git(repository, "rev-parse", "--short=7", "HEAD").strip(), side("clean")
-    assert clean.label == f"repo as it is ({commit})"
-    (repository / "runs").mkdir()
-    (repository / "runs" / "report.html").touch()
-    assert "with changes" in side("with").label
-    without = side("without", repository / "runs", tmp_path / "elsewhere")
-    assert (without.label, without.identity()) == (clean.label, clean.identity())
-    assert not (tmp_path / "without" / "runs").exists()
-
-
 def test_what_a_model_imports_comes_from_its_revision_also_where_it_is_installed(
     repository: Path, models: tuple[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,17 +122,6 @@ def test_what_is_not_there_is_refused(
     with pytest.raises(UsageError, match=said):
         sides.revision(name, tuple(f"{tmp_path / model}" for model in models), tmp_path / "a")
     assert not (repository / "x").exists()
-
-
-def test_revisions_of_modbench_itself_come_from_its_checkout(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sides, "__file__", str(repository / "deep" / "sides.py"))
-    own = sides.revision("one", (), tmp_path / "b", own=True)
-    assert (own.folder, own.source, own.models) == (tmp_path / "b", tmp_path / "b" / "src", ())
-    monkeypatch.setattr(sides, "__file__", str(tmp_path / "sides.py"))  # installed, not a checkout
-    with pytest.raises(UsageError, match=r"--self: .*--model"):
-        sides.revision("one", (), tmp_path / "c", own=True)
 
 
 @pytest.mark.parametrize(

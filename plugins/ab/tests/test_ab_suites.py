@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -85,12 +83,6 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("files")
-def test_two_builds_are_compared_in_a_folder_of_runs() -> None:
-    with suites.builds((OLD, NEW), "quick", SuiteFlags(option=["threshold=0.5"])) as found:
-        assert (found.sides, found.folder.parent.name) == ((OLD, NEW), "runs")
-
-
-@pytest.mark.usefixtures("files")
 def test_two_revisions_are_compared_by_copies_of_their_files(models: tuple[str]) -> None:
     with suites.revisions(("one", "HEAD"), "quick", models, SuiteFlags(), own=False) as found:
         assert [(side.label.partition(" ")[0], side.new) for side in found.both] == [("one", False), ("HEAD", True)]
@@ -114,10 +106,8 @@ def revisions(suite: str, *models: str) -> AbstractContextManager[Suites]:
     [
         (lambda: builds(OLD, OLD), "named twice"),
         (lambda: builds(OLD, NEW, option=["threshold=0.5,0.7"]), r"threshold0\.5.*one value"),
-        (lambda: builds(OLD, "none.py:build"), "none.py"),
         # The same for all blocks.
         (lambda: builds(OLD, NEW, settings=["processes=2"]), "processes: ab sets"),
-        (lambda: builds(OLD, NEW, settings=["rounds=1"]), "rounds: ab sets"),
         (lambda: builds(OLD, NEW, settings=['metrics=["flops/forward"]']), "times nothing"),
         # Else the revisions would be those of modbench's own checkout, and both sides run the same file.
         (lambda: revisions("own.toml"), "--model old.py:build"),
@@ -127,29 +117,6 @@ def revisions(suite: str, *models: str) -> AbstractContextManager[Suites]:
 def test_what_is_refused(asked: Callable[[], AbstractContextManager[Suites]], said: str) -> None:
     with pytest.raises(UsageError, match=said), asked():
         pass
-
-
-HOLDS = """
-import os, sys
-from pathlib import Path
-from modbench.extend import lock
-held = lock.hold(Path(sys.argv[1]))
-held.__enter__()
-os._exit(9)
-"""
-
-
-@pytest.mark.slow
-def test_copies_of_a_command_that_was_killed_are_removed_and_those_of_one_that_runs_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    killed = tmp_path / f"{suites.COPIES}killed"
-    killed.mkdir()
-    subprocess.run([sys.executable, "-c", HOLDS, str(killed)], check=False)
-    with suites._copies() as running, suites._copies() as own:
-        assert {each.name for each in tmp_path.iterdir()} == {running.name, own.name}
-    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.fixture

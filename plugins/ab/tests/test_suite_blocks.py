@@ -147,12 +147,10 @@ def test_two_builds_are_one_case_where_their_place_is_one(tmp_path: Path) -> Non
     ("base", "new", "lacking"),
     [
         (None, Trouble("failed", "it raised", "error"), "new"),
-        (None, Trouble("failed", "it died twice", "crash"), "new"),
         (Trouble("failed", "it raised", "error"), Trouble("failed", "it raised", "error"), "base"),
         (Trouble("skipped", "it needs more memory"), None, None),
         (Trouble("failed", "it died twice", "crash"), None, None),
         (None, Trouble("failed", "a damaged file", "damaged"), None),
-        (None, Trouble("skipped", "a process has no such case"), None),
     ],
 )
 def test_what_a_side_without_a_number_says(base: Trouble | None, new: Trouble | None, lacking: str | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modbench.plugins.audit.report import AuditReport, Finding, Given, Number
+from modbench.plugins.audit.report import AuditReport, Finding
 
 FOLDER = Path(__file__).parent / "cards"
 # A number may differ by this share, and by so much in its unit where it is small.
@@ -40,30 +40,12 @@ def check_card(card: AuditReport, name: str) -> None:
 
 
 def summary(card: AuditReport) -> dict[str, dict[str, Any]]:
-    """What is kept of a card: of each property its verdict, and the number that shows it, in its unit."""
+    """What is kept of a card: of each property its verdict, and the number that shows it."""
     return {name: {"verdict": found.verdict} | _number(found) for name, found in card.findings.items()}
 
 
 def _number(found: Finding) -> dict[str, Any]:
-    number = found.given.get(found.number)
-    if found.value is None:
-        return {}
-    kind = {"kind": number.kind, "unit": number.unit} if isinstance(number, Number) else {"kind": "count", "unit": ""}
-    return {"number": float(f"{found.value:.4g}"), **kind}
-
-
-def stored(name: str) -> dict[str, Finding]:
-    """The findings of a stored card: verdicts and numbers, without words."""
-    found = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    return {key: _finding(each) for key, each in found.items()}
-
-
-def _finding(each: dict[str, Any]) -> Finding:
-    if "number" not in each:
-        return Finding(verdict=each["verdict"], words="")
-    number = Number(value=each["number"], kind=each["kind"], unit=each["unit"])
-    given: Given = int(each["number"]) if each["kind"] == "count" else number
-    return Finding(verdict=each["verdict"], words="", given={"number": given}, number="number")
+    return {} if found.value is None else {"number": float(f"{found.value:.4g}")}
 
 
 def card(**findings: Any) -> AuditReport:

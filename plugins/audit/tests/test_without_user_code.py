@@ -68,28 +68,6 @@ def test_each_comparison_with_a_users_code_has_one_process_without_it() -> None:
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(
-    ("effort", "changes"),
-    [
-        ("smoke", {}),  # one process does not tell how much processes differ
-        ("draft", {"variants": VARIANTS[:2]}),
-        ("draft", {"variants": [VARIANTS[2], VARIANTS[0]]}),  # the anchor is the user's
-        ("draft", {"metrics": ["flops/forward"]}),
-    ],
-)
-def test_where_it_would_say_nothing_there_is_none(effort: str, changes: dict[str, Any]) -> None:
-    assert planned(effort, **changes) == []
-
-
-@pytest.mark.usefixtures("here")
-@pytest.mark.plugin("search")
-def test_a_search_makes_it_where_a_row_begins() -> None:
-    search = {"axis": "seq_len", "metrics": ["latency/forward"]}
-    made = planned(search=search, metrics=["latency/forward"], grid={"seq_len": [16, 32, 64, 128]})
-    assert {job.comparison.grid_point.seq_len for job in made} == {32}
-
-
-@pytest.mark.usefixtures("here")
 def test_it_runs_among_the_processes() -> None:
     """Before all or after all of them, a machine that drifts would look like a process that was changed."""
     names = [job.name for job in planted_plan("draft", train=None, metrics=["latency/forward"], variants=VARIANTS).jobs]

@@ -1,4 +1,4 @@
-"""`train.steps = 0` evaluates stored weights, trains nothing, and reads no text where no model has any."""
+"""`train.steps = 0` evaluates stored weights and trains nothing."""
 
 from __future__ import annotations
 
@@ -37,13 +37,3 @@ def test_decode_evaluates_what_may_have_weights_and_trains_nothing(tmp_path: Pat
     ]
     forecast = made_forecast(made)["training"]
     assert (forecast["runs"], forecast["evaluates_only"]) == (1, True)
-
-
-@pytest.mark.usefixtures("unmeasured")
-def test_where_no_model_has_weights_no_text_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "corpus_entry", lambda _: pytest.fail("the corpus was read"))
-    suite = load_suite("decode")
-    assert planning.read_corpus(suite) is None
-    made = planning.make_plan(suite, device="cpu")
-    assert {each[1:] for each in texts(made)} == {(0, False)}
-    assert made_forecast(made)["training"] is None

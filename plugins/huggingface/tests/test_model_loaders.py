@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import itertools
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,13 @@ def test_a_plan_takes_the_shape_of_the_model_and_not_of_the_suite() -> None:
         planned("hf:tiny", grid={"seq_len": [300]})
     with pytest.raises(UsageError, match="has no mixer = 'convolution'"):
         planned("hf:llama", shape={"d_model": 64, "mixer": "convolution"})
+
+
+def test_folders_of_one_name_and_their_matched_baselines_are_told_apart_by_their_paths(folder: Path) -> None:
+    shutil.copytree(folder, "other/tiny")
+    plan = planned("hf:tiny", variants=[{"model": "hf:tiny"}, {"model": "hf:other/tiny"}], match="flops")
+    assert [case.variant for case in plan.cases if not case.matched] == ["hf:tiny[tiny]", "hf:tiny[other/tiny]"]
+    assert len({case.variant for case in plan.cases}) == 4
 
 
 def test_a_rival_has_the_shape_the_vocabulary_and_the_tokenizer_of_a_checkpoint() -> None:

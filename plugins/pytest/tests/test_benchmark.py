@@ -74,14 +74,6 @@ def test_without_pytest_benchmark_it_says_what_is_missing(suite: Any) -> None:
     assert "Traceback" not in result.stdout.str()
 
 
-def test_its_timer_may_be_our_clock(suite: Any) -> None:
-    suite.write("def test_speed(benchmark):\n    benchmark(sum, range(100))\n")
-    flags = ["--benchmark-timer=modbench.plugins.pytest.timer.wall_s", "--benchmark-max-time=0.01"]
-    suite.shows(arguments=[*flags, "--benchmark-json=out.json"], benchmark=True)
-    (one,) = json.loads((suite.pytester.path / "out.json").read_text(encoding="utf-8"))["benchmarks"]
-    assert one["options"]["timer"] == "wall_s"
-
-
 @pytest.mark.parametrize("used", [True, False])
 def test_our_clock_waits_for_a_gpu_that_is_used(used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[bool] = []

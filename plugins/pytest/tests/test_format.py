@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,19 +44,3 @@ def test_it_has_every_sample_and_says_that_verdicts_are_elsewhere(loaded: Loaded
         assert sum(info["processes"].values()) == stats["rounds"]
         assert "Verdicts come from modbench" in info["note"]
         assert info["modbench_verdict"] == (None if benchmark["params"]["variant"] == "dense" else "better")
-
-
-@pytest.mark.slow
-def test_its_command_compares_two_exports(loaded: Loaded, tmp_path: Path) -> None:
-    """In a process of its own."""
-    files = [tmp_path / "one.json", tmp_path / "two.json"]
-    for file in files:
-        file.write_text(json.dumps(pytest_benchmark.exported(loaded)))
-    command = [sys.executable, "-c", "from pytest_benchmark.cli import main; main()", "compare", *map(str, files)]
-    done = subprocess.run(
-        [*command, "--columns", "median,rounds"], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Failed to load" not in done.stdout + done.stderr
-    assert done.stdout.count("mod[c0.125-T64-B1-fp32-cpu1] forward") == 2
-    assert "benchmark 'forward T64-B1-fp32-cpu1': 4 tests" in done.stdout

@@ -6,7 +6,6 @@ import json
 import math
 import random
 import re
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from modbench.plugins.python.callables import TimingProcess, build_order
 from modbench.plugins.python.inputs import Inputs
 from modbench.plugins.python.job import Job, on_device
 from modbench.plugins.python.measure import measure_job
-from modbench.plugins.python.threads import at_threads, working_threads
+from modbench.plugins.python.threads import at_threads
 
 X = torch.ones(2, 8)
 LONG = "a model of a very long name"
@@ -117,38 +116,8 @@ def test_it_is_a_table_and_a_file_of_each_kind(found: mb.Comparison, tmp_path: P
     assert pd.read_csv(found.save(tmp_path / "a.csv")).ratio.notna().sum() == 3
     assert found.save(tmp_path / "a.txt").read_text() == str(found)
     assert found.save(tmp_path / "a.html").read_text() == found._repr_html_()
-
-
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        ("a.png", "ends in none of"),
-        ("nodir/x.json", "No such file or directory"),
-        ("folder.txt", "no plain file"),
-        (f"{'x' * 300}.html", "File name too long"),
-        (3, "takes a path.* got 3"),
-    ],
-)
-def test_a_path_that_cannot_be_written_is_one_line(
-    path: Any, said: str, found: mb.Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("folder.txt").mkdir()
-    with pytest.raises(UsageError, match=said) as caught:
-        found.save(path)
-    assert len(str(caught.value).splitlines()) == 1
-    assert [each.name for each in tmp_path.iterdir()] == ["folder.txt"]
-
-
-@pytest.mark.slow
-def test_a_notebook_shows_a_table_and_a_figure_that_need_no_page_and_little_room(found: mb.Comparison) -> None:
-    html, many = found._repr_html_(), compare({f"<b>{i}</b>": (0.01, 16) for i in range(30)}, rounds=6)._repr_html_()
-    assert (html.count("<tr>"), html.count("<svg "), "var(--" in html) == (5, 1, False)
-    assert (many.count("<tr>"), many.count("<svg "), "<b>" in many) == (31, 1, False)
-    assert len(many.encode()) < 30_000
-    ids, others = ({*re.findall(r'id="([^"]+)"', each)} for each in (html, many))
-    assert ids
-    assert not ids & others, "one notebook holds both"
+    with pytest.raises(UsageError, match="ends in none of"):
+        found.save(tmp_path / "a.png")
 
 
 def test_one_callable_by_itself() -> None:
@@ -209,15 +178,6 @@ def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps(
     disturb(waits(0.3))
     seldom = measured()
     assert (0 < seldom.noisy < 0.5, seldom.warnings) == (True, ())
-
-
-@pytest.mark.parametrize(("share", "threads", "warned"), [(0.0, 2, False), (1.0, 2, True), (1.0, 1, False)])
-def test_an_undecided_comparison_names_what_helps(share: float, threads: int, warned: bool, disturb: Any) -> None:
-    disturb(waits(share))
-    found = compare({"a": (0.01, 8), "b": (0.02, 8)}, threads=threads)
-    assert found.verdict("b") == ("inconclusive" if warned else "worse")
-    for shown in (str(found), found._repr_html_()):
-        assert ("⚠ 2 threads on " in shown) is warned
 
 
 def test_the_ratio_is_of_the_clock_that_decided(disturb: Any) -> None:
@@ -288,42 +248,10 @@ def test_what_the_counter_does_not_see(model: Any, flops: int | None, said: str 
         assert (row.theoretical, row.achieved_share) == (None, None)
 
 
-@pytest.mark.parametrize(
-    ("given", "args", "kwargs"),
-    [
-        (X, (X,), {}),
-        ((X, 2), (X, 2), {}),
-        ([X, 2, 3], (X, 2, 3), {}),
-        ({"x": X, "mask": None}, (), {"x": X, "mask": None}),
-        (None, (), {}),
-    ],
-)
-def test_inputs_are_a_tensor_arguments_or_keywords(given: Any, args: object, kwargs: object) -> None:
-    made = Inputs.of(given)
-    assert (made.args, made.kwargs) == (args, kwargs)
-
-
 def test_outputs_are_compared_where_that_is_asked() -> None:
-    found = quickly({"a": lambda x: x, "b": lambda x: (1.5 * x,), "c": lambda _: "text"}, outputs=True)
+    found = quickly({"a": lambda x: x, "b": lambda x: (1.5 * x,), "c": lambda x: f"{x}"}, {"x": X}, outputs=True)
     assert [row.output_difference for row in found.rows] == [None, 0.5, None]
     assert re.search(r"output\s+differs .*\b0\.5\b", str(found))
-
-
-def test_threads_are_set_for_the_timing_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, seen = torch.get_num_threads(), set[int]()
-
-    def notes(_x: Tensor) -> None:
-        seen.add(torch.get_num_threads())
-
-    assert quickly({"a": notes, "b": notes}, threads=before + 1).threads == before + 1
-    assert mb.measure(notes, X, rounds=1, threads=before + 2).threads == before + 2
-    assert seen == {before + 1, before + 2}
-    with pytest.raises(KeyError), at_threads(before + 3):
-        raise KeyError
-    assert torch.get_num_threads() == before
-    monkeypatch.delitem(sys.modules, "torch")
-    with at_threads(3):
-        assert working_threads() == 1, "without torch there is nothing to set"
 
 
 def test_a_gpu_is_the_current_one_while_its_models_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,18 +305,6 @@ def test_processes_are_processes_of_their_own() -> None:
     assert "2 processes, 6 rounds" in str(found)
 
 
-def test_what_is_defined_in_the_script_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    import __main__
-
-    class Mine(nn.Linear):
-        pass
-
-    Mine.__module__, Mine.__qualname__ = "__main__", "Mine"
-    monkeypatch.setattr(__main__, "Mine", Mine, raising=False)
-    with pytest.raises(UsageError, match="'b' is defined in"):
-        mb.compare(two(b=Mine(8, 8)), X, processes=2)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "limit_s", "said"), [(9, 600, "RuntimeError: .*mat1"), (8, 1, "limit of 1 s")], ids=["fails", "hangs"]
@@ -411,45 +327,23 @@ def two(**more: Any) -> dict[str, Any]:
     [
         ({"a": print}, X, {}, "compare needs two models"),
         ([print, print], X, {}, "models must be .*list"),
-        ({1: print, 2: print}, X, {}, "models must be .*names"),
         (two(b=3), X, {}, "'b' .*int"),
         (two(), None, {}, r"'a' .*'input'.* mb.compare\(models, x\)"),
-        (two(), (X, X), {}, "'a' .*too many positional"),
         (two(b=nn.Linear(8, 8, device="meta")), X, {}, "'b' .*meta.* cpu"),
-        (two(), X.to("meta"), {}, "inputs lie on meta"),
-        (two(), (X, X.to("meta")), {}, "inputs lie on cpu"),
         (two(), X, {"baseline": "c"}, "unknown baseline 'c'"),
-        (two(), X, {"workload": "back"}, "unknown workload 'back'"),
         (two(), X, {"workload": "train_step", "outputs": True}, "outputs=True compares"),
         (two(b=print), X, {"workload": "train_step"}, "'b' is no nn.Module"),
-        (two(b=nn.ReLU()), X, {"workload": "train_step"}, "'b' has no parameter"),
-        (two(), X, {"loss": 3}, "loss must be"),
         (two(), X, {"rounds": "x"}, "rounds = 'x'"),
-        (two(), X, {"seconds": "x"}, "seconds = 'x'"),
-        (two(), X, {"seed": "x"}, "'x' is not a seed"),
-        (two(), X, {"processes": "2"}, "processes = '2'"),
         (two(), X, {"processes": 0}, "processes = 0"),
         (two(b=lambda x: x), X, {"processes": 2}, "'b' cannot be sent"),
-        *((two(), X, {"margin": each}, r"0\.05 is 5 %") for each in (5, math.nan, True)),
-        *((two(), X, {"threads": each}, f"threads = {each!r}: ") for each in (0, 99_999, True, "2")),
+        *((two(), X, {"margin": each}, r"0\.05 is 5 %") for each in (5, math.nan)),
+        *((two(), X, {"threads": each}, f"threads = {each!r}: ") for each in (0, 99_999)),
     ],
 )
 def test_mistakes(models: Any, inputs: Any, more: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         mb.compare(models, inputs, **more)
     assert len(str(caught.value).splitlines()) == 1
-
-
-def test_measure_says_what_a_call_needs_and_raises_what_the_call_raises() -> None:
-    def raises_its_own(_x: Tensor) -> None:
-        raise TypeError("its own")
-
-    with pytest.raises(UsageError, match=r"'Linear' .*'input'.* mb.measure\(f, x\)"):
-        mb.measure(nn.Linear(8, 8))
-    with pytest.raises(UsageError, match="got int"):
-        mb.measure(3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="its own"):
-        mb.measure(raises_its_own, X)
 
 
 # --- what a call must leave as it was
@@ -494,32 +388,18 @@ def test_a_model_that_writes_into_its_input_is_named_and_nothing_of_the_users_ch
     assert str(inputs) == str(unchanged)
 
 
-def test_a_baseline_that_writes_into_its_input_is_named_in_training_too() -> None:
-    class Adds(nn.Linear):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x.add_(1))
-
-    with pytest.raises(UsageError, match="'a' wrote into"):
-        quickly({"a": nn.Sequential(Adds(8, 8)), "b": nn.Linear(8, 8)}, torch.ones(2, 8), workload="train_step")
-
-
 def test_inputs_of_odd_kinds_are_no_writes() -> None:
-    """Not a number, strides, no elements, one tensor in two places, gradients, and writes that are undone."""
+    """Not a number, strides, one tensor in two places, gradients, and writes that are undone."""
     same = torch.ones(2, 2)
     with torch.inference_mode():
         inferred = torch.ones(2)
     odd = (
         torch.tensor([torch.nan, 1.0]),
         torch.ones(1, 3).expand(4, 3).t(),
-        torch.ones(0, 3),
-        torch.tensor(True),
-        torch.ones(3, dtype=torch.bfloat16),
         torch.ones(2, requires_grad=True),
         torch.eye(3).to_sparse(),
-        torch.ones(2, dtype=torch.complex64).conj(),
         inferred,
         np.array([np.nan]),
-        None,
     )
 
     def undone(*given: Any) -> None:
@@ -527,7 +407,7 @@ def test_inputs_of_odd_kinds_are_no_writes() -> None:
 
     def pairs(*given: Any) -> None:
         assert given[-1] is given[-2]
-        assert given[5].requires_grad
+        assert given[2].requires_grad
 
     assert quickly({"a": undone, "b": pairs}, (*odd, same, same)).verdict("b") is not None
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from planted import ended, measured_here
-from present import present
 from resealed import reseal
 
 import modbench
@@ -39,7 +37,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
             "looks": {"step": [2], "loss": [2.5]},
         }
         reseal(file, body)
-    (folder / "run" / "report.html").touch()
     made = modbench.load(folder / "run")
     render.views(made.loaded, ["csv"])
     return made
@@ -85,46 +82,12 @@ def test_losses_are_training_curves(results: Results) -> None:
     assert one.tokens.isna().tolist() == [False, False, True]
 
 
-def test_titles_of_variants(results: Results) -> None:
-    variant = results.loaded.variants[1].variant
-    assert "Ours" in {*modbench.load(results.path, title={variant: "Ours"}).cases.title}
-
-
 def test_a_run_without_records_has_empty_tables(results: Results, tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "run.json").write_text((results.path / "run.json").read_text())
     empty = modbench.load(tmp_path)
     assert (len(empty.samples), list(empty.samples), len(empty.losses)) == (0, list(SAMPLES), 0)
     assert "jobs missing" in repr(empty)
-
-
-def test_a_notebook_and_the_terminal_show_the_answer_and_the_page(results: Results) -> None:
-    html, said = results._repr_html_(), str(results)
-    for shown in (html, said):
-        assert "MoD 0.125 is faster than dense" in shown
-    assert "1.60×" in html
-    assert f"report: {results.report}" in html
-    assert said.endswith(f"report   {results.report}")
-    present(results.report).unlink()
-    assert results.report is None
-    for shown in (results._repr_html_(), str(results)):
-        assert f"modbench report {results.path} writes it" in shown
-    assert len(repr(results)) < 200
-
-
-@pytest.mark.parametrize(
-    ("changes", "figures"),
-    [
-        ({"grid": {"seq_len": [16 * i for i in range(1, 15)]}, "metrics": ["flops/forward", "latency/forward"]}, 1),
-        ({"metrics": ["flops/forward"], "variants": VARIANTS}, 0),
-        ({"metrics": ["loss/val"], "variants": VARIANTS}, 0),
-    ],
-)
-def test_any_run_is_shown_in_little_room(changes: dict[str, Any], figures: int, tmp_path: Path) -> None:
-    planted_run(tmp_path, planted_plan("smoke", processes=1, rounds=1, **changes))
-    html = modbench.load(tmp_path / "run")._repr_html_()
-    assert len(html.encode()) < 30_000
-    assert html.count("<svg ") == figures
 
 
 def test_where_nothing_was_measured_that_is_said_first_and_raised(tmp_path: Path) -> None:

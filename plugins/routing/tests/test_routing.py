@@ -129,7 +129,7 @@ def test_a_gate_that_knows_is_found() -> None:
     text_NT, sides = windows(16, 48), ("all", "passed", "skipped")
     best = Rule(lambda x_BT: worth_of(x_BT) > 0.6, worth_of)
     knows = flip_effects(Planted([best, best], truth_of(*text_NT)), *text_NT, 160, 0)
-    assert all(knows["correlation"][side]["rho"] > 0.98 for side in sides)
+    assert min(knows["correlation"][side]["rho"] for side in sides) > 0.98
     assert (knows["number"], knows["windows"]) == (160, 16)
     assert [row["layer"] for row in knows["by_layer"]] == [1, 3]
     assert knows["worth"]["passed"]["effect"] > 0 > knows["worth"]["skipped"]["effect"]

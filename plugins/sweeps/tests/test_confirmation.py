@@ -77,8 +77,6 @@ def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
     grid = {"grid": {"seq_len": [32], "dtype": ["fp32", "bf16"]}}
     loaded = planted(tmp_path, mod=-0.1, noise=0.1, bf16=0.2, sweeps=grid, roles=["baseline", "best"])
     assert [(row.answer.dtype, row.verdict) for row in rows_of(loaded)] == [("fp32", "better"), ("bf16", "worse")]
-    rows_shown = present(confirmation.table(loaded)).rows
-    assert [plain(row[1]).rpartition(" in ")[2] for row in rows_shown] == ["fp32", "bf16"]
     # In bf16 half the compute costs 0.2 nats: each format has a price of its own.
     assert [*confirmation.TABLE.frame(loaded).gain] == pytest.approx([2, 2**-0.5], rel=0.2)
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_launcher import FakeLauncher
 from present import present
 
 from modbench.extend import planted_run
@@ -16,11 +17,14 @@ from modbench.harness.core import atomic_files
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import NumericsError, Unmeasured, UsageError
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, width_rule
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Outcome, Record
+from modbench.harness.execution.run_phase import Run, Slots
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.sweeps.isoflop import question as isoflop
 from modbench.plugins.sweeps.isoflop.plan import budget_of, spent
@@ -108,6 +112,32 @@ def test_rates_are_tried_until_the_best_is_inside(losses: dict[float, float], tr
         return
     found = search(loss, (0.5, 1.0, 2.0))
     assert (len(found.losses), found.best) == (tried, best)
+
+
+class LastFirst(FakeLauncher):
+    """Of the jobs that run, the one that began last ends first: the first rates that are tried end after all others."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def start(self, job: Job, folder: RunFolder, timeout_s: float) -> Any:
+        self.told.append(f"{job.name} began")
+        return super().start(job, folder, timeout_s)
+
+    def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:  # noqa: ARG002  # as the real one
+        handles[-1].record.write_text("{}")
+        self.told.append(f"{handles[-1].job.name} ended")
+        return handles[-1:]
+
+
+def test_no_run_begins_before_its_rate_is_known(tmp_path: Path) -> None:
+    jobs = tuple(job for job in planned().jobs if job.made_in in {"rates", "train"})
+    launcher, folder = LastFirst(), run_folder.create(str(tmp_path / "run"), "sweep")
+    quiet = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None)
+    Run(launcher, folder, quiet).phase(Slots(jobs, 2), {job.name: 1.0 for job in jobs})
+    for job in (job for job in jobs if job.made_in == "train"):
+        rate = present(job.protocol.train).rate_from
+        assert launcher.told.index(f"{job.name} began") > launcher.told.index(f"{rate} ended"), job.name
 
 
 # --- plans

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-import seed_sets as bench
 from in_process import command_line
 from planted_tasks import MOD, planted
 from present import present
@@ -50,19 +48,6 @@ def test_counts_exclude_no_difference_where_their_p_value_is_at_most_five_per_ce
         assert found.excludes_0 == (present(found.p) <= 0.05), mine
         assert present(found.p) > present(once.p)
         assert present(found.low) <= present(once.low)
-
-
-# --- the simulation
-
-
-def test_who_takes_the_newest_set_errs_twice_as_often_as_who_pools() -> None:
-    """Equal variants, 4,000 runs; `benchmarks/seed_sets.py` has all kinds."""
-    found = bench.errors(bench.World(bench.plateau), 4000)
-    error = math.sqrt(0.05 * 0.95 / 4000)
-    assert found["pooled, looks planned"] < 0.05 + 3 * error
-    assert found["the newest set alone"] > 0.075 + 3 * error
-    assert found["pooled, 5 % at each look"] > 0.05 + 3 * error
-    assert bench.held((12, 12), bench.plateau, 4000) > 0.95 - 3 * error
 
 
 # --- two runs on the same task with other seeds

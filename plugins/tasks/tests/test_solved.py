@@ -31,14 +31,6 @@ def test_the_p_value_is_that_of_scipys_barnard_test(mine: int, n: int, other: in
     assert p_values(n, other_n)[mine, other] == pytest.approx(wanted, rel=1e-3)
 
 
-@pytest.mark.parametrize("n", range(2, 13))
-def test_none_against_all_has_a_closed_form(n: int) -> None:
-    """Both orders, at a common rate of one half."""
-    found = compare(0, n, n, n)
-    assert found.p == pytest.approx(2 / 4**n)
-    assert (found.value, found.low) == (-1.0, -1.0)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [*((n, n) for n in range(2, 11)), (3, 5), (4, 9), (7, 10)])
 def test_equal_variants_are_told_apart_at_most_as_often_as_the_level_says(sizes: tuple[int, int]) -> None:

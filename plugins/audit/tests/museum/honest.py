@@ -4,13 +4,11 @@ import torch
 from parts import (
     Attention,
     Block,
-    Dense,
     Exiting,
     Experts,
     Gated,
     Lengths,
     MoD,
-    NoOps,
     Plain,
     Routed,
     TopK,
@@ -20,7 +18,6 @@ from parts import (
     skipper,
 )  # fmt: skip
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 plain_dense = dense()(part(Block))
@@ -28,7 +25,6 @@ plain_mod = mod(like="mod_k")(part(Routed))
 plain_skipper = skipper()(part(Routed))
 plain_exits = dense(of="early_exit", like="exit_layers", model=Gated)(part(Exiting))
 one_expert_each = dense(of="moe", like="moe_experts")(part(Experts))
-experts_and_no_ops = dense(of="mode", like="moe_experts")(part(NoOps))
 
 # What any model may do
 
@@ -128,14 +124,6 @@ def last_layer_zeroed(model):
         nn.init.zeros_(weight)
 
 
-@skipper(like="zeroed")
-class DropoutInTraining(Routed):
-    """Drops numbers of what it computes in training: of no token all."""
-
-    def f(self, x_BkD, at_Bk, past=None):
-        return F.dropout(super().f(F.dropout(x_BkD, 0.1, self.training), at_Bk, past), 0.2, self.training)
-
-
 @skipper(like="zeroed", model=Plain)
 class PadsToTheLongest(Routed):
     """Rows with fewer chosen tokens are filled up to the longest of the batch; what is computed there is set to 0."""
@@ -154,31 +142,6 @@ class PadsToTheLongest(Routed):
         return x_BTD.scatter_add(1, wide_BkD, f_BkD)
 
 
-class Predicted(Routed):
-    """In training a small network learns from all tokens which of them pass; it feeds a loss of its own, and no logit."""
-
-    def __init__(self, config, share):
-        super().__init__(config, share)
-        self.predictor = nn.Sequential(nn.Linear(config.d_model, 4), nn.ReLU(), nn.Linear(4, 1))
-
-    def forward(self, x_BTD, at_BT, cache=None, causal=True):
-        if self.training:
-            said_BT, wanted_BT = self.predictor(x_BTD.detach())[..., 0], self.passes(self.score(x_BTD))
-            self.loss = F.binary_cross_entropy_with_logits(said_BT, wanted_BT.to(said_BT.dtype))
-        return super().forward(x_BTD, at_BT, cache, causal)
-
-
-@skipper(like="zeroed", routed=Predicted)
-class PredictorInTraining(Dense):
-    def aux_loss(self):
-        return torch.stack([block.loss for block in self.blocks[1::2]]).sum()
-
-
-loss_of_its_own = skipper(like="zeroed")(
-    Predicted
-)  # only its own training loop reads it: nobody else sees what it is for
-
-
 # Training
 
 
@@ -193,26 +156,6 @@ class Checkpointed(Routed):
 
 
 # The paper's model, written otherwise: its blocks,
-
-
-class Stack(nn.Module):
-    forward = Plain.body
-
-    def __init__(self, blocks):
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-
-
-@mod(like="mod_blocks")
-class BlocksInAStack(TopK):
-    """They lie in a module of their own, which maps the stream to the stream as each of them does."""
-
-    def __init__(self, config, blocks):
-        super().__init__(config, ())
-        self.stack = Stack(blocks)
-
-    def body(self, x_BTD, at_BT, cache, causal):
-        return self.stack(x_BTD, at_BT, cache, causal)
 
 
 @mod(like="mod_blocks")

@@ -209,14 +209,14 @@ class Masked(Routed):
 
 
 class Experts(Block):
-    """Each token has one of a few experts, or a no-op, which adds nothing."""
+    """Each token has one of a few experts."""
 
-    n_experts, no_ops = 3, 0
+    n_experts = 3
 
     def __init__(self, config):
         super().__init__(config)
         d, self.up, self.down = config.d_model, None, None
-        self.choice = nn.Linear(d, self.n_experts + self.no_ops, bias=False)
+        self.choice = nn.Linear(d, self.n_experts, bias=False)
         self.ups = nn.ModuleList(nn.Linear(d, 2 * d) for _ in range(self.n_experts))
         self.downs = nn.ModuleList(nn.Linear(2 * d, d) for _ in range(self.n_experts))
 
@@ -235,10 +235,6 @@ class Experts(Block):
             if len(rows_R):
                 y_ND = y_ND.index_copy(0, rows_R, weight_N[rows_R, None] * self.expert(i, x_ND[rows_R]))
         return y_ND
-
-
-class NoOps(Experts):
-    no_ops = 3
 
 
 class Exiting(Block):

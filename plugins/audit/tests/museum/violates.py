@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import torch
 from parts import (
     Attention,
@@ -10,9 +9,7 @@ from parts import (
     Exiting,
     Experts,
     Gated,
-    Lengths,
     Masked,
-    NoOps,
     Plain,
     Routed,
     TopK,
@@ -38,47 +35,7 @@ statistics_of_the_batch = enters("rows_independent", lambda x_BTD: x_BTD - 0.1 *
 dropout_left_on = enters("deterministic", lambda x_BTD: F.dropout(x_BTD, 0.1))
 
 
-RANDOM = np.random.default_rng(0)
-
-
-@dense("deterministic", model=Plain)
-class DrawsInNumpy(Block):
-    """Noise of a generator that torch's seed does not reach."""
-
-    def mlp(self, x_BTD):
-        return super().mlp(x_BTD) * torch.from_numpy(RANDOM.uniform(0.9, 1.1, (*x_BTD.shape[:2], 1))).to(x_BTD.dtype)
-
-
-@mod("deterministic", shows="training", model=TopK)
-class CountsItsCalls(Routed):
-    """A number of calls, in evaluation too, scales the scores."""
-
-    calls = 0
-
-    def score(self, x_BTD):
-        self.calls += 1
-        return super().score(x_BTD) * (1 + 0.1 * self.calls)
-
-
-@dense("alone", model=Plain)
-class TemperatureByLength(Attention):
-    """Scores are scaled with the logarithm of the batch's length, padding included."""
-
-    def attend(self, q, k, v, **how):
-        return super().attend(q * math.log(k.shape[2] + 1.0), k, v, **how)
-
-
 scaled_by_rows = dense("alone")(part(Block, mlp=lambda self, x_BTD: Block.mlp(self, x_BTD) / len(x_BTD) ** 0.25))
-
-
-@mod("alone", model=Lengths)
-class KCountsPadding(Routed):
-    """Takes the lengths of padded rows, and counts padding when it computes k of its real tokens."""
-
-    def top_k(self, r_BT):
-        if self.lengths_B is not None:
-            r_BT = r_BT.masked_fill(torch.arange(r_BT.shape[1]) >= self.lengths_B[:, None], -torch.inf)
-        return super().top_k(r_BT)
 
 
 # Decoding
@@ -92,32 +49,6 @@ class DecodeForgets(Attention):
         return super().forward(x_BTD, at_BT, list(past) if past else past)
 
 
-class Slots(Attention):
-    def forward(self, x_BTD, at_BT, past=None):
-        if past is None:
-            return super().forward(x_BTD, at_BT)
-        q, *new = self.project(x_BTD, at_BT)
-        taken = torch.isin(torch.arange(past[0].shape[2]), at_BT[0])
-        for slots, kept in zip(past, new, strict=True):
-            slots[:, :, taken] = kept
-        filled_S = past[0].abs().sum((0, 1, 3)) > 0
-        return self.attend(q, *past, attn_mask=filled_S & (torch.arange(len(filled_S)) <= at_BT[0, :, None]))
-
-
-@mod("saves")
-class SlotsForAll(Routed):
-    """A routed block's cache has a slot for every token that was read, and attention masks the empty ones."""
-
-    attends = Slots
-
-    def process(self, x_BTD, at_BT, r_BT, index_Bk, past=None):
-        if past is not None:  # room for the new tokens, chosen or not
-            heads, d = self.attention.heads, x_BTD.shape[2]
-            empty = x_BTD.new_zeros(1, heads, x_BTD.shape[1], d // heads)
-            past[:] = [torch.cat([old, empty], 2) for old in past] if past else [empty, empty.clone()]
-        return super().process(x_BTD, at_BT, r_BT, index_Bk, past)
-
-
 # Training
 
 
@@ -127,14 +58,6 @@ class CapacityDrawn(Routed):
 
     def k(self, t):
         return int(torch.randint(1, t + 1, ())) if self.training else super().k(t)
-
-
-@dense(shows="training")
-class DropsLayers(Block):
-    """In training each block is left out with a chance of one half."""
-
-    def forward(self, x_BTD, at_BT, cache=None, causal=True):
-        return x_BTD if self.training and torch.rand(()) < 0.5 else super().forward(x_BTD, at_BT, cache, causal)
 
 
 @skipper(shows="training")
@@ -154,7 +77,6 @@ class ThresholdMoves(Routed):
 # Everything is computed, and dropped: by a product with 0 where nothing else is said.
 
 masks_by_product = skipper(shows="zeroed")(part(Masked))
-masks_by_where = skipper(shows="zeroed")(part(Masked, drop=lambda _, x, f, chosen: torch.where(chosen, x + f, x)))
 masks_of_the_top_k = mod("skips zeroed saves")(part(Masked))
 
 
@@ -192,16 +114,6 @@ class ExpertsComputeAll(Experts):
         return sum((weight_N * (expert_N == i))[:, None] * self.expert(i, x_ND) for i in range(self.n_experts))
 
 
-# In a decode step all tokens may meet the first expert, which is then a weight that spares none.
-@dense("moe_experts", may="zeroed", of="mode")
-class NoOpsComputed(NoOps):
-    """Tokens that chose a no-op are computed by the first expert, and multiplied by 0."""
-
-    def of_experts(self, x_ND, weight_N, expert_N):
-        real_N = expert_N < self.n_experts
-        return super().of_experts(x_ND, weight_N, expert_N.where(real_N, 0)) * real_N[:, None]
-
-
 # Exits
 
 
@@ -217,7 +129,6 @@ class ExitComputesLaterBlocks(Exiting):
 
 k_by_ceil = mod("mod_k")(part(Routed, k=lambda self, t: math.ceil(self.share * t)))
 k_fixed = mod("mod_k")(part(Routed, k=lambda _, t: min(8, t)))
-k_minus_1 = mod("mod_k")(part(Routed, k=lambda self, t: max(1, Routed.k(self, t) - 1)))
 threshold_for_k = skipper("mod_k", of="mod")(part(Routed))
 
 
@@ -225,12 +136,6 @@ threshold_for_k = skipper("mod_k", of="mod")(part(Routed))
 
 routes_every_block = mod("mod_blocks", every=1)(part(Routed))
 routes_none = dense("mod_blocks skips", of="mod")(part(Block))
-
-
-@mod("mod_routers")
-def one_router(model):
-    for block in model.blocks[3::2]:
-        block.router = model.blocks[1].router
 
 
 @mod("mod_routers")
@@ -261,33 +166,14 @@ residual_normed = combines("mod_residual mod_stream", lambda x, f, r: F.rms_norm
 router_detached = combines("mod_gradient", lambda x, f, r: x + r.detach() * f)
 
 
-@mod("mod_residual")
-class GateOnTheMlp(Routed):
-    """The score multiplies what the MLP adds, and not what attention adds."""
-
-    def f(self, x_BTD, at_BT, past=None):
-        self.attended_BTD = self.attention(self.norm_1(x_BTD), at_BT, past)
-        return self.mlp(x_BTD + self.attended_BTD)
-
-    def combine(self, x_BkD, f_BkD, r_Bk1):
-        return x_BkD + self.attended_BTD + r_Bk1 * f_BkD
-
-
 # the stream of dense blocks and of tokens that bypass a block,
 
-stream_doubles = mod("mod_stream", block=part(Block, forward=lambda self, x, *more: x + Block.forward(self, x, *more)))(
-    part(Routed)
-)
 bypass_shifted = mod("mod_bypass")(part(Routed, bypass=lambda self, x_BTD: x_BTD + 1e-3 * self.norm_2.weight))
 
 # and to whom chosen tokens attend, at which positions.
 
-order_of_scores = mod("mod_attention")(part(Routed, top_k=lambda self, r_BT: r_BT.topk(self.k(r_BT.shape[1])).indices))
 positions_halved = mod("mod_attention")(
     part(Routed, f=lambda self, x_BTD, at_BT, past=None: Routed.f(self, x_BTD, at_BT // 2, past))
-)
-renumbered = mod("mod_attention", model=TopK)(
-    part(Routed, f=lambda self, x, at, past=None: Routed.f(self, x, torch.arange(at.shape[1]).expand_as(at), past))
 )
 
 
