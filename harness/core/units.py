@@ -244,8 +244,9 @@ def margin(value: object, *, asked: str = "") -> float:
         UsageError: if it is no such share.
     """
     value = plain_share(value)
+    # Not yet a float: a whole number may be too large for one.
     number: Any = math.nan if isinstance(value, bool) or not isinstance(value, Real) else value
-    if not 0 < number < 1:  # before it is a float: a whole number may be too large for one
+    if not 0 < number < 1:
         raise UsageError(f"{asked} is no share above 0 and below 1: 0.05 is 5 %.".strip())
     return float(number)
 
