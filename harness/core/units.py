@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modbench.harness.core.errors import UsageError, shown
 
@@ -244,10 +244,11 @@ def margin(value: object, *, asked: str = "") -> float:
         UsageError: if it is no such share.
     """
     value = plain_share(value)
-    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    # Not yet a float: a whole number may be too large for one.
+    number: Any = math.nan if isinstance(value, bool) or not isinstance(value, Real) else value
     if not 0 < number < 1:
         raise UsageError(f"{asked} is no share above 0 and below 1: 0.05 is 5 %.".strip())
-    return number
+    return float(number)
 
 
 def check_capacity(capacity: object) -> None:

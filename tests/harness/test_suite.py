@@ -95,6 +95,7 @@ def test_every_shipped_suite_is_good() -> None:
         ("map", {"train.seq_len": [128, 0]}, r"train\.seq_len\.1: .* \(got 0\)"),
         ("combine", {"position": "learned"}, r"^model 'dense': mixer 'window' takes position"),
         ("quick", {"decode_grid.batch_size": 2}, "decodes on its grid"),
+        ("quick", {"margin": 10**400}, "is no share above 0 and below 1"),
         (suite_of(MOD | {"capacity": 0.1}, MOD | {"capacity": 0.1 + 1e-12}), {}, r"both be called 'mod-c0\.1'"),
     ],
 )
