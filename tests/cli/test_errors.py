@@ -191,9 +191,9 @@ def test_a_mistake_is_answered_in_words(arguments: str | list[str], said: list[s
 
 
 @pytest.mark.parametrize(("name", "said"), [("begun", "another run"), ("notes", "other files")])
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("here", "unmeasured", "jobs_here", "undrawn")
 def test_a_folder_that_holds_something_is_left_alone(name: str, said: str) -> None:
-    message = refused(f"run quick --device cpu -o {name}")
+    message = refused(f"run quick --effort smoke --set metrics=flops/forward --seq-len 16 --device cpu -o {name}")
     assert said in message
     assert "never overwritten" in message
 

@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -124,13 +123,3 @@ def test_a_step_that_ends_badly_is_named_and_done_again(
     assert day.is_done("doctor", "day")
     assert not day.is_done("doctor", "look")
     assert "doctor: failed" not in day.write()
-
-
-def test_nothing_goes_on_beside_the_next_step(day: Day) -> None:
-    """A process that a step leaves behind, deaf to interrupts, ends with the step."""
-    child = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {DEAF!r}], stdout=-3).pid)"
-    assert gpu_day.run_step(day, step(child), "day").code == 0
-    pid = int((day.work / "day" / "doctor.out").read_text(encoding="utf-8"))
-    status = Path(f"/proc/{pid}/stat")
-    while status.exists() and status.read_text(encoding="ascii").rpartition(")")[2].split()[0] not in {"Z", "X"}:
-        time.sleep(0.01)  # killed, but not yet gone

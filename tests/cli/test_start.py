@@ -1,17 +1,15 @@
-"""Starting: `modbench init` writes a suite that explains itself, `modbench demo` shows a report, a shell completes names."""
+"""Starting: `modbench init` writes a suite, `modbench demo` shows a report."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shlex
 import subprocess
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import jsonschema  # type: ignore[import-untyped]  # it has no types
 import make_demo
@@ -131,38 +129,6 @@ def test_the_start_of_a_checkpoint_names_commands_that_work(tmp_path: Path, modb
     small = ("--corpus", "text.txt", "--seq-len", "32", "--val-tokens", "128")
     for command in (["plan", *measure[1:]], [*convert, *small], ["plan", *compare[1:]]):
         succeeded(modbench(*command, cwd=tmp_path))
-
-
-# --- completion
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("here")
-    (folder / "mine.py").write_text("def build(config, threshold=1, thick=2, mode=3): ...")
-    (folder / "runs" / "other").mkdir(parents=True)
-    (folder / "runs" / "one").mkdir()
-    (folder / "runs" / "one" / "run.json").touch()
-    return folder
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("dem", "demo"),
-        ("run qui", "quick"),
-        ("plan quick --model mo", "mod mode_integrated mode_staged moe"),
-        ("plan quick --set d_m", "d_model="),
-        ("plan quick --model mine.py:build(thick=1) --option th", "threshold="),
-        ("report runs/o", "runs/one"),
-    ],
-)
-def test_a_shell_completes(modbench: Modbench, typed: str, offered: str, here: Path) -> None:
-    words = f"modbench {typed}"
-    told = {"_MODBENCH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    with mock.patch.dict(os.environ, told):
-        assert modbench(cwd=here).stdout.split() == offered.split()
 
 
 # --- demo

@@ -29,7 +29,6 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Record
 from modbench.harness.execution import resuming, worker
-from modbench.harness.execution.launchers.local import LocalLauncher
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import plugin_manifests, user_code
@@ -197,21 +196,6 @@ def test_every_job_of_a_run_finds_them_in_forked_processes(project: Path, modben
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("project")
-def test_a_job_finds_them_in_a_fresh_interpreter() -> None:
-    """As from standard effort up, and on a cluster. The first model that is built has its neighbour in the current folder."""
-    folder = planned()
-    job = counting(folder)
-    launcher = LocalLauncher(cold=True, threads=1)
-    handle = launcher.start(job, folder, 200.0)
-    while not launcher.wait([handle], 1.0):
-        pass
-    launcher.end(handle)
-    assert handle.exitcode == 0
-    assert {outcome.status for outcome in read_record(folder.record(job), job).outcomes} <= {"ok", "skipped"}
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="looks for the command beside Python")
 def test_nothing_in_the_current_folder_is_imported(here: Path) -> None:
     """Python puts it first on the path of processes that it starts with -c and -m."""
@@ -365,15 +349,6 @@ def test_resume_names_what_an_included_metric_loads(here: Path, monkeypatch: pyt
         resumed(folder)
 
 
-def test_files_that_another_process_ran_count_as_if_they_had_run_here() -> None:
-    """A trial of the pass `fit` is a process of its own, and ends before its unit writes the record."""
-    for _ in range(2):
-        user_code.take({"/parts.py": "a"})
-        assert user_code.ran() == {"/parts.py": "a"}
-    with pytest.raises(UsageError, match=r"/parts\.py changed"):
-        user_code.take({"/parts.py": "b"})
-
-
 @pytest.mark.slow
 def test_resume_names_a_text_that_changed(here: Path) -> None:
     (here / "corpus.txt").write_text("the quick brown fox counts lazy dogs\n" * 40)
@@ -411,11 +386,3 @@ def test_a_run_is_resumed_from_the_folder_in_which_it_was_started(
     for elsewhere in (None, str(project / "gone")):  # of a run that was packed, or the project was moved
         reseal_with(folder.path / "run.json", operator.methodcaller("update", started_in=elsewhere))
         resumed(folder, allowed=True)
-
-
-@pytest.mark.slow
-def test_a_run_without_models_of_ones_own_is_resumed_from_anywhere(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    planned()
-    (here / "elsewhere").mkdir()
-    monkeypatch.chdir(here / "elsewhere")
-    resumed(RunFolder(here / "run"))

@@ -139,13 +139,6 @@ def test_an_index_can_show_the_description(built: Built) -> None:
     assert page.count("<table>") == (ROOT / "README.md").read_text(encoding="utf-8").count("\n| ---")
 
 
-def test_an_index_would_take_both_files(built: Built) -> None:
-    command = [sys.executable, "-m", "twine", "--no-color", "check", "--strict", str(built.sdist), str(built.wheel)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("PASSED") == 2
-
-
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
 def test_the_wheel_alone_runs_quick(built: Built, tmp_path: Path) -> None:

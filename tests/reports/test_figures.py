@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-from planted_peaks import planted
 
-from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import CountNotes
-from modbench.harness.machine.roofline.work import Listed, Work
-from modbench.planted_runs import planted_plan, planted_run
-from modbench.reports import wording
 from modbench.reports.figures import style
 from modbench.reports.figures.style import INK, Mark, Marks, new_figure, to_svg
-from modbench.reports.html_report import render
-from modbench.reports.tables.load import load
-from modbench.reports.tables.values import Tables
 
 
 def svg(text: str = "a", identity: str = "one", marks: Marks | None = None, draw: Any = None) -> str:
@@ -87,36 +77,3 @@ def test_a_mark_that_was_not_drawn_is_an_error() -> None:
             marks=marks,
             draw=lambda axis: marks.name(axis.plot([1, float("nan")], [1, 2], "o")[0], Mark("a"), Mark("b")),
         )
-
-
-@pytest.mark.slow
-@pytest.mark.plugin("recommend")
-def test_a_variants_name_stays_text_in_every_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's model is called after its file, and a folder may be a stranger's."""
-    timed = [f"latency/{workload}" for workload in ("forward", "prefill", "decode")]
-    suite: dict[str, Any] = {
-        "metrics": ["flops/forward", *timed, "memory/peak_allocated", "bpb/val"],
-        "variants": [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}],
-        "grid": {"seq_len": [64]},
-        "processes": 1,
-        "rounds": 2,
-    }
-    loaded, own = load(planted_run(tmp_path, planted_plan("draft", **suite))), Tables.counted
-
-    def counted(self: Tables, case: Case) -> CountNotes:
-        work = Listed(work=(Work(kind="product", size=(1, 64, 64, 64)),))
-        return own(self, case).model_copy(update={"forward_operators": work})
-
-    loaded.tables.rooflines["fp32"] = planted()
-    monkeypatch.setattr(Tables, "counted", counted)
-    monkeypatch.setitem(wording._NAMES, "mod", '<script>alert(1)</script>"$')
-    page = render.html(loaded)
-    for title in (
-        "Did fewer FLOPs become less time?",
-        "From which length on is each variant faster?",
-        "How much memory does it take?",
-        "How fast are prefill, decode and requests?",
-    ):
-        assert title in page
-    assert page.count("&lt;script&gt;") > 20
-    assert page.count("<script>") == 1  # its own

@@ -242,21 +242,3 @@ def test_it_reads_without_script(browser: Browser, planted_page: Path) -> None:
 
 
 # --- paper
-
-
-def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:
-    """In print: the light theme, no controls, both choices, folded sections open, tables in full."""
-    with opened(browser, planted_page, color_scheme="dark") as page:
-        page.emulate_media(media="print", color_scheme="dark")
-        paper = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper').trim()")
-        assert paper == "#ffffff"
-        for hidden in (".chips", ".tools", ".command button", "details.reading", ".skip", "#cases"):
-            assert page.locator(f"{hidden}:visible").count() == 0, hidden
-        tiles, figures = compared(page)
-        assert (tiles, sorted(figures)) == ([OVER_COST, OVER_SHAPE], sorted([*COST, *SHAPE]))
-        scroll = page.locator(f".scroll:has({TABLE})")
-        assert scroll.evaluate("each => getComputedStyle(each).overflow") == "visible"
-        # Of the table what is read, and what is left out is named.
-        heads = page.locator(f"{TABLE} th:visible").all_inner_texts()
-        assert heads == ["Case", "Metric", "Value", "Baseline", "Ratio [95 %]", "Verdict"]
-        assert "Every case" in page.locator(".printed").inner_text()

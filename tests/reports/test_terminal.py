@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,11 @@ import pytest
 from present import of_type, present
 from resealed import reseal_with
 
-from modbench.commands import _output
 from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.harness.results import run_folder
 from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports import demo
-from modbench.reports.blocks import Estimate, Finding
-from modbench.reports.markup.number_format import plain
-from modbench.reports.markup.short import Short
-from modbench.reports.questions import break_even
-from modbench.reports.questions.break_even import Line
+from modbench.reports.blocks import Finding
 from modbench.reports.sections import break_even as break_even_section
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, load
@@ -69,32 +62,6 @@ def test_the_documentation_shows_the_run_that_ships(page: str, quick: Loaded, mo
     assert [line for line in shown if line not in closing(quick).splitlines()] == []
 
 
-class Terminal(io.StringIO):
-    """A stream that is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize(
-    ("stream", "no_colour", "coloured"),
-    [(Terminal, "", True), (Terminal, "1", False), (io.StringIO, "", False)],
-    ids=["terminal", "NO_COLOR", "file"],
-)
-def test_colour_only_on_a_terminal_that_wants_it_and_none_from_data(
-    stream: type[io.StringIO], no_colour: str, coloured: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = stream()
-    monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setenv("NO_COLOR", no_colour)
-    monkeypatch.setenv("TERM", "xterm")
-    _output.say("MoD  14.1 1.79×±.08▲  9.1 0.79×±.02▼ a\033[31mb")
-    written = out.getvalue()
-    assert ("\033[35m1.79×±.08▲\033[0m" in written, "\033[33m0.79×±.02▼\033[0m" in written) == (coloured, coloured)
-    assert re.sub(r"\033\[\d+m", "", written).startswith("MoD  14.1 1.79×±.08▲  9.1 0.79×±.02▼ a")
-    assert "\033[31m" not in written
-
-
 # --- while a run goes on
 
 
@@ -120,12 +87,6 @@ def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(tmp_path: Path) -
         pd.testing.assert_frame_equal(made, final, check_dtype=False)
         (line, *_) = answer_so_far.answer(run, processes)
         assert line.startswith(f"forward pass at T = {length:,}: MoD 0.125 is faster than ")
-
-
-def test_of_a_model_that_is_measured_alone_nothing_is_decided(tmp_path: Path) -> None:
-    suite = planted_plan("draft", metrics=["latency/forward"], variants=[{"model": "dense"}], train=None)
-    run = run_folder.read(str(planted_run(tmp_path, suite)))
-    assert answer_so_far.answer(run.path, [job for job in run.plan.jobs if job.made_in == "time"]) == []
 
 
 # --- what is marked
@@ -160,27 +121,6 @@ def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded, pair: d
     text = closing(changed(loaded, cases, pairs))
     assert ("~ not the quotient of the two times" in " ".join(text.split())) is marked
     assert len(re.findall(r" ~\d\.\d\d×", text)) == marked
-
-
-@pytest.mark.parametrize(
-    ("found", "text", "short"),
-    [
-        (("always",), "always", "always"),
-        (("from", 400.2, 382.0, 420.4), "≈400 [382–420]", "382–420"),
-        (("from", None, None, 420.4), "≤420", "≤420"),
-        (("inconclusive", None, 454.0), ">454 ?", ">454 ?"),
-        (("not monotone",), "not monotone", "not monotone"),
-        ((None,), "?", "?"),
-    ],
-)
-def test_from_where_on_a_variant_is_faster_is_written_from_what_was_found(found: Any, text: str, short: str) -> None:
-    case, (verdict, *point) = planted_plan("draft").cases[0], found
-    typical = Estimate.of(*(point or (None,)), kind="count")
-    told = Finding(case, case, case.grid_point, "latency/forward", typical=typical, verdict=verdict)
-    for style, said in ((plain, text), (Short(called=True, brief=True), short)):
-        for left_out, mark in (({}, ""), ({256: "noisy"}, "°" * (verdict is not None))):
-            line = Line("seq_len", "same shape", "median", True, told, (128, 256, 512), left_out)
-            assert style(break_even.from_where(line)) == said + mark
 
 
 @pytest.mark.parametrize(("known", "metric"), [(True, "loss/val_causal"), (False, "bpb/val")])

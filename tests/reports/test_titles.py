@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 from planted_compare import compared_run
-from planted_gate import gate_run
 from pydantic import ValidationError
 
 from modbench import api, keywords
-from modbench.commands._flags import Flags
 from modbench.harness.core import variant_titles
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import CaseFacts
@@ -22,7 +20,7 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_file import plan_of, stored_plan
 from modbench.reports.html_report import render
 from modbench.reports.questions.compare_axis import compare_by
-from modbench.reports.tables.load import Loaded, load, load_all
+from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import compare
 from modbench.reports.wording import name
 
@@ -57,15 +55,6 @@ def test_what_is_no_title_is_refused(title: object, said: str) -> None:
         CaseFacts.model_validate({"short": "a", "shipped": True, "own_router": False, "title": title or "\n"})
 
 
-@pytest.mark.parametrize(
-    ("texts", "said"),
-    [(["Ours"], "VARIANT=TEXT"), (["=Ours"], "VARIANT=TEXT"), (["a=", "b=B"], "empty"), (["a=A", "a=B"], "two")],
-)
-def test_what_is_no_variant_and_title_is_refused(texts: list[str], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        Flags(title=texts).overrides()
-
-
 def test_a_variant_of_a_suite_has_a_title_and_keeps_its_id() -> None:
     variants: list[dict[str, Any]] = [
         {"model": "dense", "title": "  Our \u00e9  baseline "},
@@ -93,20 +82,6 @@ def test_the_command_line_titles_variants_of_any_suite() -> None:
     assert keywords.words(keywords.overrides({"title": {VARIANT: "a=b"}}, {})) == ["--title", f"{VARIANT}=a=b"]
 
 
-@pytest.mark.parametrize(
-    ("variant", "select", "said"),
-    [
-        ("nosuch", None, "unknown"),
-        ("mod", None, "any of"),
-        ("dense", None, "of its own"),
-        ("mod[c0.25]", "c0.125", "unknown"),
-    ],
-)
-def test_a_title_of_no_variant_or_of_another_is_refused(variant: str, select: str | None, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        api.make_plan("quick", Overrides(title={variant: "MoD 0.25"}, device="cpu"), select, only_plan=True)
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: Path) -> None:
     made = load(run.path, title={VARIANT: ODD})
@@ -125,12 +100,3 @@ def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: P
     with pytest.raises(UsageError, match="of its own"):
         load(run.path, title={VARIANT: "MoD 0.5"})
     assert (table.baseline, ODD in compare.along_axis(made, table, 200)) == (ODD, True)
-
-
-def test_of_several_runs_each_takes_the_titles_of_its_variants(run: Loaded, tmp_path: Path, modbench: Any) -> None:
-    fewer = gate_run(tmp_path / "fewer", suite={"variants": [{"model": "dense"}, {"model": "moe"}]})
-    both = load_all([str(fewer.path), str(run.path)], {VARIANT: "Ours", "moe": "Theirs"})
-    assert [{case.title for case in each.variants} - {""} for each in both] == [{"Theirs"}, {"Ours", "Theirs"}]
-    for titles, code, said in (([f"{VARIANT}=Ours", "moe=Theirs"], 0, "Theirs"), (["mod[c0.24]=Ours"], 2, VARIANT)):
-        done = modbench("compare", run.path, fewer.path, *(word for each in titles for word in ("--title", each)))
-        assert (done.returncode, said in done.stdout + done.stderr) == (code, True)

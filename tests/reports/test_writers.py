@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from present import present
 
 from modbench.harness.core import units
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
@@ -115,14 +114,6 @@ def test_a_number_has_three_digits_and_its_unit(value: float | None, unit: str, 
 )
 def test_a_duration_is_written_as_people_say_it(seconds: tuple[float, ...], said: str) -> None:
     assert (units.human_span if len(seconds) > 1 else units.human_duration)(*seconds) == said
-
-
-@given(FINITE, FINITE, FINITE)
-def test_the_other_side_of_a_ratio_is_its_inverse(value: float, low: float, high: float) -> None:
-    made = Estimate(value, min(low, high), max(low, high), "ratio")
-    turned = made.mirrored()
-    assert present(turned.low) <= present(turned.high)
-    assert turned.mirrored().value == pytest.approx(value)
 
 
 @given(st.floats(allow_nan=True, allow_infinity=False) | st.none() | st.text())

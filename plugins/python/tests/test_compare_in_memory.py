@@ -27,7 +27,7 @@ from modbench.harness.core.labels import Label
 from modbench.plugins.python import timing_processes
 from modbench.plugins.python.callables import TimingProcess, build_order
 from modbench.plugins.python.inputs import Inputs
-from modbench.plugins.python.job import Job, on_device
+from modbench.plugins.python.job import Job
 from modbench.plugins.python.measure import measure_job
 from modbench.plugins.python.threads import at_threads
 
@@ -254,14 +254,6 @@ def test_outputs_are_compared_where_that_is_asked() -> None:
     assert re.search(r"output\s+differs .*\b0\.5\b", str(found))
 
 
-def test_a_gpu_is_the_current_one_while_its_models_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
-    monkeypatch.setattr(torch.cuda, "init", lambda: asked.append("init"))
-    monkeypatch.setattr(torch.cuda, "device", asked.append)
-    on_device(torch.device("cuda:1"))
-    assert asked == ["init", torch.device("cuda:1")]
-
-
 BUILT = list[str]()
 
 
@@ -386,30 +378,6 @@ def test_a_model_that_writes_into_its_input_is_named_and_nothing_of_the_users_ch
     with pytest.raises(UsageError, match="wrote into its input"):
         mb.measure(writer(), *(inputs if isinstance(inputs, tuple) else (inputs,)), rounds=2)
     assert str(inputs) == str(unchanged)
-
-
-def test_inputs_of_odd_kinds_are_no_writes() -> None:
-    """Not a number, strides, one tensor in two places, gradients, and writes that are undone."""
-    same = torch.ones(2, 2)
-    with torch.inference_mode():
-        inferred = torch.ones(2)
-    odd = (
-        torch.tensor([torch.nan, 1.0]),
-        torch.ones(1, 3).expand(4, 3).t(),
-        torch.ones(2, requires_grad=True),
-        torch.eye(3).to_sparse(),
-        inferred,
-        np.array([np.nan]),
-    )
-
-    def undone(*given: Any) -> None:
-        given[0].add_(1).sub_(1)
-
-    def pairs(*given: Any) -> None:
-        assert given[-1] is given[-2]
-        assert given[2].requires_grad
-
-    assert quickly({"a": undone, "b": pairs}, (*odd, same, same)).verdict("b") is not None
 
 
 def stops_gradients(x: Tensor) -> Tensor:

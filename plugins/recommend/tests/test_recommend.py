@@ -20,10 +20,7 @@ from resealed import reseal_with
 from scipy import stats
 
 from modbench import cli
-from modbench.extend import planted_plan, planted_run
-from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
-from modbench.harness.core.units import parse_bytes
 from modbench.harness.planning.select import compile_expression
 from modbench.plugins.recommend import question
 from modbench.plugins.recommend.candidates import KV_CACHE, Value, choice
@@ -308,13 +305,6 @@ def test_what_cannot_be_asked_is_refused(quiet: Loaded, modbench: Any, flag: str
     assert said in refused.stderr, refused.stderr
 
 
-def test_sizes_are_read_with_units() -> None:
-    assert [parse_bytes(text, "-") for text in ("4GiB", "500 MB", "1kib")] == [2**32, 5e8, 1024]
-    for bad in ("4", "4G", "-1GiB", "0B", "1e3MiB", "٤GiB", "9" * 400 + "GiB"):
-        with pytest.raises(UsageError, match="is no size"):
-            parse_bytes(bad, "--max-memory")
-
-
 def test_an_incomplete_run_is_answered_from_what_is_there(tmp_path: Path, modbench: Any) -> None:
     lost = run(tmp_path / "lost", leave_out="memory-")
     told = modbench("recommend", lost.path)
@@ -353,17 +343,3 @@ def test_a_loss_is_that_of_the_length_that_is_asked_for(tmp_path: Path) -> None:
         assert (point.seq_len, point.batch_size) == (length, 128 // length)
         assert mod.loss.value == pytest.approx(2 + rise, abs=0.1)
         assert present(loss_against(loaded, mod, chosen.baseline)).typical.value == pytest.approx(rise, abs=0.05)
-
-
-def test_a_setting_can_be_chosen_by_its_requests(tmp_path: Path) -> None:
-    suite: dict[str, Any] = {
-        "metrics": ["latency/prefill", "latency/decode", "latency/request"],
-        "shape": {"d_model": 64, "n_layers": 4},
-        "grid": {"seq_len": [64], "batch_size": [1, 4], "input_len": [64, 16], "output_len": [32]},
-        "variants": [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}],
-    }
-    planted_run(tmp_path, planted_plan("draft", train=None, processes=3, rounds=4, **suite))
-    made = choice(load(tmp_path / "run"), "request")
-    assert (made.comparison.grid_point.seq_len, made.comparison.grid_point.new_tokens) == (64, 32)
-    assert [each.time.metric for each in made.candidates] == ["latency/request"] * 2
-    assert all(each.time.value is not None for each in made.candidates)

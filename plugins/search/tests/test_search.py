@@ -27,7 +27,7 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results import progress_file, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.search import section as search
-from modbench.plugins.search.rule import Reading, bracket, next_cells, rows_of, usual
+from modbench.plugins.search.rule import Reading, bracket, next_cells, rows_of
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.summary import sure
 from modbench.reports.tables.load import load
@@ -124,10 +124,6 @@ def test_a_cell_without_a_number_ends_the_row() -> None:
     known = searched([Reading(None if at >= 7 else False, decided=True) for at in range(11)])
     assert bracket(11, known)[:2] == (6, 7)
     assert max(known) == 8  # half-way between 5, which does not pay, and the end
-
-
-def test_the_usual_number_of_cells_is_within_the_row() -> None:
-    assert [usual(cells, 2) for cells in (1, 3, 11, 21)] == [1, 3, 6, 7]
 
 
 # --- which cells run
@@ -334,19 +330,6 @@ def test_one_aa_control_at_each_place_speaks_for_the_machine(flags: dict[str, An
     assert not any(each.aa_control for each in without.comparisons)
 
 
-def test_flags_change_what_is_searched() -> None:
-    def cells(**flags: Any) -> dict[str, list[int]]:
-        return {name: [cell.at for cell in row.cells] for name, row in rows_of(flagged(**flags)).items()}
-
-    rows = cells(capacity=(0.25,), seq_len=(512, 64, 128))
-    assert rows == {f"{work}-mod-c0.25-B1-fp32-cpu1": [64, 128, 512] for work in ("forward", "train_step")}
-    assert len(cells(capacity=(0.25,), batch_size=(1, 4))) == 4
-    (row,) = rows_of(flagged(select="c0.5", settings={"metrics": ["latency/forward"]})).values()
-    assert row.others == ("dense",)
-    along = cells(capacity=(0.25,), seq_len=(64,), batch_size=(8, 1, 2), settings={"search.axis": "batch_size"})
-    assert along["forward-mod-c0.25-T64-fp32-cpu1"] == [1, 2, 8]
-
-
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -361,15 +344,3 @@ def test_flags_change_what_is_searched() -> None:
 def test_a_search_that_cannot_be_is_refused(flags: Mapping[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         flagged(**flags)
-
-
-def test_a_search_is_refused_where_nothing_is_searched() -> None:
-    with pytest.raises(UsageError, match="whole grid"):
-        override(load_suite("quick"), Overrides(settings={"search.axis": "batch_size"}))
-
-
-@pytest.mark.parametrize(("effort", "processes"), [("standard", 8), ("smoke", 1)])
-def test_efforts_have_a_fixed_number_of_processes(effort: str, processes: int) -> None:
-    """From standard effort up it is that of the pilot; a smoke run, which claims nothing, has one and no neighbours."""
-    timed = [job for job in flagged(effort=effort).jobs if job.made_in == "time"]
-    assert {job.process for job in timed} == {*range(processes)}
