@@ -229,16 +229,6 @@ def test_streaming_stops_where_it_was_told(hub: Hub) -> None:
     assert len(read("hf:some/stories?megabytes=all").train) > 8e5
 
 
-def test_how_much_is_read_where_nothing_is_said(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start of a set on the hub, all of the user's own; without network, what was downloaded before."""
-    saved("one")
-    monkeypatch.setattr(hf, "MEGABYTES", "0.0005")
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    assert len(read("hf:some/stories").train) < 600
-    assert not hub.calls[0]["streaming"]
-    assert content(read("hf:./one")) == EXPECTED
-
-
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -213,11 +212,3 @@ def test_tracers_pause_while_it_is_timed_and_see_each_callable_once() -> None:
 
 
 # --- how it is loaded
-
-
-def test_it_may_be_loaded_by_name_and_by_its_entry_point(suite: Any) -> None:
-    """As in an environment that has modbench installed, where `-p modbench.plugins.pytest.fixtures` was given too."""
-    suite.compare("modbench_compare(baseline, baseline)")
-    suite.shows(arguments=["-p", "modbench.pytest_entry", "-p", "modbench.plugins.pytest.fixtures"])
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
-    assert declared["pytest11"] == {"modbench": "modbench.pytest_entry"}

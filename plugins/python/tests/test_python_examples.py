@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from present import present
 
 import modbench as mb
 from modbench.extend import planted_plan, planted_run
@@ -56,10 +55,3 @@ def test_the_blocks_of_the_page_run(quick: list[dict[str, Any]], capsys: pytest.
     assert "over dense" in said  # a comparison
     assert "Nothing was measured." in said  # a plan
     assert [given for given in quick if given.get("processes") == 3]
-
-
-def test_the_page_shows_the_text_that_is_tested_and_names_every_function() -> None:
-    golden = Path(__file__).with_name("test_compare_in_memory.py").read_text(encoding="utf-8")
-    assert present(re.search(r'^GOLDEN = """\\\n(.*?)"""', golden, re.DOTALL | re.MULTILINE))[1] in PAGE
-    named = set(re.findall(r"mb\.(\w+)", PAGE))
-    assert {name for name in mb.__all__ if name[0].islower()} <= named <= set(mb.__all__)

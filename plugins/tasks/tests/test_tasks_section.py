@@ -10,8 +10,6 @@ import pytest
 from planted_tasks import MOD, planted
 from present import present
 
-from modbench.commands.plan.forecast import forecast
-from modbench.harness.core.errors import UsageError
 from modbench.harness.planning import plan
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.load_suite import parse_suite
@@ -90,12 +88,6 @@ def test_the_suite_and_not_the_results_says_whether_runs_are_counted(tmp_path: P
         assert {each.test is not None for each in tasks.results(loaded)[1:]} == {counted}
         row: Any = loaded.pair(MOD, "task/copy")
         assert (row.reason is not None) is counted
-
-
-def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
-    assert forecast(planted(tmp_path / "run", tasks=COUNTED).run.plan)["solved"]["pairs"] == 2
-    with pytest.raises(UsageError, match=r"tasks\.counted: unknown task 'cpoy'. Did you mean 'copy'"):
-        planted(tmp_path / "none", tasks={"counted": ["cpoy"]})
 
 
 def test_a_gate_fails_on_a_falling_accuracy(tmp_path: Path) -> None:
