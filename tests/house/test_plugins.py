@@ -77,6 +77,7 @@ def test_every_plugin_can_be_used_and_says_what_it_adds() -> None:
     assert folders - {plugin_manifests.EXAMPLE} == {*SHIPPED}
 
 
+@pytest.mark.slow
 def test_it_imports_another_only_if_it_needs_it() -> None:
     for path in SOURCES:
         parts = path.relative_to(ROOT).parts

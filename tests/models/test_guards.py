@@ -237,7 +237,7 @@ def test_a_capacity_that_training_moves_is_counted_as_it_is_measured() -> None:
 
 def test_both_counts_of_one_call_are_those_of_two_calls() -> None:
     """Attention over the square and over the triangle, with fused attention that masks."""
-    subject = Subject(case(f"{ODD}:RotaryAttention"), 0)
+    subject = Subject(case("dense"), 0)
     tokens_BT = subject.inputs(0, 1)[0]
     whole, causal = counter.both(subject.module, tokens_BT)
     assert whole.total == counter.forward(subject.module, tokens_BT).total > causal

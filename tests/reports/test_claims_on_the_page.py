@@ -64,6 +64,7 @@ def test_what_is_known_of_the_machine_is_said_once(how: dict[str, Any], warned: 
     assert not word or machine_check(loaded)[0] == word
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "claims"),
     [({}, True), ({"certificate": None}, False), ({"certificate": None, "effort": "smoke"}, False)],

@@ -25,6 +25,7 @@ def words(said: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html.unescape(said)).split())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_each_output_has_the_whole_list(tmp_path: Path) -> None:
     """The machine disturbed a third of all blocks: no time is noisy for it, and no label says so."""

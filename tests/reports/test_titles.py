@@ -74,6 +74,7 @@ def test_a_variant_of_a_suite_has_a_title_and_keeps_its_id() -> None:
     assert timed == {case.title for case in made.cases}
 
 
+@pytest.mark.slow
 def test_the_command_line_titles_variants_of_any_suite() -> None:
     titles = Overrides(title={"MoD 0.125": "Ours", "dense": "Theirs"}, device="cpu")
     made = api.make_plan("quick", titles, only_plan=True)
@@ -82,6 +83,7 @@ def test_the_command_line_titles_variants_of_any_suite() -> None:
     assert keywords.words(keywords.overrides({"title": {VARIANT: "a=b"}}, {})) == ["--title", f"{VARIANT}=a=b"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: Path) -> None:
     made = load(run.path, title={VARIANT: ODD})

@@ -48,6 +48,7 @@ def ab(*words: str, cwd: Path) -> Any:
     return json.loads(done.stdout) | {"code": done.returncode}
 
 
+@pytest.mark.slow
 def test_time_of_children_and_memory_of_the_largest_are_those_of_the_command(here: Path) -> None:
     burn = "import time\nwhile time.process_time() < 0.3: pass\nx = bytearray(2**26)"
     told, tell = os.pipe()
@@ -120,10 +121,12 @@ def test_report_renders_its_folder_with_the_same_numbers(
     assert command_line("report", "out", cwd=here).returncode == 4
 
 
+@pytest.mark.slow
 def test_standard_input_is_at_its_end(here: Path) -> None:
     assert ab("cat", "cat", *ENOUGH, cwd=here)["blocks"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "code"), [("base", 2), ("new", 1)])
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after some blocks"])
 @pytest.mark.parametrize(
@@ -142,6 +145,7 @@ def test_a_side_that_fails(here: Path, side: str, code: int, late: bool, how: st
     assert bool([*folder.glob("block*")]) is late
 
 
+@pytest.mark.slow
 def test_a_side_that_takes_too_long_fails_and_is_ended(here: Path) -> None:
     hangs = script(here, "new.py", "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)")
     found = ab(script(here, "base.py", "pass"), hangs, "--timeout", "500ms", *ENOUGH, cwd=here)
@@ -150,6 +154,7 @@ def test_a_side_that_takes_too_long_fails_and_is_ended(here: Path) -> None:
     wait_until_gone([int((here / "pid").read_text())])
 
 
+@pytest.mark.slow
 def test_what_a_command_leaves_running_in_its_group_is_ended(here: Path) -> None:
     leaves = "import subprocess\np = subprocess.Popen(['sleep', '600'])\nopen('pids', 'a').write(f'{p.pid} ')"
     base = script(here, "base.py", leaves)

@@ -81,6 +81,7 @@ def plan(path: Path) -> Plan:
     return Plan.model_validate({key: value for key, value in stored.items() if key != "digest"})
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     effect=st.sampled_from([-0.1, 0.0, 0.1]),

@@ -6,8 +6,12 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from modbench.plugins.ab import turn_taking
 from modbench.plugins.ab.turn_taking import Start
+
+pytestmark = pytest.mark.slow
 
 CHILD = """
 import sys

@@ -84,6 +84,7 @@ def test_without_a_model_of_ones_own_it_is_refused() -> None:
         api.make_plan("quick", asked)
 
 
+@pytest.mark.slow
 def test_the_pass_leaves_a_card_or_why_there_is_none() -> None:
     (found,) = audit_pass.run(audited_jobs(planned("audit"))[0], [])
     assert found.card is not None

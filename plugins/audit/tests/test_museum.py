@@ -167,6 +167,7 @@ def test_what_is_computed_and_kept_is_called_so(share: float | None) -> None:
         assert 0.625 < float(rows["keeps"].split(" %")[0]) / 100 < 0.7
 
 
+@pytest.mark.slow
 def test_random_numbers_are_held_where_shapes_differ_and_no_model_stays_in_memory() -> None:
     noisy = parts.part(parts.Routed, score=lambda self, x: parts.Routed.score(self, x) + torch.randn(x.shape[:2]))
     module = parts.built(CONFIG, 0.25, routed=noisy, model=parts.TopK)

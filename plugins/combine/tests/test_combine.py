@@ -125,6 +125,7 @@ def test_without_four_corners_there_is_nothing(tmp_path: Path, variants: Any) ->
     assert combine.in_place(run) is None
 
 
+@pytest.mark.slow
 def test_drift_that_processes_share_cancels() -> None:
     """Processes differ tenfold, the ratio of ratios does not: its interval covers 0.8 in nine of ten draws or more."""
     rng, covered = np.random.default_rng(0), 0

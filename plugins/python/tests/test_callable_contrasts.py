@@ -142,6 +142,7 @@ def _uses_a_thread() -> None:
     thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="what Linux exposes")
 @pytest.mark.parametrize("variant", [_sleeps, _uses_a_thread])
 def test_cpu_time_decides_nothing_of_what_waits_or_works_where_it_does_not_see_it(variant: Callable[[], None]) -> None:

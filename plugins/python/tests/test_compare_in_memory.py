@@ -120,6 +120,7 @@ def test_it_is_a_table_and_a_file_of_each_kind(found: mb.Comparison, tmp_path: P
         found.save(tmp_path / "a.png")
 
 
+@pytest.mark.slow
 def test_one_callable_by_itself() -> None:
     found = measured()
     assert found.median_s == pytest.approx(0.003, rel=0.01)
@@ -369,6 +370,7 @@ WRITERS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", WRITERS)
 def test_a_model_that_writes_into_its_input_is_named_and_nothing_of_the_users_changes(which: str) -> None:
     (given, writer), unchanged = WRITERS[which], WRITERS[which][0]()

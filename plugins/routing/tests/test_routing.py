@@ -51,6 +51,7 @@ def told(module: nn.Module | Rule, text_NT: tuple[Tensor, Tensor] = TEXT_NT, **h
 # --- planted rules
 
 
+@pytest.mark.slow
 def test_digits_that_always_pass_are_found() -> None:
     found = told(Planted([Rule(digits), Rule(every_fourth)]))
     assert found["layers"] == [1, 3]

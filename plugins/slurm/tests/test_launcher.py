@@ -194,6 +194,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_a_rank_ends_at_the_sigterm_of_its_parent_and_of_nobody_else() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as a Slurm job starts a job
     try:

@@ -50,6 +50,7 @@ def test_the_interval_excludes_no_difference_where_the_test_does(sizes: tuple[in
         assert found.excludes_0 == (present(found.p) <= 0.05), (mine, other)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_true_difference_in_95_of_100_runs() -> None:
     """Exact, over all tables of six seeds each."""
     n = 6

@@ -96,6 +96,7 @@ def beginnings(examples: Examples) -> set[tuple[int, ...]]:
     return {(*row[:end],) for row, end in zip(examples.tokens_NT.tolist(), ends_N.tolist(), strict=True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOUNDS)
 def test_what_is_held_out_is_fixed_and_never_drawn(name: str) -> None:
     """Up to and with its first question, no held-out row is drawn for training: so no later question of it either."""

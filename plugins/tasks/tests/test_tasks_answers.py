@@ -102,6 +102,7 @@ def test_every_generator_has_a_solver() -> None:
     assert {*SOLVERS, "nli_templates"} == {name for name, task in tasks.items() if not task.needs_path}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SOLVERS))
 def test_a_solver_agrees_with_every_answer(name: str) -> None:
     wrong = [(text, answer) for text, answer, _ in questions(name) if SOLVERS[name](text) != answer]
