@@ -18,6 +18,8 @@ from gpu_day_folder import MOST_BYTES, MOST_FILES, Day, open_day
 from gpu_day_steps import STEPS, Mode, Step
 from in_process import succeeded
 
+pytestmark = pytest.mark.slow
+
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -27,7 +29,6 @@ PRINTS = f'-c "import json; from torch import cuda; print(json.dumps(dict({FOUND
 STAND_IN = Step("train-dense", "a stand-in", 0.1, 1500, PRINTS)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("steps", [(STAND_IN,), pytest.param(STEPS, marks=pytest.mark.proof)], ids=["stand-in", "all"])
 def test_a_rehearsed_day_is_carried_away_and_not_repeated(
@@ -67,7 +68,6 @@ def test_a_rehearsed_day_is_carried_away_and_not_repeated(
 MARKS = {"map-gpu": pytest.mark.proof, "fit": pytest.mark.plugin("machine")}
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("mode", get_args(Mode))
 @pytest.mark.parametrize(
@@ -99,7 +99,6 @@ def step(code: str, *, limit_s: float = 1500.0) -> Step:
 DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "limit_s", "said"),
     [

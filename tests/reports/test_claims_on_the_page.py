@@ -39,6 +39,7 @@ def read(loaded: Loaded) -> str:
     return html.unescape(re.sub(unread, "", page, flags=re.DOTALL))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("how", "warned", "word"),

@@ -182,6 +182,7 @@ def test_a_case_that_one_side_lacks_has_a_reason_and_the_other_cases_are_judged(
 REUSED = {"noted": {"mod[c0.125]": {"reused": "calls on tensors that were timed ran 3 FLOPs, on copies of them 9"}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["prepared base", "prepared new", *NAMES])
 def test_what_checks_find_belongs_to_a_side_wherever_they_ran(where: str, tmp_path: Path) -> None:
     """In the run that prepared a side, or in any process of any block."""
