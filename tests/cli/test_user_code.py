@@ -59,6 +59,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
     for kept in ("_FOLDERS", "_USED", "_ASIDE"):
         monkeypatch.setattr(user_code, kept, type(getattr(user_code, kept))())
+    monkeypatch.delitem(sys.modules, "parts", raising=False)  # so is a file of the audit's tests called
     (tmp_path / "tiny.toml").write_text(SUITE)
     yield tmp_path
     sys.path_importer_cache.clear()

@@ -20,7 +20,7 @@ def test_tests_hear_signals_that_were_ignored_when_they_were_started() -> None:
     """As under `nohup`, and in the background of a script, where SIGHUP and SIGINT are ignored."""
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"),
-        "tests/harness/test_stopping.py::test_a_finished_run_is_not_interrupted_while_it_prints",
+        "tests/harness/test_stopping.py::test_a_signal_stops_a_run",
         "tests/harness/test_stopping.py::test_a_worker_hears_the_question",
     ]
     ignored = f"trap '' HUP INT; exec {shlex.join(command)}"

@@ -51,7 +51,6 @@ def test_a_claimed_number_is_within_half_a_unit_of_its_last_digit_and_no_other_i
         ('printed = "7"', 'printed = "seven"', "'seven' is no printed number"),
         ("n_layers * tokens", "n_layers * token", "'token'. Did you mean 'tokens'"),
         ("n_layers * tokens", "max(n_layers, tokens)", "more than numbers, names"),
-        ('where = "where"', 'where = "where"\nconfig = "L {layers}"', "'layers'"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(line: str, wrong: str, named: str) -> None:
