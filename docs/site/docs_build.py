@@ -51,33 +51,47 @@ STYLE = Path(__file__).parent / "site.css"
 
 
 def sources() -> list[Path]:
-    """The pages that are written by hand."""
-    return [*sorted(DOCS.glob("*.md")), *(ROOT / name for name in OUTSIDE)]
+    """The pages that are written by hand: those of plug-ins stand in their folders."""
+    plugins = sorted((ROOT / "plugins").glob("*/README.md"))
+    return [*sorted(DOCS.glob("*.md")), *(ROOT / name for name in OUTSIDE), *plugins]
+
+
+def site_name(file: Path) -> str:
+    """The path in the site of a page of the repository: `plugins/NAME.md` of a plug-in's."""
+    inside = file.relative_to(ROOT)
+    if inside.parts[0] == "plugins":
+        return f"plugins/{inside.parts[1]}.md"
+    return OUTSIDE.get(str(inside), file.name)
 
 
 def pages() -> dict[str, str]:
     """Return every page of the site, by its path in it."""
     found = {name: made() for name, made in GENERATED.items()}
     for file in sources():
-        found[OUTSIDE.get(file.name, file.name) if file.parent == ROOT else file.name] = moved(file)
+        found[site_name(file)] = moved(file)
     return found
 
 
 def moved(file: Path) -> str:
     """A page of the repository with links that hold in the site."""
+    known = {*sources()}
+    up = "../" * site_name(file).count("/")
 
     def target(link: re.Match[str]) -> str:
         name, anchor = link[1], link[2] or ""
         if not name or is_outside(name):
             return link[0]
-        there = (file.parent / name).resolve().relative_to(ROOT)
-        if there.parts[0] == "docs":
-            return f"{there.relative_to('docs')}{anchor}"
-        if there.parts[0] == "suites":
-            return f"reference/suites.md#{there.stem}"
-        if there.parts[0] == "examples":
-            return f"reference/examples.md#{docs_examples.anchor(ROOT / there)}"
-        return f"{OUTSIDE.get(str(there), f'files/{there}')}{anchor}"
+        there = (file.parent / name).resolve()
+        inside = there.relative_to(ROOT)
+        if there in known:
+            return f"{up}{site_name(there)}{anchor}"
+        if inside.parts[0] == "docs":
+            return f"{up}{inside.relative_to('docs')}{anchor}"
+        if inside.parts[0] == "suites":
+            return f"{up}reference/suites.md#{inside.stem}"
+        if inside.parts[0] == "examples":
+            return f"{up}reference/examples.md#{docs_examples.anchor(there)}"
+        return f"{up}files/{inside}{anchor}"
 
     return outside_blocks(file.read_text(encoding="utf-8"), lambda part: LINK.sub(target, part))
 
@@ -95,12 +109,8 @@ def linked_files() -> set[Path]:
         for name, _ in links(file.read_text(encoding="utf-8"))
         if name and not is_outside(name)
     }
-    inside = {path: path.relative_to(ROOT) for path in found if path.is_file()}
-    return {
-        path
-        for path, at in inside.items()
-        if at.parts[0] not in {"docs", "suites", "examples"} and str(at) not in OUTSIDE
-    }
+    inside = {path: path.relative_to(ROOT) for path in found - {*sources()} if path.is_file()}
+    return {path for path, at in inside.items() if at.parts[0] not in {"docs", "suites", "examples"}}
 
 
 def named(nav: list[Any]) -> Iterator[str]:

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "plugins").glob("*/README.md")),
+]
 # A comment directly before a block: `<!-- not executed: REASON -->`, or `<!-- proof: REASON -->` for what takes over ten seconds.
 FENCE = re.compile(
     r"(?:^[ ]*<!-- (?P<how>not executed|proof): (?P<why>[^>]*?) -->\n+)?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,7 +38,7 @@ def test_links_and_anchors_hold_in_the_site() -> None:
             assert parts.scheme in {"https", "http", "mailto"}, target
             assert parts.scheme == "mailto" or re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", parts.netloc), target
             continue
-        there = str(Path(name).parent / target).replace("reference/../", "") if target else name
+        there = posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) if target else name
         assert there in known or there in copied, f"{name}: {target}"
         assert not anchor or anchor in known[there], f"{name}: {target}#{anchor}"
 
