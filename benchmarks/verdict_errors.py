@@ -4,7 +4,7 @@
     python benchmarks/verdict_errors.py neighbours maps          # two of them
     python benchmarks/verdict_errors.py clocks --repeats 50      # does it run? the figures say little
 
-The tables, as Markdown; data/verdict_NAME.csv holds what docs/method-timing.md names of each:
+The tables, as Markdown; data/verdict_NAME.csv holds those that docs/method-timing.md names:
 
 estimands   how often the intervals of the median-based and of the mean-based ratio hold the truth
 neighbours  a true +3 % alone, and beside seven variants equal to the baseline
