@@ -4,7 +4,8 @@
     python benchmarks/contrast_levels.py --repeats 500     # does it run? the figures say little
 
 Planted effects (nothing is timed): processes differ by 1 %, the margin is 2 %. Pairs of a family share their baseline. One pair
-takes longer by what the column says, the others are equal. Prints the Markdown tables of docs/method-timing.md.
+takes longer by what the column says, the others are equal. Prints as Markdown what data/contrast_levels.csv and
+data/contrast_interim.csv hold.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@
 
 A block called 100 times is compared with itself and with more calls of it (`load.py`). Ours makes as many forked processes of
 six rounds as fit into `--measure` seconds, and is judged at a margin of 2 %. *A then B* times half of the time each in one
-process. Each decision is a line of a file; tools, ratios and loads take turns. Prints the Markdown table of docs/method-load.md
-and docs/method-verdicts.md: hits and decisions with the exact 95 % interval of their share, the root mean square error of the
-ratio, and the share of a core that what was timed got.
+process. Each decision is a line of a file; tools, ratios and loads take turns. Prints Markdown, as docs/method-load.md and
+data/planted_pairs_*.csv have it: hits and decisions with the exact 95 % interval of their share, the root mean square error of
+the ratio, and the share of a core that what was timed got.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@
     python benchmarks/verdict_errors.py neighbours maps          # two of them
     python benchmarks/verdict_errors.py clocks --repeats 50      # does it run? the figures say little
 
-estimands   how often the intervals of the median-based and of the mean-based ratio hold the truth (docs/method-timing.md)
-neighbours  a true +3 % alone, and beside seven variants equal to the baseline (docs/method-verdicts.md, as all that follow)
+The tables, as Markdown; data/verdict_NAME.csv holds those that docs/method-timing.md names:
+
+estimands   how often the intervals of the median-based and of the mean-based ratio hold the truth
+neighbours  a true +3 % alone, and beside seven variants equal to the baseline
 maps        marks in maps of the suite `map` in which no capacity differs from its baseline
 clocks      by which clock pairs are judged, whether its interval holds the truth, and what is called worse or better
 waits       pairs of equal variants of which samples of both wait for a processor

@@ -2,7 +2,7 @@
 
 Each check is a file under the user's state folder (`core/atomic_files.py`), by a fingerprint of the machine, device and
 threads. A verdict needs 100 comparisons: at 20, a machine that calls 5 % different would not be fit 7.5 % of the time, and one
-that calls 20 % different would be 21 %; at 100 that is 1.1 and 0.6 %. docs/method-verdicts.md has the chances of each word.
+that calls 20 % different would be 21 %; at 100 that is 1.1 and 0.6 %. The chances of each word: benchmarks/data/doctor_words.csv.
 """
 
 from __future__ import annotations
