@@ -2,8 +2,8 @@
 
     python benchmarks/break_even.py [--repeats 1000]
 
-Effects are normal around a planted curve; every length has processes of its own. Prints Markdown tables for
-docs/method-break-even.md.
+Effects are normal around a planted curve; every length has processes of its own. Prints Markdown tables: the
+first is kept in benchmarks/data/break_even.csv, and docs/method-equivalents.md says what it shows.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/exchange.py
 
-Losses are a dense curve, an offset of each seed that all variants share, and noise of each run. Prints a Markdown table for
-docs/method-exchange.md: how often each holds the truth and, in brackets, how often there is a number with both ends; where the
-dense curve bends, by how much the median estimate is too high.
+Losses are a dense curve, an offset of each seed that all variants share, and noise of each run. Prints a Markdown table, kept
+in benchmarks/data/gain.csv (docs/method-equivalents.md says what it shows): how often each holds the truth and, in brackets,
+how often there is a number with both ends; where the dense curve bends, by how much the median estimate is too high.
 """
 
 from __future__ import annotations

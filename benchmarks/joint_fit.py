@@ -2,8 +2,8 @@
 
     python benchmarks/joint_fit.py
 
-Three variants of five sizes; each loss is a parabola, an offset of the seed and noise of the run. Prints a Markdown table for
-docs/method-loss.md.
+Three variants of five sizes; each loss is a parabola, an offset of the seed and noise of the run. Prints a Markdown table, kept
+in benchmarks/data/joint_fit.csv; docs/method-loss.md says what it shows.
 """
 
 from __future__ import annotations

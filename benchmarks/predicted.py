@@ -5,7 +5,7 @@
 
 The peaks by shape are measured first, on grids of their own. Then dense and MoD are timed in turn, in one process and one thread;
 of each the fastest call counts, as of every peak. The table has predicted and measured milliseconds of every call, and the ratio
-dense over MoD as FLOPs promise it, as it is predicted and as it was measured. The shares within 15 % are in docs/method-ideal.md.
+dense over MoD as FLOPs promise it, as it is predicted and as it was measured. The shares within 15 % are in docs/method-costs.md.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ matched baseline of equal cost at once, as in `breakeven`; the band of the cells
 code. Beside it stands the band of the whole grid, from the same processes. Seconds of a cell are those that the plan of
 `breakeven` predicts.
 
-Prints a Markdown table: the share of bands that hold the planted line (search / whole grid), cells that were measured, time in
-parts of the grid's, and the width of the band in doublings where both have two ends, with the share that does (search / grid).
+Prints a Markdown table, kept in benchmarks/data/search.csv: the share of bands that hold the planted line (search / whole
+grid), cells that were measured, time in parts of the grid's, and the width of the band in doublings where both have two ends,
+with the share that does (search / grid).
 """
 
 from __future__ import annotations

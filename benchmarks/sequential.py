@@ -4,11 +4,12 @@
     python benchmarks/sequential.py --runs 400     # does it run? the figures say little
     python benchmarks/sequential.py --asks 0.019 0.011 0.0219   # how many seeds two spreads ask for, at a margin and 2/3 of it
 
-Prints Markdown tables for docs/method-confirm.md: how often two identical variants are called different, and how often that
-happens at 5 % at every look; power at the planned difference, seeds on average, how often the printed interval holds the
-truth, how often a difference as large as the margin is called equivalent; how often the difference of the means is too large;
-and what becomes of the power if a small pilot plans the seeds (mean power; share of the plans that have 80 %; mean number of
-seeds), and how often as many seeds decide as an undecided one asks for. `joint_fit.py` does the same for the fit of a sweep.
+Prints Markdown tables, kept in benchmarks/data/sequential_*.csv (docs/method-loss.md says what they show): how often two
+identical variants are called different, and how often that happens at 5 % at every look; power at the planned difference, seeds
+on average, how often the printed interval holds the truth, how often a difference as large as the margin is called equivalent;
+how often the difference of the means is too large; and what becomes of the power if a small pilot plans the seeds (mean power;
+share of the plans that have 80 %; mean number of seeds), and how often as many seeds decide as an undecided one asks for.
+`joint_fit.py` does the same for the fit of a sweep.
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@
     python benchmarks/trend.py --bartlett      # how often Bartlett's test finds budgets that differ in their spread
 
 Two variants of four sizes are explored with two seeds; from these follow the curvatures and the two sizes of each variant,
-which are then given new seeds. Seeds share two thirds of their variance between the two sizes of a variant, and a third
-between the variants; each block of the text has a difference of its own. Prints a Markdown table for docs/method-trend.md:
-how often the intervals of slope, differences, crossing and forecast hold the truth, how often a slope is told from 0, how
-often a trend is called bent, how often all budgets have one spread, and how often a crossing is given."""
+which are then given new seeds. Seeds share two thirds of their variance between the two sizes of a variant, and a third between
+the variants; each block of the text has a difference of its own. Prints a Markdown table, kept in benchmarks/data/trend.csv and
+trend_bartlett.csv (docs/method-loss.md says what they show): how often the intervals of slope, differences, crossing and
+forecast hold the truth, how often a slope is told from 0, how often a trend is called bent, how often all budgets have one
+spread, and how often a crossing is given."""
 
 from __future__ import annotations
 

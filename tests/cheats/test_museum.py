@@ -71,8 +71,8 @@ def labels_of(loaded: Loaded, *, dense: bool = False) -> set[str]:
 
 
 def test_every_mistake_is_documented() -> None:
-    """`docs/method-guards.md` names every label, and the words of every failure."""
-    method = (HERE.parents[1] / "docs" / "method-guards.md").read_text(encoding="utf-8")
+    """`docs/method-checks.md` names every label, and the words of every failure."""
+    method = (HERE.parents[1] / "docs" / "method-checks.md").read_text(encoding="utf-8")
     assert [name for name, piece in MISTAKES.items() if piece.caught not in method] == []
 
 

@@ -27,7 +27,7 @@ Kept = TypeVar("Kept", bound=Frozen)
 LEAST_S = 5.0
 # Runs of which the fastest counts: one beside other work does not mislead later plans, a slower machine is soon known.
 RUNS = 3
-# The ratio where none is known (docs/method-ideal.md).
+# The ratio where none is known (docs/method-costs.md).
 USUAL = 1.8
 
 
