@@ -1,6 +1,6 @@
 """What decode steps of MoD with a synthetic router must read, compared with dense: by batch, share of passes and policy.
 
-    python benchmarks/decode_reads.py             # d 256, 4 layers, context 256: the table of docs/performance.md, a minute
+    python benchmarks/decode_reads.py             # d 256, 4 layers, context 256: benchmarks/data/decode_reads.csv, a minute
     python benchmarks/decode_reads.py --large     # d 512, 8 layers, context 1,024, B = 1, 12.5 %
 
 Nothing is timed. A cell is the ratio of bytes that must be read: weights that some row needs (independent rows all skip with

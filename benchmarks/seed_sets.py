@@ -1,11 +1,12 @@
-"""Sets of seeds, one trained after the other: how often are equal variants called different? What do those of docs/tasks.md say?
+"""Sets of seeds, one trained after the other: how often are equal variants called different? What do ours say?
 
     python benchmarks/seed_sets.py                # two minutes on one core
     python benchmarks/seed_sets.py --runs 2000    # does it run? the figures say little
-    python benchmarks/seed_sets.py --docs         # the pooled numbers of docs/tasks.md, from the two sets there
+    python benchmarks/seed_sets.py --docs         # the pooled numbers of docs/results-tasks.md, from its two sets
 
-Prints Markdown tables for docs/method-tasks.md and docs/tasks.md. Variants are compared with a baseline seed by seed, and their
-verdicts allow for their number (Holm), as in a report. The levels are those of `plugins/tasks/seed_sets.py`.
+Prints Markdown tables: that of `benchmarks/data/seed_sets.csv`, and the numbers of docs/results-tasks.md. Variants are compared
+with a baseline seed by seed, and their verdicts allow for their number (Holm), as in a report. The levels are those of
+`plugins/tasks/seed_sets.py`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Set:
         return [self.mean + apart * (-1) ** i for i in range(self.n)]
 
 
-# nli_templates, variant minus dense in points: seeds 3 to 14, then 15 to 26 (docs/tasks.md).
+# nli_templates, variant minus dense in points: seeds 3 to 14, then 15 to 26 (docs/results-tasks.md).
 DOCS = {
     "MoD 0.125": (Set(12, -2.7, -13.0, 7.6), Set(12, -12.2, -23.9, -0.6)),
     "MoDE integrated": (Set(12, 7.8, -1.3, 16.8), Set(12, 6.9, 0.0, 13.8)),
@@ -194,7 +195,7 @@ def power(runs: int) -> None:
 
 
 def docs() -> None:
-    """The sets of docs/tasks.md: each alone, and pooled; with the seeds that raised the question; and by counts."""
+    """The sets of docs/results-tasks.md: each alone, and pooled; with the seeds that raised the question; and by counts."""
     columns = "seeds 3 to 14", "seeds 15 to 26", "both, two looks", "p among two variants"
     head("nli_templates, points over dense", *columns, "with seeds 0–2, three looks", "solved, exact p")
     found = {name: pooled([each.values() for each in sets]) for name, sets in DOCS.items()}
@@ -225,7 +226,7 @@ def pooled(sets: Sequence[Sequence[float]]) -> Effect:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=100_000)
-    parser.add_argument("--docs", action="store_true", help="print the pooled numbers of docs/tasks.md alone")
+    parser.add_argument("--docs", action="store_true", help="print the pooled numbers of docs/results-tasks.md alone")
     asked = parser.parse_args()
     docs()
     for table in () if asked.docs else (family, power):

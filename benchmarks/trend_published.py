@@ -1,17 +1,17 @@
-"""What the trend published in docs/paper.md says with one spread for all budgets.
+"""What the trend published in docs/results-loss.md says with one standard deviation for all budgets.
 
     python benchmarks/trend_published.py
     python benchmarks/trend_published.py docs/img/trend.png    # the page's figure too
 
-The losses of the single seeds were not kept. The page has, for each budget, the difference, its own 95 % interval and the seeds.
-From half an interval, as t times the standard error, follows a standard deviation over seeds; errors of the optimum and the text
-are in it. Planted seeds with that mean and that deviation go through the code that judges a run.
+The losses of the single seeds were not kept. `benchmarks/data/trend_published.csv` has, for each budget, the difference, its own 95 %
+interval and the seeds. From half an interval, as t times the standard error, follows a standard deviation over seeds; errors of
+the optimum and the text are in it. Planted seeds with that mean and that deviation go through the code that judges a run.
 """
 
 from __future__ import annotations
 
+import csv
 import math
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,19 +24,17 @@ from modbench.plugins.sweeps.joint_fit import Estimate
 from modbench.plugins.sweeps.trend.statistics import LEVEL, UNEQUAL_LEVEL, Bend, Budget, Sizes, Trend, unequal
 from modbench.reports.figures.style import new_figure
 
-PAGE = Path(__file__).parents[1] / "docs" / "paper.md"
+DATA = Path(__file__).parent / "data" / "trend_published.csv"
 # Two equal sizes have their optimum between them, whatever the curvature.
 SURE = Bend(1.0, 0.0, 1e9)
 FORECAST, FORECAST_SEEDS = 6.4e13, 4
 # Where the 54 seeds are.
 CONFIRMED = 4e12
 COLOR, MUTED, GRID = "#0072b2", "0.35", "0.88"
-NUMBER = r"([+\N{MINUS SIGN}]?[\d.]+)"
-INTERVAL = rf"{NUMBER} \[{NUMBER}, {NUMBER}\]"
 
 
 class Published(NamedTuple):
-    """A difference of the page.
+    """A difference of the table.
 
     Attributes:
         flops: the budget.
@@ -63,31 +61,25 @@ class Published(NamedTuple):
         return self.error * math.sqrt(self.seeds)
 
 
-def number(text: str) -> float:
-    """A number of the page, whose minus is a typographic one."""
-    return float(text.replace("\N{MINUS SIGN}", "-"))
+def rows(text: str, run: str = "trend") -> list[dict[str, str]]:
+    """The rows of a text and a run."""
+    with DATA.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if (row["text"], row["run"]) == (text, run)]
 
 
-def table(page: str) -> list[Published]:
-    """The budgets of the library's trend."""
-    rows = re.findall(rf"^\| ([\d.e]+)[^|]* \| (\d+) \|.*\| {INTERVAL} \|$", page, re.MULTILINE)
-    return [Published(float(flops), int(seeds), *map(number, rest)) for flops, seeds, *rest in rows]
+def table(text: str) -> list[Published]:
+    """The budgets of a text's trend."""
+    names = ("flops", "difference", "ci_low", "ci_high")
+    found = [(int(row["seeds"]), [float(row[name]) for name in names]) for row in rows(text)]
+    return [Published(flops, seeds, value, low, high) for seeds, (flops, value, low, high) in found]
 
 
-def novels(page: str) -> list[Published]:
-    """The two budgets of the second text."""
-    (head,) = re.findall(r"^\| text \| ([\d.e]+), (\d+) seeds \| ([\d.e]+), (\d+) seeds \|", page, re.MULTILINE)
-    (row,) = re.findall(rf"^\| novels \| {INTERVAL} \| {INTERVAL} \|", page, re.MULTILINE)
-    return [Published(float(head[2 * i]), int(head[2 * i + 1]), *map(number, row[3 * i : 3 * i + 3])) for i in range(2)]
-
-
-def confirmation(page: str) -> tuple[float, float, float]:
+def confirmation() -> tuple[float, float, float]:
     """The confirmation of 54 seeds at 4e12: its difference, the standard error, and Welch's degrees of freedom."""
-    found = re.search(rf"54 seeds each:\s+dense [\d.]+ nats \({NUMBER}\), MoD [\d.]+ \({NUMBER}\), {NUMBER} \[", page)
-    assert found is not None
-    *spreads, value = map(number, found.groups())
-    parts = [each**2 / 54 for each in spreads]
-    return value, math.sqrt(sum(parts)), sum(parts) ** 2 / sum(each**2 / 53 for each in parts)
+    (row,) = rows("library", "confirmation")
+    seeds = int(row["seeds"])
+    parts = [float(row[f"{name}_sd"]) ** 2 / seeds for name in ("dense", "mod")]
+    return float(row["difference"]), math.sqrt(sum(parts)), sum(parts) ** 2 / sum(x**2 / (seeds - 1) for x in parts)
 
 
 def trend(found: Sequence[Published]) -> Trend:
@@ -168,13 +160,12 @@ def draw(file: Path, made: Trend, found: Sequence[Estimate], known: tuple[float,
 
 
 def main() -> None:
-    """Print the trends of the page; draw its figure where a file is named."""
-    page = PAGE.read_text(encoding="utf-8")
-    found = table(page)
+    """Print the trends of the table; draw the figure where a file is named."""
+    found = table("library")
     whole = told("all five", found)
     later = told("without the smallest", found[1:])
     suite = told("those of the suite", found[1:-1])
-    known = confirmation(page)
+    known = confirmation()
     print("\n54 seeds against the lines")
     for name, made in (("all five:", whole), ("without the smallest:", later), ("of the suite:", suite)):
         against(name, made, CONFIRMED, *known)
@@ -191,7 +182,7 @@ def main() -> None:
     half = error * float(stats.t.ppf((1 + LEVEL) / 2, sum(each.seeds - 1 for each in found[1:])))
     change = last.value - before.value
     print(f"\nfrom {before.flops:g} to {last.flops:g}: {change:+.3f} [{change - half:+.3f}, {change + half:+.3f}]")
-    told("novels", novels(page))
+    told("novels", table("novels"))
     told("the library at the same budgets", found[1:3])
     if len(sys.argv) > 1:
         own = [whole.differences[0], *later.differences]

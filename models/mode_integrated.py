@@ -125,7 +125,7 @@ MODEL = Model(
         "n_no_ops": None,
         "experts_top_k": 1,
         "choice": "expert",
-        "aux_weight": 0.1,  # 0.01 does not hold the share of tokens that choose (docs/no_ops.md); experts that choose need none
+        "aux_weight": 0.1,  # 0.01 does not hold the share of tokens that choose (docs/models.md); experts that choose need none
         "no_op": "zero",
         "no_op_logits": "own",
         "balance": "loss",

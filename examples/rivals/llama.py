@@ -1,6 +1,6 @@
 """transformers' Llama, with random weights in the suite's shape.
 
-    modbench run quick --model examples/matched baselines/llama.py:build --effort smoke
+    modbench run quick --model examples/rivals/llama.py:build --effort smoke
 
 `--model hf:llama` is the same model with prefill, decode and a closed form; this file shows how little a model needs.
 """

@@ -1,6 +1,6 @@
 """LongCat-Flash: a mixture of experts with zero experts, which return their input: a token that gets one skips the work.
 
-    modbench run quick --model 'examples/matched baselines/longcat.py:build(zero_experts=[0, 4])' --effort smoke
+    modbench run quick --model 'examples/rivals/longcat.py:build(zero_experts=[0, 4])' --effort smoke
 
 The architecture of transformers' module `longcat_flash` with random weights, small, in the suite's width, depth and vocabulary.
 Each of its layers holds two attentions, two dense MLPs and one mixture of experts, so `n_layers` of the suite makes half as many.

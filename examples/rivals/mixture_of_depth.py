@@ -1,6 +1,6 @@
 """The PyPI package `mixture-of-depth` 1.2.0 (astramind-ai): every second layer of transformers' Llama becomes MoD.
 
-    modbench run quick --model examples/matched baselines/mixture_of_depth.py:build --effort smoke
+    modbench run quick --model examples/rivals/mixture_of_depth.py:build --effort smoke
 
 It needs transformers 4.40: with 5 its import fails, and every cell says so. Known faults are in README.md.
 """

@@ -3,7 +3,7 @@
 The test is the unconditional score test (Barnard's idea with the pooled score as statistic; Suissa and Shuster 1985): its p-value
 is the largest over all common rates of success. The interval inverts the same test (Agresti and Min 2001), so that it excludes no
 difference where p is at most 5 %. Both treat the seeds of the two variants as independent: pairs that succeed and fail
-together only make it stricter. `docs/method-tasks.md` compares it with the tests of Fisher, Boschloo and McNemar.
+together only make it stricter. `benchmarks/data/tests_of_counts.csv` compares it with the tests of Fisher, Boschloo and McNemar.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from modbench.reports.tables.values import PER_TOKEN
 from modbench.reports.wording import model_name
 
 MOD, MODE = ("mod",), ("mode_staged", "mode_integrated")
-# Taken at the capacity of the best MoD variant where the run has no MoDE: the better of the two in docs/tasks.md.
+# Taken at the capacity of the best MoD variant where the run has no MoDE: the better of the two in docs/results-tasks.md.
 DEFAULT_MODE = "mode_integrated"
 
 
