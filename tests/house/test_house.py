@@ -40,7 +40,7 @@ def test_every_package_of_the_harness_stands_on_the_map_with_files_that_exist(pa
 
 
 def test_every_label_is_explained() -> None:
-    page = (ROOT / "docs" / "method-labels.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reading-a-report.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE) == [*Label]
 
 

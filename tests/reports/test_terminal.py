@@ -52,7 +52,7 @@ def closing(loaded: Loaded, *, verbose: bool = False) -> str:
 # --- as it is printed
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/page.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/reading-a-report.md"])
 def test_the_documentation_shows_the_run_that_ships(page: str, quick: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs, of two machines or days, can give opposite answers: what `modbench demo quick` shows stands everywhere."""
     monkeypatch.setenv("COLUMNS", "80")

@@ -318,7 +318,7 @@ def test_the_documentation_shows_the_run_that_ships(tmp_path: Path) -> None:
     demo.unpack(tmp_path / "quick", demo.SHIPPED["quick"])
     reseal_with(tmp_path / "quick" / "run.json", lambda body: body["environment"].pop("shipped"))
     quick = load(tmp_path / "quick")
-    page = (Path(__file__).parents[3] / "docs" / "decide.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "comparing.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)
     chosen = [choice(quick, seq_len=length) for length in (256, 512)]
     said = [as_text(recommend(quick, each, Limits(), "latency"), 80) for each in chosen]
