@@ -208,7 +208,7 @@ def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: M
         sides = (tables.numbers(metric, case, base) for case, base in pairs)
         rule = Rule("time", tables.suite.margin, estimand=metric.estimand)
         found = numbers_of_pairs(*sides).contrast(rule)
-        columns = {**ratio_columns(found), "n": found.wall.effect.n}
+        columns = {**ratio_columns(found, "median"), "n": found.wall.effect.n}
         reasons = [found.wall.effect.reason, smoke]
     elif metric.scored_as == "ratio":
         if beside.get("ratio") is None or alone.get("ratio") is None:

@@ -195,7 +195,7 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     }
 
 
-def ratio_columns(found: Contrast, estimand: Estimand = "median") -> dict[str, Any]:
+def ratio_columns(found: Contrast, estimand: Estimand) -> dict[str, Any]:
     """Return the columns of a ratio and its interval, by wall and by CPU time, and of the ratio by the other estimand."""
     other, wall, cpu = MEAN if estimand == "median" else MEDIAN, found.wall, found.cpu
     known = {RATIO: wall.effect, other: wall.other, BY_CPU: cpu and cpu.effect}

@@ -184,7 +184,7 @@ def made(name: str, folder: Path) -> Golden:
             done = command_line(*command.split(), cwd=folder, columns=80)
         exits[command] = done.returncode
         if command.endswith("--json"):
-            part, sentences = _split_json(json.loads(done.stdout))
+            part, sentences = split_json(json.loads(done.stdout))
             data[f"{title}.json"], words[f"{title}.txt"] = as_json(part), sentences
         else:
             words[f"{title}.txt"] = done.stdout + ("\n--- standard error\n" + done.stderr if done.stderr else "")
@@ -193,9 +193,9 @@ def made(name: str, folder: Path) -> Golden:
     for path in (*_tables(name, reported), reported / "report.html", *sorted((folder / "views").iterdir())):
         content = path.read_text(encoding="utf-8")
         if path.suffix == ".csv":
-            data[path.name], words[f"{path.stem}_reasons.txt"] = _split_csv(content)
+            data[path.name], words[f"{path.stem}_reasons.txt"] = split_csv(content)
         elif path.suffix == ".json":
-            part, sentences = _split_json(json.loads(content))
+            part, sentences = split_json(json.loads(content))
             for table in ("cases", "comparisons", "tables"):  # as in the CSV files, which are compared
                 part.pop(table)
             data[path.name], words[f"{path.stem}_sentences.txt"] = as_json(part), sentences
@@ -307,7 +307,7 @@ def as_json(data: object) -> str:
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
-def _split_csv(text: str) -> tuple[str, str]:
+def split_csv(text: str) -> tuple[str, str]:
     """Return a table without its columns of sentences, and those sentences, each once, in order."""
     rows = list(csv.DictReader(io.StringIO(text)))
     columns = [column for column in (rows[0] if rows else {}) if column not in SENTENCES]
@@ -319,7 +319,7 @@ def _split_csv(text: str) -> tuple[str, str]:
     return kept.getvalue(), "".join(f"{each}\n" for each in sentences)
 
 
-def _split_json(data: Any) -> tuple[Any, str]:
+def split_json(data: Any) -> tuple[Any, str]:
     """Return JSON without its sentences, and those sentences by their key, in order."""
     sentences: dict[str, None] = {}
 

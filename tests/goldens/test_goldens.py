@@ -23,6 +23,7 @@ def needed(name: str) -> list[pytest.MarkDecorator]:
     return [pytest.mark.plugin(each) for each in (*own, *goldens.Settings.of(goldens.FOLDERS[name]).needs)]
 
 
+@pytest.mark.golden
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "drawn"),

@@ -1,16 +1,19 @@
-"""How many small changes of the code the quick tests notice: a sample of mutants for each area, made by mutmut in a copy.
+"""How many small changes of the code tests notice: a sample of mutants for each area, made in a copy by mutmut.
 
     python tests/house/mutation.py FOLDER [AREA …] [--sample 150]
 
 An area's share counts the mutants that a test noticed, or that made one run into its time limit, among all of the sample; a
-mutant of a function that no test runs counts as survived. Lines that begin with `raise` stay as they are: what a message says is
-not what tests hold. The same code gives the same sample. Tests that fail in the copy before anything is changed (mutmut replaces
-functions by its own, which a few tests see) take no part; their number is printed.
+mutant of a function that no test runs counts as survived. Mutants that change only a text of several words, or the message of
+an error, are not drawn: tests hold data, not sentences. The same code gives the same sample. Tests that fail in the copy
+before anything is changed (mutmut replaces functions by its own, which a few tests see) take no part; their number is
+printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import difflib
 import json
 import os
 import random
@@ -19,21 +22,22 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# What is changed, below src/modbench.
+# What is changed, below src/modbench, and whose slow tests are asked too where no other notices a mutant.
 AREAS = {
-    "statistics": ["harness/stats/*.py"],
-    "planning": ["harness/planning/*.py"],
-    "tables": ["reports/tables/*.py"],
-    "records": ["harness/results/*.py", "harness/domain/*.py"],
-    "closed forms": ["models/*.py", "models/layers/*.py", "harness/planning/flops/*.py"],
+    "statistics": (["harness/stats/*.py"], "tests/reports"),
+    "planning": (["harness/planning/*.py"], "tests/harness"),
+    "tables": (["reports/tables/*.py"], "tests/reports"),
+    "records": (["harness/results/*.py", "harness/domain/*.py"], "tests/harness"),
+    "closed forms": (["models/*.py", "models/layers/*.py", "harness/planning/flops/*.py"], "tests/models"),
 }
-# Which tests must notice it: the quick ones, in one process, since a mutant is a fork of it.
+# Which tests are asked first: the quick ones and the goldens, in one process, since a mutant is a fork of it.
 TESTS = ["tests/harness", "tests/models", "tests/reports", "tests/goldens", "tests/cli", "plugins"]
-QUICK = ["-m", "not slow and not proof and not cuda", "-p", "no:cacheprovider", "-p", "no:xdist"]
+QUICK = ["-m", "(not slow or golden) and not proof and not cuda", "-p", "no:cacheprovider", "-p", "no:xdist"]
+SLOW = ["-m", "slow and not golden and not proof and not cuda", "-p", "no:cacheprovider", "-n", "2"]
 LEFT_OUT = (".git", ".*_cache", ".tox", ".hypothesis", "__pycache__", "build", "dist", "runs", "*.egg-info")
 SEED = 0
 # Added to conftest.py of a copy. A cache that another test filled hides from a test what it stands on, and a mutant with it.
@@ -46,8 +50,22 @@ def _no_caches() -> None:
             for each in vars(module).values():
                 getattr(each, "cache_clear", int)()
 """
-# mutmut's exit codes of mutants that no test noticed, and that none runs.
+# mutmut's exit codes of mutants that a test noticed, that none noticed, and that none runs.
+SLOWLY = 1
+NOTICED = re.compile(r"\d+ (?:failed|error)").search
 UNNOTICED = {0: "survived", 33: "not run"}
+
+
+class Data(ast.NodeTransformer):
+    """Leaves of code what tests hold: no texts of several words, and of a `raise` only that there is one."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        """Empty a sentence."""
+        return ast.Constant("") if isinstance(node.value, str) and " " in node.value.strip() else node
+
+    def visit_Raise(self, node: ast.Raise) -> ast.Raise:  # noqa: ARG002  # all are alike
+        """Forget what is raised."""
+        return ast.Raise()
 
 
 class Copy:
@@ -56,10 +74,11 @@ class Copy:
     Args:
         folder: where it is made.
         changed: what mutmut changes, below src/modbench.
+        slow_tests: whose slow tests are asked too.
     """
 
-    def __init__(self, folder: Path, changed: Sequence[str]) -> None:
-        self.folder, self.changed = folder, changed
+    def __init__(self, folder: Path, changed: Sequence[str], slow_tests: str) -> None:
+        self.folder, self.changed, self.slow_tests = folder, changed, slow_tests
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
         self.project = (folder / "pyproject.toml").read_text(encoding="utf-8")
@@ -71,15 +90,39 @@ class Copy:
         """mutmut's exit code of each mutant of a sample."""
         self._configure(["none"])
         self._run("-m", "mutmut", "run", "none")  # makes all mutants, and stops where it finds no test
-        printed = self._run("-m", "pytest", "-q", *QUICK, *TESTS)
-        failed = re.findall(r"^(?:FAILED|ERROR) (\S+::.*?)(?: - .*)?$", printed, re.MULTILINE)
-        print(f"{len(failed)} tests fail in the copy and take no part", file=sys.stderr)
-        self._configure(TESTS, [word for each in failed for word in ("--deselect", each)])
-        known = sorted(self._found())
+        self._configure(TESTS, self._failing(*QUICK, *TESTS))
+        self.changes = dict(self._changes())
+        known = sorted(self._found().keys() & self.changes)
         drawn = random.Random(SEED).sample(known, min(sample, len(known)))
         self._run("-m", "mutmut", "run", *drawn)
         found = self._found()
-        return {name: code for name in drawn if (code := found[name]) is not None}
+        codes = {name: code for name in drawn if (code := found[name]) is not None}
+        slow = [*SLOW, self.slow_tests]
+        slow += self._failing(*slow)
+        lives = [name for name, code in codes.items() if code in UNNOTICED]
+        return codes | {name: SLOWLY for name in lives if NOTICED(self._run("-m", "pytest", "-qx", *slow, mutant=name))}
+
+    def _failing(self, *words: str) -> list[str]:
+        """Words that leave out the tests that fail in the copy before anything is changed."""
+        printed = self._run("-m", "pytest", "-q", *words)
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+::.*?)(?: - .*)?$", printed, re.MULTILINE)
+        print(f"{len(failed)} tests fail in the copy and take no part", file=sys.stderr)
+        return [word for each in failed for word in ("--deselect", each)]
+
+    def _changes(self) -> Iterator[tuple[str, str]]:
+        """Each mutant that changes more than sentences: its name, and the lines that differ."""
+        source = self.folder / "mutants" / "src"
+        for path in (path for each in self.changed for path in source.glob(f"modbench/{each}")):
+            module = ".".join(path.relative_to(source).with_suffix("").parts)
+            tree = Data().visit(ast.parse(path.read_text(encoding="utf-8")))
+            texts = {each.name: ast.unparse(each) for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)}
+            for name, text in texts.items():
+                function, mutant, number = name.rpartition("__mutmut_")
+                if mutant and number != "orig":
+                    whole = texts[f"{function}__mutmut_orig"].replace("__mutmut_orig(", f"__mutmut_{number}(", 1)
+                    lines = difflib.ndiff(whole.splitlines(), text.splitlines())
+                    if differing := [each.strip() for each in lines if each[0] in "+-"]:
+                        yield f"{module}.{name}", " ".join(differing)
 
     def _configure(self, tests: Sequence[str], deselected: Sequence[str] = ()) -> None:
         settings = {
@@ -88,7 +131,6 @@ class Copy:
             "pytest_add_cli_args_test_selection": tests,
             "pytest_add_cli_args": [*QUICK, *deselected],
             "also_copy": sorted(each.name for each in self.folder.iterdir() if each.name not in {"src", "mutants"}),
-            "do_not_mutate_patterns": [r"^\s*raise \w+\("],  # what a message says
             "use_git_change_detection": False,
             "process_isolation": "forkserver",  # a process that ran tests has caches, which hide a mutant
         }
@@ -103,10 +145,10 @@ class Copy:
         files = (self.folder / "mutants").rglob("*.meta")
         return {name: code for each in files for name, code in json.loads(each.read_text())["exit_code_by_key"].items()}
 
-    def _run(self, *words: str) -> str:
+    def _run(self, *words: str, mutant: str = "") -> str:
         """Run Python in the copy, with the mutated modbench; returns its output."""
         mutants = self.folder / "mutants"
-        seen = os.environ | {"PYTHONPATH": str(mutants / "src"), "OMP_NUM_THREADS": "1", "MUTANT_UNDER_TEST": ""}
+        seen = os.environ | {"PYTHONPATH": str(mutants / "src"), "OMP_NUM_THREADS": "1", "MUTANT_UNDER_TEST": mutant}
         where = mutants if "pytest" in words else self.folder
         done = subprocess.run(
             [sys.executable, *words], cwd=where, env=seen, capture_output=True, text=True, check=False
@@ -118,13 +160,16 @@ class Copy:
 def main(folder: Path, areas: Sequence[str], sample: int) -> None:
     """Plant, test and print each area's share, and the names of what survived."""
     for area in areas:
-        codes = Copy(folder / area.replace(" ", "-"), AREAS[area]).codes(sample)
+        copy = Copy(folder / area.replace(" ", "-"), *AREAS[area])
+        codes = copy.codes(sample)
+        if not codes:
+            sys.exit(f"{area}: mutmut tested no mutant; its output is in {copy.folder}/mutmut.log")
         lives = {name: code for name, code in codes.items() if code in UNNOTICED}
         where = Counter(name.split(".x", 1)[0].removeprefix("modbench.") for name in lives)
         print(f"{area}: {1 - len(lives) / len(codes):.0%} of {len(codes)} mutants noticed; ", end="")
         print("survived:", ", ".join(f"{name} {number}" for name, number in where.most_common()), flush=True)
         for name, code in sorted(lives.items()):
-            print(f"    {UNNOTICED[code]:8} {name}")
+            print(f"    {UNNOTICED[code]:8} {name}: {copy.changes[name]}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from scipy import stats
 from modbench.harness.core.errors import UsageError
 from modbench.reports.blocks import Finding, Table
 from modbench.reports.questions.compare_axis import AlongAxis, Column, Filter, compare_by, one_table
-from modbench.reports.tables import axes
+from modbench.reports.tables import axes, pairs
 from modbench.reports.tables.comparisons import NOT_INTERLEAVED
 from modbench.reports.tables.load import Loaded, load
 
@@ -44,6 +44,23 @@ def found(there: Column, value: Any) -> tuple[Any, Any]:
     """A ratio and its verdict."""
     row = present(there.cells[value].row)
     return row["ratio"], row["verdict"]
+
+
+def test_a_row_of_a_figure_turned_round_is_its_mirror(run: Loaded) -> None:
+    rows: list[Any] = [row for row in run.pairs.itertuples(index=False) if row.metric == TIME]
+    turned = pairs.figure_rows(run, [pairs.of_pair(run, row).mirrored() for row in rows]).to_dict("records")
+    assert {row.verdict for row in rows} >= {"better", "worse", "equivalent"}
+    for row, back in zip(rows, turned, strict=True):
+        assert (back["case_id"], back["baseline_variant"]) == (row.baseline_case_id, row.variant)
+        told = [back[each] for each in ("ratio", "theoretical", "ci_low", "ci_high")]
+        assert told == [1 / each for each in (row.ratio, row.theoretical, row.ci_high, row.ci_low)]
+        assert back["verdict"] == {"better": "worse", "worse": "better"}.get(row.verdict, row.verdict)
+
+
+def test_values_of_an_axis_have_words() -> None:
+    assert [axes.in_words("graph", each) for each in (False, True)] == ["no graph", "CUDA graph"]
+    assert [axes.in_words("compile", each) for each in (False, True)] == ["eager", "compiled"]
+    assert [axes.in_words("capacity", each) for each in (0.25, None)] == ["0.25", "none"]
 
 
 @pytest.mark.slow
