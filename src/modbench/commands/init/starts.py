@@ -33,7 +33,10 @@ MODEL = Start(
     "a model", "modbench init mine.py", "writes a small model that skips tokens, to change", "docs/own_model.md"
 )
 CHECKPOINT = Start(
-    "a checkpoint", "modbench init hf:FOLDER", "prints how to measure it and to convert it to MoD", "docs/convert.md"
+    "a checkpoint",
+    "modbench init hf:FOLDER",
+    "prints how to measure it and to convert it to MoD",
+    "plugins/huggingface/README.md",
 )
 REPOSITORY = Start(
     "a repository",
