@@ -160,6 +160,7 @@ def test_the_wheel_alone_runs_quick(built: Built, tmp_path: Path) -> None:
     assert not has & {"hypothesis", "transformers"}
     assert str(there) in run(python, "-c", "import modbench; print(modbench.__file__)")
     out = tmp_path / "out"
+    assert "T = 128" in run(there / "bin" / "modbench", "demo")
     printed = run(there / "bin" / "modbench", "run", "quick", "--effort", "smoke", "--strict", "-o", out)
     assert f"report: {out / 'report.html'}" in printed
     told = json.loads((out / "run.json").read_text(encoding="utf-8"))["environment"]
