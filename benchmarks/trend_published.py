@@ -1,7 +1,7 @@
 """What the trend published in docs/paper.md says with one spread for all budgets.
 
     python benchmarks/trend_published.py
-    python benchmarks/trend_published.py docs/img/trend.png    # the page's figure too
+    python benchmarks/trend_published.py docs/img/trend.png    # the docs' figure too
 
 The losses of the single seeds were not kept. The page has, for each budget, the difference, its own 95 % interval and the seeds.
 From half an interval, as t times the standard error, follows a standard deviation over seeds; errors of the optimum and the text
@@ -36,12 +36,12 @@ INTERVAL = rf"{NUMBER} \[{NUMBER}, {NUMBER}\]"
 
 
 class Published(NamedTuple):
-    """A difference of the page.
+    """A difference of the docs page.
 
     Attributes:
         flops: the budget.
         seeds: of each variant and size.
-        value: the variant's loss minus the anchor's, in nats.
+        value: the variant's loss minus the baseline's, in nats.
         low: lower end of its own interval.
         high: upper end.
     """
@@ -64,7 +64,7 @@ class Published(NamedTuple):
 
 
 def number(text: str) -> float:
-    """A number of the page, whose minus is a typographic one."""
+    """A number of the docs page, whose minus is a typographic one."""
     return float(text.replace("\N{MINUS SIGN}", "-"))
 
 
@@ -168,7 +168,7 @@ def draw(file: Path, made: Trend, found: Sequence[Estimate], known: tuple[float,
 
 
 def main() -> None:
-    """Print the trends of the page; draw its figure where a file is named."""
+    """Print the trends of the docs page; draw its figure where a file is named."""
     page = PAGE.read_text(encoding="utf-8")
     found = table(page)
     whole = told("all five", found)

@@ -40,7 +40,7 @@ from modbench.reports.tables import comparisons
 def made(
     world: World, factors: Sequence[float], repeats: int, rng: random.Random | None = None
 ) -> list[list[Contrast]]:
-    """Of each repetition every variant against the anchor; a factor of 1.03 takes 3 % longer."""
+    """Of each repetition every variant against the baseline; a factor of 1.03 takes 3 % longer."""
     rng = rng or random.Random(0)
     return [pairs(world, factors, rng) for _ in range(repeats)]
 

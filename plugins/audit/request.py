@@ -68,7 +68,7 @@ class Audited:
         return files.as_data(self.cards, self.command).model_dump(mode="json")
 
     def as_text(self) -> str:
-        """The card, or the table of several, and the page."""
+        """The audit report, or the table of several, and the HTML file."""
         return "\n".join([terminal.text(self.cards, width()), str(self.files[-1])])
 
 
