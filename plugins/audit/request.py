@@ -128,7 +128,7 @@ def exit_code(made: Sequence[AuditReport], asked: Sequence[str]) -> int:
 def audits(
     cases: Sequence[Case], of: Architecture | None, only: Sequence[str] = (), limit_s: float | None = None
 ) -> tuple[AuditReport, ...]:
-    """The card of each case. All are built before the first is called.
+    """The audit report of each case. All are built before the first is called.
 
     Args:
         cases: the models.
