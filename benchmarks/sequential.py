@@ -160,8 +160,8 @@ def errors(runs: int) -> None:
 
 def powers(runs: int) -> None:
     """Planned comparisons: power at the margin, and what else the plan does."""
-    columns = "told from 0 (predicted)", "seeds on average", "interval holds it", "`equivalent` at the margin"
-    head("difference told apart with 80 % power", "seeds at the looks", *columns, "decided if equal")
+    columns = "significant (predicted)", "seeds on average", "interval holds it", "`equivalent` at the margin"
+    head("difference found with 80 % power", "seeds at each analysis", *columns, "decided if equal")
     for sds, difference, paired in (
         ((1.0, 1.0), 1.5, False),
         ((1.0, 1.0), 1.0, False),

@@ -262,7 +262,7 @@ COLUMNS = {
     "zero": "crossing held",
     "forecast": "forecast held",
     "narrowest": f"narrowest {NARROWEST:.0%} of forecasts",
-    "told": "told from 0",
+    "told": "significant",
     "half": "half width",
     "bent": "called bent",
     "one spread": "one spread",

@@ -101,7 +101,7 @@ def told_apart(world: World, neighbours: int, repeats: int) -> tuple[float, floa
 
 
 def print_neighbours(repeats: int) -> None:
-    head("processes x rounds", "told apart alone", "beside seven equal", "worse alone / beside", "any false mark")
+    head("processes x rounds", "significant alone", "beside seven equal", "worse alone / beside", "any false mark")
     for processes, rounds in ((3, 20), (5, 8), (10, 6)):
         world = World(processes, rounds)
         alone, beside = told_apart(world, 0, repeats), told_apart(world, 7, repeats)
@@ -306,7 +306,7 @@ TABLES: dict[str, tuple[Callable[[int], None], int]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)}; all without one")
-    parser.add_argument("--repeats", type=int, help="of each cell, instead of those of the page")
+    parser.add_argument("--repeats", type=int, help="of each cell, instead of those of the docs")
     asked = parser.parse_args()
     names: Iterable[str] = asked.tables or TABLES
     for name in names:
