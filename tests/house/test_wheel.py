@@ -164,5 +164,4 @@ def test_the_wheel_alone_runs_quick(built: Built, tmp_path: Path) -> None:
     printed = run(there / "bin" / "modbench", "run", "quick", "--effort", "smoke", "--strict", "-o", out)
     assert f"report: {out / 'report.html'}" in printed
     told = json.loads((out / "run.json").read_text(encoding="utf-8"))["environment"]
-    assert told["packages"]["modbench"] == modbench.__version__
-    assert told["git"]["commit"] is None
+    assert (told["packages"]["modbench"], told["git"]["commit"]) == (modbench.__version__, None)
