@@ -1,4 +1,4 @@
-"""How often does the interval of the compute-equivalent gain hold the truth? Planted ladders, through the statistics of a report.
+"""How often does the interval of the compute-equivalent gain hold the truth? Planted losses, through the statistics of a report.
 
     python benchmarks/exchange.py
 

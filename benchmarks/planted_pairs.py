@@ -157,7 +157,7 @@ def table(made: Sequence[Decision]) -> None:
     columns = []
     for more in ratios:
         said = f"+{more - LESS} %: *worse*" if more > LESS else "equal: *better* or *worse*"
-        columns += [said, "told apart", "RMS error"]
+        columns += [said, "significant", "RMS error"]
     head("rule", "load", "share of a core", "seconds", *columns)
     for name in dict.fromkeys(name for each in made for name in each.found):
         for beside in sorted({each.load for each in made if name in each.found}):

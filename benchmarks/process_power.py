@@ -8,7 +8,7 @@ t-interval, the verdict on it at a margin of 2 %. Coverage is that of the whole 
 that are reported.
 
 A second table holds *n processes would probably decide it* against its promise of 80 %: for an effect and a spread that are
-known, and as it is printed, from what undecided comparisons of 3 to 10 processes estimated."""
+known, and as it is printed, from what inconclusive comparisons of 3 to 10 processes estimated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RULE = Rule("time", MARGIN)
 
 @dataclass(frozen=True)
 class Design:
-    """Processes and rounds, and how a pilot goes on from there; `variants` besides the anchor, the first of which is judged."""
+    """Processes and rounds, and how a pilot goes on from there; `variants` besides the baseline, the first of which is judged."""
 
     processes: int
     rounds: int
@@ -75,7 +75,7 @@ def simulate(
     Args:
         design: processes and rounds.
         comparisons: how many.
-        sd: standard deviation between processes of a variant's log-time against the anchor's.
+        sd: standard deviation between processes of a variant's log-time against the baseline's.
         within: the same between blocks of a process.
         truth: how much longer the judged variant takes, as a share.
         seed: draws everything.
@@ -100,7 +100,7 @@ def simulate(
 
 
 def advised(processes: int, effect: float, sd: float, comparisons: int, seed: int = 0) -> tuple[float, float]:
-    """Share of fresh runs that decide with as many processes as undecided comparisons ask for; their median number.
+    """Share of fresh runs that decide with as many processes as inconclusive comparisons ask for; their median number.
 
     Args:
         processes: of a comparison; 0: effect and spread are known.
@@ -119,7 +119,7 @@ def advised(processes: int, effect: float, sd: float, comparisons: int, seed: in
 
 
 def _process(rng: np.random.Generator, design: Design, sd: float, within: float, truth: float) -> list[float]:
-    """Effect of every variant against the anchor in one process; the noise of an effect is half the anchor's, which all
+    """Effect of every variant against the baseline in one process; the noise of an effect is half the baseline's, which all
     variants share.
     """
     anchor = rng.normal(0, within / math.sqrt(2), design.rounds)

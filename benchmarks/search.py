@@ -2,8 +2,8 @@
 
     python benchmarks/search.py [--rows 2000]
 
-Process effects are planted around a curve (nothing is timed) and searched by the product's own rule, for the anchor and the
-matched baseline of equal cost at once, as in `breakeven`; the band of the cells that it measured comes from the report's own
+Process effects are planted around a curve (nothing is timed) and searched by the product's own rule, for the baseline and the
+matched baseline at once, as in `breakeven`; the band of the cells that it measured comes from the report's own
 code. Beside it stands the band of the whole grid, from the same processes. Seconds of a cell are those that the plan of
 `breakeven` predicts.
 
@@ -117,7 +117,7 @@ def simulate(
     """Search planted rows, and measure their whole grid.
 
     Args:
-        curve: planted, against the anchor; against the matched baseline it lies `LATER` doublings further on.
+        curve: planted, against the baseline; against the matched baseline it lies `LATER` doublings further on.
         line: where it crosses 0, in doublings (log2 of the length).
         rows: how many.
         processes: of a cell.

@@ -65,7 +65,7 @@ def looks_of(sizes: Sequence[int], planned: int = 1) -> list[Analysis]:
 
 
 def told_apart(p_RA: np.ndarray, look: Analysis) -> np.ndarray:
-    """[R, A] Whether variants are told apart in each run, among all of them (Holm), by the p-values of one look."""
+    """[R, A] Whether variants are significantly different in each run, among all of them (Holm), by the p-values of one look."""
     variants = p_RA.shape[1]
     levels_A = np.array([look.level_at((1 - LEVEL) / (variants - below)) for below in range(variants)])
     order_RA = np.argsort(p_RA, axis=1)
@@ -123,8 +123,8 @@ class World:
 
 
 def errors(world: World, runs: int, seed: int = 0, better: float = 0.0) -> dict[str, float]:
-    """Share of runs in which some variant is told apart at some set (the last variant alone, if it is better), by use of the
-    sets.
+    """Share of runs in which some variant is significantly different at some set (the last variant alone, if it is better), by
+    use of the sets.
     """
     rng, n = np.random.default_rng(seed), sum(world.sizes)
     mine_RAN, base_RN = world.draw(rng, (runs, world.variants, n)), world.draw(rng, (runs, n))
@@ -172,7 +172,7 @@ WORLDS = {
 
 
 def family(runs: int) -> None:
-    """Equal variants: how often any is told apart at any set; and how often the intervals of all looks hold 0."""
+    """Equal variants: how often any is significant at any set; and how often the intervals of all sets hold 0."""
     rows = {name: errors(world, runs) for name, world in WORLDS.items()}
     columns = list(next(iter(rows.values())))
     head("equal variants", *columns, "all intervals hold 0")
@@ -183,7 +183,7 @@ def family(runs: int) -> None:
 
 
 def power(runs: int) -> None:
-    """One of two variants is better: how often it is told apart by one look at 24 seeds, and by two looks at 12 and 12."""
+    """One of two variants is better: how often it is significant by one analysis of 24 seeds, and by two of 12 and 12."""
     head("one of two variants better by", "one look at 24 seeds", "two planned looks", "one look at 12")
     for points in (10, 15):
         one, two = (

@@ -8,7 +8,7 @@ Prints Markdown tables, kept in benchmarks/data/sequential_*.csv (docs/method-lo
 identical variants are called different, and how often that happens at 5 % at every look; power at the planned difference, seeds
 on average, how often the printed interval holds the truth, how often a difference as large as the margin is called equivalent;
 how often the difference of the means is too large; and what becomes of the power if a small pilot plans the seeds (mean power;
-share of the plans that have 80 %; mean number of seeds), and how often as many seeds decide as an undecided one asks for.
+share of the plans that have 80 %; mean number of seeds), and how often as many seeds decide as an inconclusive one asks for.
 `joint_fit.py` does the same for the fit of a sweep.
 """
 
@@ -161,8 +161,8 @@ def errors(runs: int) -> None:
 
 def powers(runs: int) -> None:
     """Planned comparisons: power at the margin, and what else the plan does."""
-    columns = "told from 0 (predicted)", "seeds on average", "interval holds it", "`equivalent` at the margin"
-    head("difference told apart with 80 % power", "seeds at the looks", *columns, "decided if equal")
+    columns = "significant (predicted)", "seeds on average", "interval holds it", "`equivalent` at the margin"
+    head("difference found with 80 % power", "seeds at each analysis", *columns, "decided if equal")
     for sds, difference, paired in (
         ((1.0, 1.0), 1.5, False),
         ((1.0, 1.0), 1.0, False),
@@ -221,7 +221,7 @@ def pilots(_runs: int) -> None:
 
 
 def advice(runs: int) -> None:
-    """As many seeds as would decide what stayed undecided, if all is as estimated: share decided, seeds."""
+    """As many seeds as would decide what stayed inconclusive, if all is as estimated: share decided, seeds."""
     shares_of_margin = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
     head("margin in deviations", *(f"{each:g} margins apart" for each in shares_of_margin))
     for margin in (0.7, 1.0, 1.8):

@@ -26,13 +26,13 @@ class World:
     Attributes:
         processes: of a comparison.
         rounds: of a process.
-        process_sd: standard deviation of a process's effect on a variant relative to the anchor.
+        process_sd: standard deviation of a process's effect on a variant relative to the baseline.
         sample_sd: standard deviation of a sample's log time.
         spikes: share of the variant's samples that take three times as long.
-        anchor_spikes: the same of the anchor's.
-        costs: relative cost of each input for the variant; the anchor's is 1.
+        anchor_spikes: the same of the baseline's.
+        costs: relative cost of each input for the variant; the baseline's is 1.
         preempted: share of all samples that wait for a processor.
-        anchor_preempted: share of the anchor's that do; None: as of the variants.
+        anchor_preempted: share of the baseline's that do; None: as of the variants.
         waits: how long, as a share of the sample's own time; None: up to that time, at random.
         busy_blocks: share of blocks in which every sample waits, all of one block for the same share of their time.
         busy_processes: the longest wait of a sample, as a share, drawn for each process between 0 and this.
@@ -58,7 +58,7 @@ class World:
     clock_sd: float = 0.0
 
     def mean_cost(self) -> float:
-        """True mean time of the variant over the anchor's, for a variant of factor 1."""
+        """True mean time of the variant over the baseline's, for a variant of factor 1."""
         return math.fsum(self.costs) / len(self.costs) * (1 + 2 * self.spikes)
 
 
@@ -69,7 +69,7 @@ def lognormal_costs(inputs: int, sd: float, seed: int = 0) -> tuple[float, ...]:
 
 
 def process(world: World, factors: Mapping[str, float], rng: random.Random) -> dict[str, Columns]:
-    """Samples of one process: variant to columns. The first variant is the anchor, which has no spikes and no costly inputs."""
+    """Samples of one process: variant to columns. The first variant is the baseline, which has no spikes and no costly inputs."""
     names = ("round", "block", "position", "calls", "input", "wall_s", "cpu_s", "wait_s", "others_s", "blocked_s")
     samples: dict[str, Columns] = {variant: {name: [] for name in names} for variant in factors}
     anchor = next(iter(factors))
@@ -105,7 +105,7 @@ def blocks(rounds: int) -> Columns:
 
 
 def pairs(world: World, factors: Sequence[float], rng: random.Random, estimand: Estimand = "median") -> list[Contrast]:
-    """Every variant against the anchor, as a report compares them, each by itself; a factor of 1.03 takes 3 % longer."""
+    """Every variant against the baseline, as a report compares them, each by itself; a factor of 1.03 takes 3 % longer."""
     variants = {"anchor": 1.0} | {f"variant{i}": factor for i, factor in enumerate(factors)}
     made = [process(world, variants, rng) for _ in range(world.processes)]
     seen = blocks(world.rounds)

@@ -10,7 +10,7 @@ Two variants of four sizes are explored with two seeds; from these follow the cu
 which are then given new seeds. Seeds share two thirds of their variance between the two sizes of a variant, and a third between
 the variants; each block of the text has a difference of its own. Prints a Markdown table, kept in benchmarks/data/trend.csv and
 trend_bartlett.csv (docs/method-loss.md says what they show): how often the intervals of slope, differences, crossing and
-forecast hold the truth, how often a slope is told from 0, how often a trend is called bent, how often all budgets have one
+forecast hold the truth, how often a slope is significant, how often a trend is called bent, how often all budgets have one
 spread, and how often a crossing is given."""
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class World:
         seeds: new seeds at each budget.
         budgets: training FLOPs.
         explored: how many of the budgets are explored.
-        sds: deviation over seeds of the variant and of the anchor.
-        bends: curvature of the variant's losses over the size, and of the anchor's.
+        sds: deviation over seeds of the variant and of the baseline.
+        bends: curvature of the variant's losses over the size, and of the baseline's.
         skew: cubic term of both, which no parabola has.
         text: standard error that the choice of text gives a difference.
         growth: power of the budget with which the best size grows; 0.5 is expected.
@@ -110,7 +110,7 @@ class Draws:
         self._here: dict[float, np.ndarray] = {}
 
     def optimum(self, variant: int, flops: float) -> float:
-        """Logarithm of the variant's best size, between two sizes; that of the variant is larger than the anchor's."""
+        """Logarithm of the variant's best size, between two sizes; that of the variant is larger than the baseline's."""
         return math.log(150_000) + self.world.growth * math.log(flops / MIDDLE) + (0.45 if variant == 0 else 0.0)
 
     def level(self, variant: int, flops: float, place: float) -> float:
@@ -263,7 +263,7 @@ COLUMNS = {
     "zero": "crossing held",
     "forecast": "forecast held",
     "narrowest": f"narrowest {NARROWEST:.0%} of forecasts",
-    "told": "told from 0",
+    "told": "significant",
     "half": "half width",
     "bent": "called bent",
     "one spread": "one spread",

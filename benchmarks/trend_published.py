@@ -1,7 +1,7 @@
 """What the trend published in docs/results-loss.md says with one standard deviation for all budgets.
 
     python benchmarks/trend_published.py
-    python benchmarks/trend_published.py docs/img/trend.png    # the page's figure too
+    python benchmarks/trend_published.py docs/img/trend.png    # the docs' figure too
 
 The losses of the single seeds were not kept. `benchmarks/data/trend_published.csv` has, for each budget, the difference, its own 95 %
 interval and the seeds. From half an interval, as t times the standard error, follows a standard deviation over seeds; errors of
@@ -39,7 +39,7 @@ class Published(NamedTuple):
     Attributes:
         flops: the budget.
         seeds: of each variant and size.
-        value: the variant's loss minus the anchor's, in nats.
+        value: the variant's loss minus the baseline's, in nats.
         low: lower end of its own interval.
         high: upper end.
     """

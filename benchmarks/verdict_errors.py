@@ -42,7 +42,7 @@ from modbench.reports.tables import comparisons
 def made(
     world: World, factors: Sequence[float], repeats: int, rng: random.Random | None = None
 ) -> list[list[Contrast]]:
-    """Of each repetition every variant against the anchor; a factor of 1.03 takes 3 % longer."""
+    """Of each repetition every variant against the baseline; a factor of 1.03 takes 3 % longer."""
     rng = rng or random.Random(0)
     return [pairs(world, factors, rng) for _ in range(repeats)]
 
@@ -103,7 +103,7 @@ def told_apart(world: World, neighbours: int, repeats: int) -> tuple[float, floa
 
 
 def print_neighbours(repeats: int) -> None:
-    head("processes x rounds", "told apart alone", "beside seven equal", "worse alone / beside", "any false mark")
+    head("processes x rounds", "significant alone", "beside seven equal", "worse alone / beside", "any false mark")
     for processes, rounds in ((3, 20), (5, 8), (10, 6)):
         world = World(processes, rounds)
         alone, beside = told_apart(world, 0, repeats), told_apart(world, 7, repeats)
@@ -308,7 +308,7 @@ TABLES: dict[str, tuple[Callable[[int], None], int]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)}; all without one")
-    parser.add_argument("--repeats", type=int, help="of each cell, instead of those of the page")
+    parser.add_argument("--repeats", type=int, help="of each cell, instead of those of the docs")
     asked = parser.parse_args()
     names: Iterable[str] = asked.tables or TABLES
     for name in names:

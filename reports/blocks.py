@@ -159,7 +159,7 @@ class Finding:
         labels: warnings that stand with the number in every output.
         against_labels: those of what it is compared with.
         apart: whether the quotient of both values is not the ratio of times: they come from other processes.
-        best: whether it is told apart from everything beside it, and better.
+        best: whether it is significantly different from everything beside it, and better.
         matched: the same against the matched baseline, where a cell has room for both; else None.
     """
 
@@ -247,7 +247,7 @@ _WEIGHT = {label: at - len(_FIRST) for at, label in enumerate(_FIRST)} | dict.fr
 
 @dataclass(frozen=True)
 class Code:
-    """Text in the font of code: a command, a file, an id; on the page a link, where it stands for a section there."""
+    """Text in the font of code: a command, a file, an id; in the HTML report a link, where it stands for a section there."""
 
     text: Value
     section: str = ""
@@ -315,7 +315,7 @@ class Table:
         file: what has all of them.
         rows_are: what a row is.
         names: what programs call the values in each column's cells, divided by spaces. Such a table can be sorted, filtered and
-            saved on the page.
+            saved in the HTML report.
         data: these values, in base units, a row for each row; None: the cells have them.
     """
 
@@ -355,10 +355,10 @@ def pivot(label: str, cells: Iterable[tuple[Value, Value, Value, Value]], corner
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure, drawn with `figures.style.new_figure`: on the page as inline SVG, in a paper as `modbench figure` saves it.
+    """A figure, drawn with `figures.style.new_figure`: in the HTML report as inline SVG, in a paper by `modbench figure`.
 
     Attributes:
-        name: names it on the command line and its parts on the page: unlike all other names there.
+        name: names it on the command line and its parts in the HTML report: unlike all other names there.
         figure: the matplotlib figure, in sentinel colours.
         label: what it shows, for readers who cannot see it.
         caption: at most two lines below it.
@@ -367,8 +367,8 @@ class Figure:
         marks: what its marks say on hover and focus.
         key: variants whose marks it shows without a name beside them.
         least: width in pixels from which it stands beside its neighbours; 0: in a row of its own.
-        against: what its ratios are taken to, where a reader chooses: of a section's figures the page shows those of one choice,
-            the first one at first. Empty: there is no choice.
+        against: what its ratios are taken to, where a reader chooses: of a section's figures the report shows those of one
+            choice, the first one at first. Empty: there is no choice.
     """
 
     name: str

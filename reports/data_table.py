@@ -1,7 +1,7 @@
 """Tables for programs: every column is declared once, by its name, type, unit and meaning, and by how a result gives it.
 
 A question declares a `DataTable`: what a row is, its columns, and the function that finds its results in a run. The CSV file, the
-rows of report.json and the page of the docs that explains them are all made of that declaration.
+rows of report.json and the docs page that explains them are all made of that declaration.
 """
 
 from __future__ import annotations

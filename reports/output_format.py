@@ -1,4 +1,4 @@
-"""The format type: one way to write what the page says."""
+"""The format type: one way to write what the HTML report says."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def cut(said: str, most: int = MOST_LETTERS, end: int = 11) -> str:
 def variant_named(variants: Iterable[Case], text: str, kind: str) -> Case:
     """Return the variant that a text names.
 
-    A variant answers to its id (`mod[c0.125]`), to its names on the page (`MoD 0.125`, `dense 56 %`) in any case of letters,
+    A variant answers to its id (`mod[c0.125]`), to its names in the report (`MoD 0.125`, `dense 56 %`) in any case of letters,
     and to a part of its id that no other variant has (`c0.125`, `f0.56`, `mod`).
 
     Args:
@@ -117,7 +117,7 @@ def _parts(case: Case) -> set[str]:
 
 
 def _matched(case: Case) -> tuple[str, str]:
-    """The share of the anchor's cost that a matched baseline has, and the quantity, from its first part, such as `f0.56`.
+    """The share of the suite's baseline's cost that a matched baseline has, and the quantity, from a part such as `f0.56`.
 
     The share is empty where it depends on the length, or is one of a variant that does not run.
     """

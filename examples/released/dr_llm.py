@@ -6,7 +6,7 @@ Source: Heakl et al. 2025, "Dr.LLM: Dynamic Layer Routing in LLMs", arXiv:2510.1
 Facts of the released code: github.com/parameterlab/dr-llm at 626ace8 (`models/modeling_qwen3.py`). No code is
 copied.
 
-- The router of a layer reads its input: at most 8 windows of equal length, each averaged, each mapped to 128 (GELU)
+- The router of a layer reads its input: at most 8 segments of equal length, each averaged, each mapped to 128 (GELU)
   and to 3 logits; their mean decides. What does not fill a window is not read.
 - The windows cover the prompt where one is named (`prompt_B`), else the whole sequence, later tokens included.
 - `coupled=True`: the decision of row 0 is taken for all rows, as in the code. False: each row follows its own.

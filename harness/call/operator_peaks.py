@@ -1,6 +1,6 @@
 """Measures the peaks that `roofline/table.py` holds, in some seconds.
 
-All probes are visited in passes, and the fastest sample of each counts: disturbances only slow down, and one slow moment
+All probes are visited in passes, and the fastest sample of each counts: noise only slows a call down, and one slow moment
 does not spoil a point. Probes are products, attention, elementwise work and more, on a grid of sizes.
 """
 

@@ -1,4 +1,4 @@
-"""Which operators one call launches, and their sizes: recorded on real tensors, or on the meta device without computing."""
+"""Which operators one call starts, and their sizes: recorded on real tensors, or on the meta device without computing."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Label(StrEnum):
-    """A warning about a number. Its value is the word in the CSV files, on the page and in the terminal."""
+    """A warning about a number. Its value is the word in the CSV files, the HTML report and the terminal."""
 
     NOT_AUTOREGRESSIVE = "not usable for generation"
     SAW_FUTURE = "non-causal routing"

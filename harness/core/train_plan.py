@@ -197,7 +197,7 @@ class TrainRun(TrainPlan):
 
     Attributes:
         rate_from: name of the job whose record holds a factor for the rate; None: no factor.
-        held_out: which of the held-out windows the loss is measured on.
+        held_out: which of the held-out sequences the loss is measured on.
     """
 
     seq_len: Tokens = 256

@@ -1,4 +1,4 @@
-"""Titles of variants: what tables, the page and figures call a variant, in a user's words; and short names for ids and files."""
+"""Titles of variants: what tables, figures and reports call a variant, in a user's words; and short names for ids and files."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class GridPoint(Frozen):
 
     @property
     def working_threads(self) -> int:
-        """Threads that do the timed work: on a GPU autograd launches the backward pass from one of its own."""
+        """Threads that do the timed work: on a GPU autograd starts the backward pass from one of its own."""
         return self.threads if self.device == "cpu" else max(2, self.threads)
 
     @property
@@ -202,7 +202,7 @@ class Case(Frozen):
         place: where and on what input it runs.
         matched: whether this is a matched baseline: a shape solved to cost what another variant costs, or a multiple.
         conditions: what plug-ins add, such as the task that it is trained on.
-        aa_control: whether it is a second instance of the anchor, timed to see whether the machine calls equals equal.
+        aa_control: whether it is a second instance of the baseline, timed to see whether the machine calls equals equal.
         options: what a user's build is given by name besides the configuration.
         by_name: keys of the configuration that it is given by name as well, since it has options of these names.
         tokenizer: the tokenizer of a pretrained model whose tokens it reads; empty: it reads the suite's.
@@ -231,7 +231,7 @@ class Case(Frozen):
 
     @property
     def original(self) -> Case:
-        """The anchor that an A/A control is equal to; another case itself."""
+        """The baseline that an A/A control is equal to; another case itself."""
         return self.model_copy(update={"aa_control": False}) if self.aa_control else self
 
     @property
@@ -314,13 +314,13 @@ class Case(Frozen):
 
 
 class Comparison(Frozen):
-    """Cases that are interleaved in one process so that drift cancels; the first is the anchor.
+    """Cases that are interleaved in one process so that drift cancels; the first is the baseline.
 
     Attributes:
         variants: the cases.
         metrics: keys of what is measured.
         name: distinguishes comparisons at the same place: a task, or a size and a budget.
-        aa_control: whether an A/A control of the anchor is timed beside the variants. It is no variant: it is neither counted
+        aa_control: whether an A/A control of the baseline is timed beside the variants. It is no variant: it is neither counted
             nor trained, and no claim is about it.
         partial: whether it holds only some of the variants at its place, as where a search requests each variant apart.
         facts: what is known of each variant's model and router (`Case.facts`), in the order of the variants. It is no part of
@@ -356,7 +356,7 @@ class Comparison(Frozen):
 
     @property
     def aa_control_case(self) -> Case | None:
-        """The anchor's A/A control; None where none is timed, or where there is no variant that it could speak for."""
+        """The baseline's A/A control; None where none is timed, or where there is no variant that it could speak for."""
         return (
             self.variants[0].model_copy(update={"aa_control": True})
             if self.aa_control and len(self.variants) > 1

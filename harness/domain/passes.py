@@ -44,7 +44,7 @@ class Pass:
         runs_for_every_case: whether every comparison is measured and all its metrics, whatever the suite asks for.
         trains: whether a job trains a model; its metrics are measured at the place of training.
         needs_table: tables of a suite, without any of which its metrics cannot be measured; empty: they can.
-        samples: what the samples are: `processes`: many calls in each of several processes, interleaved with the anchor;
+        samples: what the samples are: `processes`: many calls in each of several processes, interleaved with the baseline;
             `seeds`: one value per seed; `one`: one value.
         rounds: `rounds(job)` returns the rounds of a process, where the samples are `processes`.
         column: the column of samples that holds the value.

@@ -63,7 +63,7 @@ class Limits(Mapping[str, float]):
         return self._given[name][0]
 
     def given(self, name: str) -> tuple[float, float]:
-        """The limit that a job was started with, and how slow the machine was held to be then."""
+        """The limit that a job was started with, and how slow the machine was assumed to be then."""
         return self._given[name] if name in self._given else (self.limit(self.jobs[name]), self.slowness)
 
     def limit(self, job: Job) -> float:

@@ -72,7 +72,7 @@ def run(
 ) -> None:
     """Run every job of the plan; afterwards each has a record, unless interrupted.
 
-    The CPU time that this process took during timed jobs is written to the folder: a busy parent disturbs what it measures.
+    The CPU time that this process took during timed jobs is written to the folder: a busy parent adds noise to what it measures.
 
     Args:
         plan: what to run.

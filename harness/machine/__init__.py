@@ -1,1 +1,1 @@
-"""Where a run happens, what disturbs it, and whether its times can be trusted."""
+"""Where a run happens, what makes it noisy, and whether its times can be trusted."""

@@ -72,7 +72,7 @@ class Collector:
 
 
 def of_samples(threads: int, collector: Collector) -> CounterSampler:
-    """Sampler of counters of disturbances of a sample: preemption, waiting for a processor, garbage collection, recompilation.
+    """Sampler of counters of the noise of a sample: preemption, waiting for a processor, garbage collection, recompilation.
 
     Columns: `involuntary` (context switches against the thread's will), `wait_s` (ready but not running), `collect_s`
     (garbage collection), `recompiles` (graphs that torch compiled); of one thread also `voluntary` (context switches of its own
@@ -101,7 +101,7 @@ def of_samples(threads: int, collector: Collector) -> CounterSampler:
 
 
 def of_blocks() -> CounterSampler:
-    """Sampler of counters of disturbances of a block: time stolen by other guests, pressure, load, the processor's frequency.
+    """Sampler of counters of the noise of a block: time stolen by other guests, pressure, load, the processor's frequency.
 
     Columns: `steal_s` and `pressure_s` over the whole machine; `load` over the last minute; `mhz` of the first processor.
     """

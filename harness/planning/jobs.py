@@ -164,7 +164,7 @@ class JobMaker:
         )
 
     def forward(self, comparison: Comparison, case: Case) -> float:
-        """FLOPs of a forward pass; a user's model is assumed to cost what the anchor does."""
+        """FLOPs of a forward pass; a user's model is assumed to cost what the baseline does."""
         cost = case_cost(case) or case_cost(comparison.variants[0])
         return cost.forward if cost else 1e9
 

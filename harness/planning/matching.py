@@ -38,7 +38,7 @@ class Costs(Protocol):
 
 @dataclass(frozen=True)
 class Matcher:
-    """Solves shapes of equal cost.
+    """Solves shapes of matched baselines.
 
     Attributes:
         place: where variants of modbench's own are matched: at the training length, of several the longest, batch size 1.

@@ -42,9 +42,9 @@ class Overrides:
     """Values that a command line or a call from Python gives; None or empty keeps the suite's value.
 
     Attributes:
-        model: catalogue names keep only those variants and the anchor, and add models that the suite lacks;
+        model: catalogue names keep only those variants and the baseline, and add models that the suite lacks;
             `FILE.py:build` or `package.module:build` adds a variant, with options in parentheses.
-        only: whether these models are all: the first is the anchor.
+        only: whether these models are all: the first is the baseline.
         match: what the dense model beside each of the user's has in common with it; `none`: there is none.
         option: for each option of the user's models that take it, the values that it is tried with.
         capacity: replaces the capacities of every variant that has one, and of user models that it reaches.
@@ -61,7 +61,7 @@ class Overrides:
         effort: preset that replaces the suite's processes and rounds; `smoke` also shortens training and keeps
             two seeds of the suite's.
         title: what tables and figures call variants, by the variant as the user names it; it changes nothing of the suite.
-        variants_from: run folder whose best MoD and MoDE variant take the place of the suite's variants beside its anchor.
+        variants_from: run folder whose best MoD and MoDE variant take the place of the suite's variants beside its baseline.
         audit: whether the user's models are audited; it changes nothing of the suite.
         settings: values of everything else by key, such as `train.steps`.
 
@@ -186,7 +186,7 @@ def _is_read(suite: Suite, variant: Variant, key: str, costs: Costs) -> bool:
 
 
 def with_variants(suite: Suite, taken: VariantsFrom, flags: Overrides) -> Suite:
-    """Return the suite with its anchor and the variants that are taken from a run.
+    """Return the suite with its baseline and the variants that are taken from a run.
 
     Raises:
         UsageError: if a flag would change how these variants route.
@@ -213,9 +213,9 @@ def _set_axes(data: dict[str, Any], flags: Overrides) -> None:
 def _choose_models(variants: list[dict[str, Any]], names: tuple[str, ...], *, only: bool) -> list[dict[str, Any]]:
     """Return the variants of a suite that run.
 
-    Without `only`, catalogue names keep those variants and the anchor, and a user's models are added. With it, the named
+    Without `only`, catalogue names keep those variants and the baseline, and a user's models are added. With it, the named
     models are
-    all: their variants as the suite has them, the first as the anchor; matched baselines stay if their own model and the one
+    all: their variants as the suite has them, the first as the baseline; matched baselines stay if their own model and the one
     that they match are named, those of a user's model if that is.
 
     Args:

@@ -196,7 +196,7 @@ def assigned(suite: Suite, jobs: Sequence[Job], select: str | None = None) -> tu
 def _selected(
     comparisons: list[Comparison], select: str, matched_baselines: Sequence[MatchedBaseline]
 ) -> list[Comparison]:
-    """Keep the cases that match, each with its anchor, and as `--only` does with the matched baselines of users' models."""
+    """Keep the cases that match, each with its baseline, and as `--only` does with the matched baselines of users' models."""
     matches = compile_expression(select)
     chosen = []
     for comparison in comparisons:

@@ -39,7 +39,7 @@ class ResolvedVariant:
         parts: what distinguishes it from other variants of its model.
         options: what a user's build is given by name.
         by_name: keys of the configuration that it is given by name as well.
-        anchor: whether the suite names it as the anchor.
+        anchor: whether the suite names it as the baseline.
         matched: whether its shape was solved for.
         shapes: its shape at each length, where lengths need different ones; `config` is that of the longest.
         targets: the variants that it matches: of a matched baseline those that it was solved for, of another dense variant
@@ -105,10 +105,10 @@ class Solver(Protocol):
 
 
 def resolve_variants(suite: Suite, solver: Solver) -> list[ResolvedVariant]:
-    """Resolve all variants of a suite: the anchor, the matched baselines, then the others in the suite's order.
+    """Resolve all variants of a suite: the baseline, the matched baselines, then the others in the suite's order.
 
-    Each model of the user's gets a matched baseline of equal cost beside it if the suite has a `match`; if nothing else is
-    compared, that of its first setting is the anchor.
+    Each model of the user's gets a matched baseline if the suite has a `match`; if nothing else is
+    compared, that of its first setting is the baseline.
 
     Args:
         suite: what to resolve.

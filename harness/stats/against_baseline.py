@@ -9,10 +9,10 @@
 Samples become a mean log for each cell, that becomes d = variant - baseline for each block, and the d of a variant become two
 numbers for each process and clock, both log-ratios above 0 where the variant takes longer than the baseline:
 
-    medians  the median of d: of a typical call. Noisy samples stay in
+    medians  the median of d, for the median time of a call. Noisy samples stay in
     means    the log-ratio of mean times, every input with the same weight: if one call in ten stalls, or six of sixteen inputs
              cost four times as much, this moves and the median does not. Without samples that something outside the model
-             disturbed, unless a variant would lose one of its inputs
+             made noisy, unless a variant would lose one of its inputs
 
 In two blocks the baseline takes 10 ms and 12 ms, a variant 5 ms and 6 ms: d is -0.69 twice, and so are both numbers.
 
@@ -51,7 +51,7 @@ class ByClock(NamedTuple):
         medians: the effect of each variant by medians, above 0 where it takes longer than the baseline; that of the baseline is
             0, and that of a variant that shares no block with it (`Process.shares`) no number.
         means: the same by means.
-        typical: the log of the time of a typical call.
+        typical: the log of the median time of a call.
         mean: the log of the mean time.
     """
 
@@ -122,7 +122,7 @@ class Process:
 
     @functools.cached_property
     def _noisy(self) -> Bools:
-        """Of each sample whether something outside the model disturbed it."""
+        """Of each sample whether something outside the model made it noisy."""
         seen: dict[str, Any] = {name: self._flat(name) for name in noise.SEEN if name in self._has}
         return noise.noisy(seen, self.blocks)
 

@@ -57,7 +57,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Found:
-    """Where a variant begins to pay.
+    """From where on a variant is faster.
 
     Attributes:
         outcome: `from`: shown to pay at the last point, and not at the first; `always`: at every point; `never`: at none;

@@ -53,7 +53,7 @@ class Line:
         return [*([q / a] if a else []), *([c / q] if q else [])]
 
     def interval(self, quantile: float) -> tuple[float, float] | None:
-        """Return the ends of the places that are not rejected; None where the slope itself is not told from 0: they are open."""
+        """Return the ends of the places that are not rejected; None, open, where the slope itself is not significant."""
         found = self.edges(quantile) if self.slope**2 > quantile**2 * self.slope_variance else []
         return (min(found), max(found)) if found else None
 

@@ -1,7 +1,7 @@
 """Labels on samples: which were noisy, and by what. Nothing is dropped; a second estimate uses the clean samples.
 
 Computed from the witnesses' columns for each report, never stored: thresholds may change later, samples may not. What a model
-does itself, such as collecting its garbage (`collect_s`), is its cost and no disturbance.
+does itself, such as collecting its garbage (`collect_s`), is its cost and no noise.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SEEN = ("block", "wall_s", "calls", "sample_s", *WITNESSED)
 
 
 def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[str]]:
-    """Find what disturbed each sample: a set of causes by name, empty for none.
+    """Find what made each sample noisy: a set of causes by name, empty for none.
 
     Args:
         samples: a variant's raw samples.
@@ -48,13 +48,13 @@ def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[st
 
 
 def noisy(samples: Columns, blocks: Columns | None = None) -> Bools:
-    """Return of each sample whether anything disturbed it."""
+    """Return of each sample whether anything made it noisy."""
     marks = [*_marks(samples, blocks or {}).values()]
     return np.any(marks, axis=0) if marks else np.zeros(len(samples["wall_s"]), bool)
 
 
 def _marks(samples: Columns, blocks: Columns) -> dict[str, Bools]:
-    """By cause, whether it disturbed each sample; a cause that disturbed none may lack."""
+    """By cause, whether it made each sample noisy; a cause that did so with none may lack."""
     n, found = len(samples["wall_s"]), dict[str, Bools]()
     if any(_has(samples, name) for name in WITNESSED):
         walls = _values(samples, "wall_s", n) * _values(samples, "calls", n)
@@ -72,7 +72,7 @@ def _marks(samples: Columns, blocks: Columns) -> dict[str, Bools]:
 
 
 def _block_marks(blocks: Columns) -> dict[str, Bools]:
-    """By cause, whether it disturbed each block."""
+    """By cause, whether it made each block noisy."""
     n = len(blocks["block"])
     wall, clocks = _values(blocks, "wall_s", n), _values(blocks, "sm_mhz", n)
     # The bits show the moment after the block, when the GPU is idle again; the counts miss nothing in between.
@@ -121,7 +121,7 @@ def stretch(sides: Iterable[Columns]) -> float:
 
 
 def counted(found: Iterable[frozenset[str]]) -> dict[str, int]:
-    """Number of samples that each cause disturbed, most frequent first."""
+    """Number of samples that each cause made noisy, most frequent first."""
     return dict(Counter(cause for causes_of_one in found for cause in sorted(causes_of_one)).most_common())
 
 

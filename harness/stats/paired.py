@@ -1,6 +1,6 @@
 """Two variants of one comparison: the numbers of each process by both clocks (`against_baseline.py`), and what was noisy.
 
-Wall time is what a user waits for, and what a busy machine disturbs. CPU time is what the thread ran: waiting for a processor
+Wall time is what a user waits for, and what a busy machine makes noisy. CPU time is what the thread ran: waiting for a processor
 does not touch it. It sees no other waiting either, no other thread and no GPU, so that it stands for wall time only where one
 thread did the work and did not wait of itself (`unfit`).
 """

@@ -58,7 +58,7 @@ Asked: TypeAlias = Callable[[Ends], "bool | Bools"]
 
 
 def above_0(ends: Ends) -> bool | Bools:
-    """Whether an effect is told from 0, or a distance from what lies there: the 95 % interval ends above it."""
+    """Whether an effect is significantly different from 0, or a distance from what lies there: the 95 % CI ends above it."""
     return ends.low > 0
 
 

@@ -177,7 +177,7 @@ class Contrast:
         gap: the effect by wall time minus that by CPU time.
         verdict: one of this module's; None where there may be none: no direction is better, or the sides took no turns.
         by_cpu: whether it is by CPU time.
-        noisy: whether the disturbance leaves no clock to decide by.
+        noisy: whether the noise leaves no clock to decide by.
         tail: whether the two estimands disagree.
         reason: why it is by CPU time, withheld, or not possible.
         p_adjusted: p-value of no difference among all contrasts of its family (Holm); None where there is none.

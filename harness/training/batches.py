@@ -80,7 +80,7 @@ class Windows:
         return self._cut(self.tokens.train, starts)
 
     def starts(self, most: int) -> np.ndarray:
-        """Starts of the held-out windows, of at most `most` tokens in all."""
+        """Starts of the held-out sequences, of at most `most` tokens in all."""
         seq_len, part = self.run.seq_len, self.run.held_out
         if part == "all":
             number = max(1, min(most, len(self.tokens.val) - 1) // seq_len)

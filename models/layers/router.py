@@ -146,7 +146,7 @@ class Threshold(nn.Module):
 
 
 class Calibrated(Router):
-    """Selects what scores above a threshold, which `calibrate` sets so that a share `capacity` of typical tokens passes."""
+    """Selects what scores above a threshold, which `calibrate` sets so that a share `capacity` of ordinary tokens passes."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__(config, layer)

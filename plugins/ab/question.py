@@ -102,7 +102,7 @@ class Row:
         blocks: mean log time of the base's two processes minus that of the new side's two; None where there are no effects.
         alike: the A/A control: log time of the base's first process in a block minus that of its second.
         seen: what checks found of either side, without the control; None: nothing.
-        base_value: the base's typical value in `unit`; None where there is none.
+        base_value: the base's median or mean value in `unit`; None where there is none.
         new_value: the new side's.
         unit: of both values.
         new_labels: warnings about the new side.
@@ -371,7 +371,7 @@ def named(row: Row, found: Result) -> Value:
 
 
 def rows(found: Result) -> Iterator[tuple[str, Value]]:
-    """Yield with a word each the two sides, how sure the table is, what to doubt, what would decide, and where the page is."""
+    """Yield with a word each the two sides, how sure the table is, what to doubt, what would decide, and where the report is."""
     yield from zip(("base", "new"), map(Code, found.sides), strict=True)
     controls = [row.control for row in found.judged if row.control is not None]
     words = "{n:block} in turn, 95 % confidence intervals over blocks, equivalence margin {margin}; A/A control "
@@ -426,7 +426,7 @@ def progress(found: Result, left_s: float) -> Sentence:
 
 
 def page_of(found: Result, command: Sequence[str]) -> Page:
-    """Return the page of two sides that took turns."""
+    """Return the HTML page of two sides that took turns."""
     base, new = found.sides
     return Page(
         headline(found),

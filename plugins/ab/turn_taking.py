@@ -75,7 +75,7 @@ def run(starts: Sequence[Start]) -> list[int | None]:
     """Start processes, let them load and build together, and then let one compute at a time.
 
     Rounds follow one another in this order. None has two turns in a row: in the second one it would find its data in the caches.
-    In an order to and fro that made the process in the middle look 1 % slower.
+    In an order to and fro that made the process in the middle seem 1 % slower.
 
     Returns:
         The exit code of each, negative for a signal; None if it passed its limit and was ended. None stops the others.

@@ -1,1 +1,1 @@
-"""What a built model does, found by calling it: probes, one file each in `probes/`, and the card that they fill."""
+"""What a built model does, found by calling it: probes, one file each in `probes/`, and the audit report that they fill."""

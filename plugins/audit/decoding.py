@@ -95,7 +95,7 @@ class Decoding:
     def _by_change(self) -> list[Product]:
         """Without a gradient: each product is changed, and the rows of the batch whose logits stay are named.
 
-        They are told apart only in products of weights that meet all rows, which come in the order of the batch.
+        They are distinguished only in products of weights that meet all rows, which come in the order of the batch.
         """
         products, _ = self._watched(None)
         base_BV, b = self.step()[0], len(self.tokens_B)

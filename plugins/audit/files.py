@@ -1,4 +1,4 @@
-"""The files of an audit: audit.json, and the cards as a page, as Markdown or as a LaTeX table."""
+"""The files of an audit: audit.json, and the audit reports as a page, as Markdown or as a LaTeX table."""
 
 from __future__ import annotations
 

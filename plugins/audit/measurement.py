@@ -27,7 +27,7 @@ WORK = 400e9
 
 
 def run(job: Job, _metrics: list[AnyMetric]) -> Iterator[AuditFinding]:
-    """Fill the card of the job's model; yields a finding, with the reason if the model cannot be built or called."""
+    """Fill the audit report of the job's model; yields a finding, with the reason if the model cannot be built or called."""
     (case,) = job.comparison.variants
     with clocks.busy():
         card = attempt(partial(_card, case, job.protocol.seed))
@@ -50,7 +50,7 @@ def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric],
 
 
 def labelled(found: AuditFinding) -> dict[Label, str]:
-    """Sentences of the card by the label that they bring, most important first."""
+    """Sentences of the audit report by the label that they bring, most important first."""
     from modbench.plugins.audit.sentences import by_label  # a process that measures does without reports
 
     return {} if found.card is None else by_label(found.card)

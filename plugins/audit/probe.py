@@ -18,9 +18,9 @@ class Probe:
     """A property that calls can show, which an addition exports as `PROBE`. The name of its file is the property's.
 
     Attributes:
-        title: the property in a few words, as a row of the card.
+        title: the property in a few words, as a row of the audit report.
         check: looks at a model. What it raises makes the property one that cannot be seen.
-        order: place on the card.
+        order: place in the audit report.
         of: what a model must be held to for this property to be looked at; empty: always.
     """
 

@@ -1,4 +1,4 @@
-"""Fills the card of a model: runs the probes one after the other. None ends the others."""
+"""Fills the audit report of a model: runs the probes one after the other. None ends the others."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def why(error: BaseException) -> str:
 
 
 def probes(of: Architecture | None, only: Collection[str] = ()) -> dict[str, Probe]:
-    """The probes that look at a model, by property, in the order of the card.
+    """The probes that look at a model, by property, in the order of the audit report.
 
     Args:
         of: what the model is held to.

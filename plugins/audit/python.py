@@ -45,7 +45,7 @@ class Audit:
         return self.card.deviates
 
     def as_json(self) -> dict[str, Any]:
-        """The card, as `modbench audit --json` prints it among `models`."""
+        """The audit report, as `modbench audit --json` prints it among `models`."""
         return files.as_data([self.card], ()).models[0].model_dump(mode="json")
 
     def __repr__(self) -> str:

@@ -48,7 +48,7 @@ def table(card: AuditReport) -> Table:
 
 
 def blocks(card: AuditReport) -> list[Block]:
-    """Return what a page has of a card below its answer."""
+    """Return what a page has of an audit report below its answer."""
     return [Note(called(card)), table(card)]
 
 
@@ -70,7 +70,7 @@ def _audit_in(record: Record) -> AuditFinding:
 
 
 def cards(loaded: Loaded) -> dict[str, AuditReport]:
-    """Return the cards of a run by variant, each called as the variant is."""
+    """Return the audit reports of a run by variant, each called as the variant is."""
     return {
         variant: found.card.model_copy(update={"target": _called(loaded, variant)})
         for variant, found in audits(loaded).items()

@@ -1,4 +1,4 @@
-"""The card of a model: what each probe found, as typed values. No torch, not even for types: reports read it."""
+"""The audit report of a model: what each probe found, as typed values. No torch, not even for types: reports read it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class AuditReport(Frozen):
         batch_size: rows.
         dtype: number format.
         config: its shape, where it was built from one.
-        findings: by property, in the order of the card.
+        findings: by property, in the order of the audit report.
         titles: the name of each property for people.
         wall_s: seconds that the probes took.
     """

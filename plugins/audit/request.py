@@ -68,7 +68,7 @@ class Audited:
         return files.as_data(self.cards, self.command).model_dump(mode="json")
 
     def as_text(self) -> str:
-        """The card, or the table of several, and the page."""
+        """The audit report, or the table of several, and the HTML file."""
         return "\n".join([terminal.text(self.cards, width()), str(self.files[-1])])
 
 
@@ -128,7 +128,7 @@ def exit_code(made: Sequence[AuditReport], asked: Sequence[str]) -> int:
 def audits(
     cases: Sequence[Case], of: Architecture | None, only: Sequence[str] = (), limit_s: float | None = None
 ) -> tuple[AuditReport, ...]:
-    """The card of each case. All are built before the first is called.
+    """The audit report of each case. All are built before the first is called.
 
     Args:
         cases: the models.

@@ -20,6 +20,6 @@ def sentence(found: Finding) -> Sentence:
 
 
 def by_label(card: AuditReport) -> dict[Label, str]:
-    """Return sentences of a card by the label that they bring, most important first."""
+    """Return sentences of an audit report by the label that they bring, most important first."""
     said = grouped((each.label, plain(sentence(each))) for each in card.findings.values() if each.label is not None)
     return {label: "; ".join(each) for label, each in said.items()}

@@ -44,11 +44,11 @@ class Found(Finding):
 
 
 class AuditedModel(AuditReport):
-    """The card of one model.
+    """The audit report of one model.
 
     Attributes:
         answer: what deviates, in a sentence.
-        findings: by property, in the order of the card.
+        findings: by property, in the order of the audit report.
     """
 
     answer: str
@@ -76,7 +76,7 @@ def by_variant(loaded: Loaded) -> dict[str, VariantAudit]:
 
 
 def as_model(card: AuditReport) -> AuditedModel:
-    """Return a card as data, with its sentences."""
+    """Return an audit report as data, with its sentences."""
     found = {
         name: Found(**each.model_dump(), said=plain(sentence(each)), shown=each.value)
         for name, each in card.findings.items()

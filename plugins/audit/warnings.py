@@ -6,7 +6,7 @@ from modbench.extend import Evidence, Label, warning
 
 
 @warning(
-    "Read its audit report: `modbench audit` makes it again, and `docs/audit.md` says how each property is seen.",
+    "Read its audit report: `modbench audit` makes it again, and `plugins/audit/README.md` says how each property is seen.",
     Label.DEVIATES,
 )
 def audit_deviates(evidence: Evidence) -> str | None:

@@ -1,6 +1,6 @@
 """Times of single components beside a run: pytest-benchmark's JSON, imported into the run folder's `components/`.
 
-A component has no plan, no processes and no anchor: it was timed alone, in one process. It can therefore not be a case of the
+A component has no plan, no processes and no baseline: it was timed alone, in one process. It can therefore not be a case of the
 run, whose shape and protocol it would have to claim; its samples are kept as they are, and no verdict is given.
 """
 

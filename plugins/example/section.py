@@ -1,4 +1,4 @@
-"""How many weights routers have: a section of the page, report.md, tables.tex and the terminal, and router_weights.csv."""
+"""How many weights routers have: a section of the HTML report, report.md, tables.tex and the terminal, and router_weights.csv."""
 
 from modbench.extend import DataTable, Estimate, Section, Table, number, text
 

@@ -1,6 +1,6 @@
 """Train the routers of a converted model, its other weights frozen, and measure its loss window by window.
 
-Shapes: B batch, T tokens, W held-out windows.
+Shapes: B batch, T tokens, W held-out sequences.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _subject(model: MoDModel, run: TrainRun, seed: int) -> Subject:
 
 @torch.no_grad()
 def measure(model: MoDModel, windows: Windows, rules: tuple[str, ...]) -> Losses:
-    """Loss of every held-out window, the same ones for every rule."""
+    """Loss of every held-out sequence, the same ones for every rule."""
     by_rule: dict[str, np.ndarray] = {}
     share: dict[str, float] = {}
     with _as(model, training=False):

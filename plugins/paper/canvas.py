@@ -1,4 +1,4 @@
-"""Figures of the page alone, for a paper: the width of a column or of the text, 8 pt, the light theme, fonts embedded.
+"""Figures of the report alone, for a paper: the width of a column or of the text, 8 pt, the light theme, fonts embedded.
 
 The bytes are a function of the run: no dates, no names of programs.
 """
@@ -52,7 +52,7 @@ _SETTINGS: Any = {
 
 @functools.cache
 def light_colors() -> Mapping[str, str]:
-    """Return the light theme's colour of each CSS variable of figures, from the page's style sheet."""
+    """Return the light theme's colour of each CSS variable of figures, from the report's style sheet."""
     sheet = page_layout.THEME.read_text(encoding="utf-8")
     first = sheet[sheet.index(":root {") : sheet.index("}")]
     return MappingProxyType(dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6});", first)))
@@ -129,7 +129,7 @@ def _shown(drawing: Block) -> list[tuple[str, Bbox]]:
 
 
 def _add_key(drawing: Block) -> None:
-    """Add a legend of the variants that the page names above the figure, below it and in as many rows as fit; once."""
+    """Add a legend of the variants that the report names above the figure, below it and in as many rows as fit; once."""
     if not drawing.key or drawing.figure.legends:
         return
     from matplotlib.lines import Line2D

@@ -1,6 +1,6 @@
 """LaTeX tables for a paper: tables.tex for your document (with booktabs), and report.tex, a document that reads it.
 
-Names may hold anything, and mean nothing there; characters that pdflatex has no letter for are spelt out.
+Names may contain anything, and mean nothing there; characters that pdflatex has no letter for are spelt out.
 """
 
 from __future__ import annotations

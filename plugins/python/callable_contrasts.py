@@ -1,4 +1,4 @@
-"""Callables that were timed side by side: how each compares with the baseline, its own time, and what disturbed it.
+"""Callables that were timed side by side: how each compares with the baseline, its own time, and what made it noisy.
 
 Of one process alone, its rounds are the units of evidence, for want of others. They share its memory layout, its hash seed and
 its caches, by which processes of the same code differ. The interval says how exactly this process was measured, not where another
@@ -44,7 +44,7 @@ class Beside:
     Attributes:
         contrast: how the two compare.
         verdict: that of the contrast.
-        reason: why it is undecided, or decided by CPU time; None where neither.
+        reason: why it is inconclusive, or decided by CPU time; None where neither.
         labels: `one process`, `noisy`, `by CPU time`, `tail`, `not steady`, `baseline differs from itself`.
     """
 
@@ -55,7 +55,7 @@ class Beside:
 
     @property
     def doubtful(self) -> bool:
-        """Whether a disturbance kept it from being decided."""
+        """Whether noise kept it from being decided."""
         return self.verdict in {INCONCLUSIVE, *SIZE_OPEN} and self.contrast.seen.noisy > noise.MOST
 
 
@@ -118,7 +118,7 @@ def _told(found: Contrast, drift: str | None) -> Beside:
 
 
 def _reasons(found: Contrast) -> Iterator[Reason | None]:
-    """Why it is by CPU time, why it is undecided and what would decide it, and what the two estimands say."""
+    """Why it is by CPU time, why it is inconclusive and what would decide it, and what the two estimands say."""
     margin, least = found.rule.margin, found.seen.least or 0.0
     yield found.reason
     if found.by_cpu and least > margin:
@@ -131,7 +131,7 @@ def _reasons(found: Contrast) -> Iterator[Reason | None]:
 
 
 def _logs_of_rounds(process: Process, name: str) -> list[float]:
-    """The log times of a callable by round: of the baseline its own, of another a typical one of the baseline plus its effect."""
+    """The log times of a callable by round: of the baseline its own, of another the baseline's median plus its effect."""
     of_baseline, beside = process.logs(process.baseline).tolist(), process.of_blocks(name).tolist()
     return [median(of_baseline) + effect for effect in beside] or [*of_baseline]
 
@@ -141,12 +141,12 @@ class OwnTime:
     """Seconds of a call.
 
     Attributes:
-        median_s: of a typical call; of several processes their geometric mean.
+        median_s: of a call; of several processes their geometric mean.
         low_s: lower end of the 95 % interval; None where there is none.
         high_s: upper end.
         mean_s: mean of all calls.
         spread: robust standard deviation between rounds, as a share.
-        disturbed: share of the rounds in which a witness saw a disturbance.
+        disturbed: share of the rounds in which a witness saw noise.
         n: samples.
         reason: why there is no interval, or what it does not hold.
     """
@@ -195,7 +195,7 @@ _WORDS = {
 
 
 def noise_causes(timing_processes: Sequence[TimingProcess], names: Iterable[str]) -> tuple[str, ...]:
-    """What disturbed these callables, most frequent first; empty: nothing did."""
+    """What made these callables noisy, most frequent first; empty: nothing did."""
     marks = [
         mark
         for name in names

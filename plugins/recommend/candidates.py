@@ -80,7 +80,7 @@ class Candidate:
 
     Attributes:
         case: the variant at the place.
-        time: seconds of a typical call.
+        time: median seconds of a call.
         memory: peak of a training step in B, or the keys and values where that is all that was measured.
         flops: FLOPs of a call.
         loss: held-out loss.
@@ -115,7 +115,7 @@ class Choice:
         workload: `forward`, `train_step`, `prefill`, `decode` or `request`.
         comparison: the variants that were measured side by side.
         candidates: one for each of them.
-        baseline: the dense model of the same shape, or the anchor where there is none.
+        baseline: the dense model of the same shape, or the suite's baseline where there is none.
         loss_unit: the unit in which losses are shown, and the factor to it from that in which they are kept.
     """
 

@@ -74,7 +74,7 @@ class Limits:
     """What a setting must hold; None: nothing was asked.
 
     Attributes:
-        latency: seconds of a typical call.
+        latency: median seconds of a call.
         memory: bytes.
         loss: increase of the loss over that of the dense model of the same shape, as a share of it.
     """

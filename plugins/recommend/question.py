@@ -1,9 +1,9 @@
 """Which setting to take: the best of those that fit the limits, its runner-up, and what would have to be measured to be sure.
 
 Settings are ranked by their pairs: times that were measured side by side, losses of the same seeds. Where the best and its
-runner-up are not told apart, that is the answer. A limit is held where the end of the interval holds it (*fits*). Where only
-the estimate does, a setting *may fit*: it is taken if none fits, and that is said. Below the choice stands what is said of it:
-the answer, its table, how sure it is, what limits hold, and what is open.
+runner-up are not significantly different, that is the answer. A limit is held where the end of the interval holds it (*fits*).
+Where only the estimate does, a setting is *inconclusive*: it is taken if none fits, and that is said. Below the choice
+stands what is said of it: the answer, its table, how sure it is, what limits hold, and what is open.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Recommended:
         best: the recommended setting; None where none fits.
         runner_up: the next.
         apart: how the best compares with it in the objective.
-        better: a setting that only may fit and would be better.
+        better: a setting that is inconclusive and would be better.
         nearest: where none fits, the setting that comes nearest.
         matched: how the best compares in time with the matched baseline.
         needs: what would decide what is not sure, and of which setting.
@@ -211,7 +211,7 @@ def _needs(loaded: Loaded, found: Recommended, best: Judged) -> Iterator[tuple[C
 
 
 def _to_tell_apart(loaded: Loaded, found: Recommended, best: Candidate, second: Candidate) -> Need | None:
-    """Return what would tell the best from its runner-up in the objective; None where they are told apart, or equal."""
+    """Return what would distinguish the best from its runner-up in the objective; None where they differ, or are equal."""
     apart, objective = found.apart, found.objective
     if objective in COUNTED or (apart is not None and apart.verdict in {*APART, EQUIVALENT}):
         return None

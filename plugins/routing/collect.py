@@ -1,4 +1,4 @@
-"""Run held-out windows through a module, and collect losses, entropies and decisions as numpy arrays.
+"""Run held-out sequences through a module, and collect losses, entropies and decisions as numpy arrays.
 
 Shapes: B rows of a batch, N windows, T positions, L routed layers, E experts, V vocabulary.
 """

@@ -48,7 +48,7 @@ def describe(
     seed: int,
     causal_too: bool = True,
 ) -> dict[str, Any]:
-    """Describe a model's routing of held-out windows, by layer, token and stratum. Losses and entropies are in nats.
+    """Describe a model's routing of held-out sequences, by layer, token and stratum. Losses and entropies are in nats.
 
     Args:
         module: with `observe`; evaluated in evaluation mode, and left as it was. Autocast is up to the caller.

@@ -1,4 +1,4 @@
-"""Drift of routing during training, from a few looks at the same held-out windows.
+"""Drift of routing during training, at a few times, on the same held-out sequences.
 
 Shapes: N windows, T positions, L layers.
 """

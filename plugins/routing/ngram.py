@@ -70,7 +70,7 @@ def surprisal(train_M: Array, inputs_NT: Array, targets_NT: Array, vocab: int) -
 
     Args:
         train_M: training tokens.
-        inputs_NT: held-out windows.
+        inputs_NT: held-out sequences.
         targets_NT: the token after each position.
         vocab: number of tokens; every token is smaller.
     """

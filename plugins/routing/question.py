@@ -172,7 +172,7 @@ def controls_of(variants: Sequence[Variant], focus: Variant) -> list[Variant]:
 
 
 def dense_beside(loaded: Loaded, variants: Sequence[Variant], focus: Variant) -> tuple[Variant, str] | None:
-    """Return the matched baseline, else the dense anchor; and what is equal."""
+    """Return the matched baseline, else the dense baseline; and what is equal."""
     by_variant = {variant.case.variant: variant for variant in variants}
     beside = matched_beside(loaded, focus.case)
     if beside is not None and beside.case.variant in by_variant:

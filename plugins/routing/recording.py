@@ -29,7 +29,7 @@ def watched(subject: Subject, windows: Windows) -> Watch | str:
 
 
 class Watch:
-    """Watches the routers of one training run, on the same few held-out windows."""
+    """Watches the routers of one training run, on the same few held-out sequences."""
 
     def __init__(self, subject: Subject, windows: Windows) -> None:
         from modbench.extend import joined

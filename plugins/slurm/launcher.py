@@ -174,7 +174,7 @@ class SlurmLauncher:
         return found
 
     def _submit(self, handles: Sequence[SlurmHandle]) -> None:
-        """Submit what waits, as far as the queue may hold it."""
+        """Submit what waits, as far as the queue takes it."""
         if not self._waiting:
             return
         assert self._folder is not None

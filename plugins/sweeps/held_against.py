@@ -23,5 +23,5 @@ def held_against(loaded: Loaded, case: Case, other: Case, metric: str) -> Findin
 
 
 def has_tail(found: Finding) -> bool:
-    """Whether typical calls and the mean disagree."""
+    """Whether median and mean disagree."""
     return Label.TAIL in (*found.labels, *found.against_labels)

@@ -27,7 +27,7 @@ def solved_from(shortcut: float, way: float = SOLVED) -> float:
 
 
 def level_among(pairs: int) -> float:
-    """P-value at which one of so many pairs is told apart even if no other is (Holm)."""
+    """P-value at which one of so many pairs is significant even if no other is (Holm)."""
     return (1 - LEVEL) / max(1, pairs)
 
 
@@ -39,9 +39,9 @@ class Decidable:
         seeds: seeds of each variant.
         pairs: variants that are compared with the baseline.
         smallest_p: p-value of none against all.
-        level: p-value at which one pair alone is told apart.
-        symmetric: the largest share q <= 0.5 such that q against 1 - q is told apart with 80 % power; None if not even 0.
-        from_none: the smallest share that is told apart from 0 with 80 % power; None if not even 1.
+        level: p-value at which one pair alone is significant.
+        symmetric: the largest share q <= 0.5 such that q against 1 - q is significant with 80 % power; None if not even 0.
+        from_none: the smallest share that is significantly different from 0 with 80 % power; None if not even 1.
         needed: seeds that decide each pair of rates in `FORESEEN`.
     """
 

@@ -32,7 +32,7 @@ class Cell(NamedTuple):
 
 
 def draw(axis: Axes, rows: Sequence[Sequence[Cell]], columns: Sequence[str], marks: Marks, size: float) -> None:
-    """Draw cells one unit wide and high, with numbers of `size` points; the first row is at the top."""
+    """Draw cells of width and height 1, with numbers of `size` points; the first row is at the top."""
     import seaborn as sns
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Rectangle

@@ -130,7 +130,7 @@ class Look:
 
     @property
     def series(self) -> int:
-        """The number of the colour: `var(--series-N)` on the page."""
+        """The number of the colour: `var(--series-N)` in the HTML report."""
         return int(self.color[-2:])
 
     @property
@@ -284,7 +284,7 @@ def prepare() -> None:
 def new_figure(
     width: float, height: float, columns: int = 1, *, share_y: bool = False, rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """Make a styled figure (in inches, 72 points each on the page) and return it with its axes from left to right.
+    """Make a styled figure (in inches, 72 points each) and return it with its axes from left to right.
 
     On a paper's canvas the figure is as wide as the canvas, and axes that would be too narrow are wrapped into more rows.
     """

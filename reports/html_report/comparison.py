@@ -17,7 +17,7 @@ MOST_REMARKS = 20
 
 
 def of_runs(compared: Compared, command: Sequence[str]) -> Page:
-    """Return the page of runs side by side."""
+    """Return the HTML page of runs side by side."""
     named = [(letter(number), run) for number, run in enumerate(compared.runs)]
     return Page(
         Listed([run.path.name for run in compared.runs], " and "),
@@ -30,7 +30,7 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
 
 
 def of_axis(loaded: Loaded, along: AlongAxis, command: Sequence[str]) -> Page:
-    """Return the page of one run along an axis."""
+    """Return the HTML page of one run along an axis."""
     made = compare_axis.tables(loaded, along, every=True)
     notes = [machine_check(loaded)[1], *compare_axis.remarks(along, MOST_REMARKS)]
     alarms = {"smoke run: no claims": not loaded.suite.claims, "incomplete": loaded.run.incomplete}

@@ -49,7 +49,7 @@ class Page:
     """A page.
 
     Attributes:
-        title: of the page.
+        title: of the HTML page.
         meta: a line below it.
         command: the command line that makes it.
         sections: its sections.
@@ -75,7 +75,7 @@ def typed(command: Sequence[str]) -> str:
 
 
 def html(page: Page) -> str:
-    """Return the page as HTML."""
+    """Return the HTML."""
     sections = [(each, written(each.blocks) or "") for each in page.sections]
     return masked(escaped(fill("page", page=page, command=typed(page.command), sections=sections, inline=inline)))
 

@@ -52,7 +52,7 @@ def blaming_artifacts(section: Section, loaded: Loaded) -> Iterator[None]:
 
 
 def drawn(loaded: Loaded, of: Callable[[str], object] = bool) -> Iterator[tuple[str, Figure]]:
-    """Yield the section and every figure that the run has data for, in the order of the page; only `of` some sections' names."""
+    """Yield the section and every figure that the run has data for, in the report's order; only `of` some sections' names."""
     for name, section in sections():
         if section.draws and of(name):
             with style.numbered(loaded.variants):
@@ -89,7 +89,7 @@ def figure_named(loaded: Loaded, name: str) -> Figure:
 
 
 def rendered(name: str, section: Section, loaded: Loaded, *, as_html: bool = True) -> list[Block | Markup]:
-    """Return what a section shows, as blocks or as on the page; instead of one of the user's that raises, the reason."""
+    """Return what a section shows, as blocks or as in the HTML report; instead of one of the user's that raises, the reason."""
     shipped = catalogue.is_shipped("sections", name)
     try:
         with blaming_artifacts(section, loaded):
@@ -108,7 +108,7 @@ def rendered(name: str, section: Section, loaded: Loaded, *, as_html: bool = Tru
 
 
 def page_sections(loaded: Loaded) -> Iterator[PageSection]:
-    """Yield what sections show, in their order; those with one title are one part of the page."""
+    """Yield what sections show, in their order; those with one title are one part of the report."""
     found = ((section.title, (section, rendered(name, section, loaded))) for name, section in sections())
     for title, every in grouped(found).items():
         shown = [(section, blocks) for section, blocks in every if blocks]
@@ -131,7 +131,7 @@ def broken() -> Iterator[PageSection]:
 
 
 def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
-    """Read a run folder and write its page and tables, compared with the baseline (default: the suite's anchor).
+    """Read a run folder and write its page and tables, compared with the baseline (default: the suite's baseline).
 
     `all_pairs` compares any two variants, however many pairs that makes.
 

@@ -1,4 +1,4 @@
-"""HTML: blocks as they stand on the page, and templates. Every text is escaped; a figure is SVG with its data folded below."""
+"""HTML: blocks of the report, and templates. Every text is escaped; a figure is SVG with its data folded below."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _lean(text: str) -> Markup:
-    """Leave out indentation and whole lines of comment, which are for readers of the files, not of the page."""
+    """Leave out indentation and whole lines of comment, which are for readers of the files, not of the report."""
     lines = (line.strip() for line in text.splitlines())
     return Markup("\n".join(line for line in lines if line and not line.startswith("//")))  # noqa: S704  # our own files
 
@@ -199,7 +199,7 @@ def _together(names: Sequence[str]) -> str:
 def _data(identity: str, label: str, frame: pd.DataFrame) -> Markup:
     """Write the data of a figure behind a line that unfolds them; a longer table is named, not shown.
 
-    The cells are those of a CSV file of the same table, so that a script can write the file from the page.
+    The cells are those of a CSV file of the same table, so that a script can write the file from the report.
     """
     if frame.empty:
         return Markup()

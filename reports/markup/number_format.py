@@ -45,7 +45,7 @@ class Inline:
         return words
 
     def code(self, words: str, _section: str = "") -> str:
-        """Write a command, a file or an id, which may stand for a section of the page."""
+        """Write a command, a file or an id, which may stand for a section of the report."""
         return self.text(words)
 
     def _listed(self, listed: Listed) -> str:

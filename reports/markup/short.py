@@ -111,7 +111,7 @@ def _finding(found: Finding, factor: float) -> tuple[str, str]:
 def compared(found: Finding) -> str:
     """Write a comparison as short as can be, with half its interval and its mark: `1.79×±.08▲`, `+0.017±.004†`.
 
-    Where it is known at equal cost too, that has the second mark: `1.79×±.08▲▼`.
+    Where it is known against a matched baseline too, that has the second mark: `1.79×±.08▲▼`.
     """
     second = "" if found.matched is None else _mark(found.matched)
     made = found.typical.shown

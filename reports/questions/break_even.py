@@ -51,7 +51,7 @@ class Line:
         own: whether that is the metric's estimand, on which its verdicts are.
         found: a point of the axis, with an outcome as its verdict, from the fewest processes at any point; no verdict: no claim.
         measured: points of the axis that it is found from.
-        left_out: points without a number, or disturbed, and why.
+        left_out: points without a number, or noisy, and why.
     """
 
     axis: Axis
@@ -82,7 +82,7 @@ class Line:
 
 @once_a_run
 def lines(loaded: Loaded) -> list[Line]:
-    """Return lines by workload, axis, place and variant, then by baseline and estimand; of all variants but baseline and ladder.
+    """Return lines by workload, axis, place and variant, then by baseline and estimand; of all variants but baselines.
 
     There are none for tasks and sweeps over sizes, and none along an axis with a single point.
     """

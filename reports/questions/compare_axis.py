@@ -115,7 +115,7 @@ class AlongAxis:
     Attributes:
         axis: its name.
         baseline: the variant, or the value of the axis, that others are compared with, in words.
-        by_default: whether that is the anchor because no baseline was named, though it has one of the values of the axis.
+        by_default: whether that is the suite's baseline because none was named, though it has one of the values of the axis.
         rows: values of the axis, in order.
         columns: one for each metric and each combination of the other fields.
         notes: what must be known to read it.
@@ -259,7 +259,7 @@ def _length(column: Column) -> int | None:
 
 
 def best(loaded: Loaded, metric: Metric, cells: Iterable[Cell]) -> set[str]:
-    """Return the ids of the cases that are told apart as the best of their place."""
+    """Return the ids of the cases that are significantly the best of their place."""
     cases = [cell.case for cell in cells if cell.value is not None]
     places = grouped((case.grid_point, (case.variant, case.id)) for case in cases).values()
     found = (variants.get(win_rate.best(loaded, metric.key, variants) or "") for variants in map(dict, places))
@@ -313,7 +313,7 @@ def compare_by(loaded: Loaded, axis: str, baseline: str | None = None, keep: Fil
     Args:
         loaded: the run.
         axis: a field in which its cases differ: `capacity`, `seq_len`, `variant`.
-        baseline: a value of the axis, else a variant; None: the anchor.
+        baseline: a value of the axis, else a variant; None: the suite's baseline.
         keep: what is shown; None: everything.
 
     Raises:

@@ -74,9 +74,9 @@ def _best(loaded: Loaded, model: Case) -> Iterator[BestSetting]:
 
 
 def fastest(loaded: Loaded, model: Case) -> Case | None:
-    """Return the setting of a model that is told apart as fastest at the longest length of the first workload that has one.
+    """Return the setting of a model that is significantly the fastest at the longest length of the first workload that has one.
 
-    The anchor is left out, which has no ratio.
+    The suite's baseline is left out, which has no ratio.
     """
     told = [each for each in best_settings(loaded) if each.variant and each.model == model.short_model]
     told = [each for each in told if each.variant != loaded.baseline.variant]
@@ -88,7 +88,7 @@ def fastest(loaded: Loaded, model: Case) -> Case | None:
 def first_variant(loaded: Loaded) -> Case | None:
     """Return the variant to show first: the user's model that has a matched baseline, else one of the suite.
 
-    Of a user's model with several settings it is the fastest, if one is told apart.
+    Of a user's model with several settings it is the fastest, if that is significant.
     """
     own = [case for case, *_ in with_matches(loaded) if case.variant != loaded.baseline.variant]
     first = own[0] if own else default_variant(loaded)
@@ -99,7 +99,7 @@ def first_variant(loaded: Loaded) -> Case | None:
 def subject(loaded: Loaded, case: Case) -> tuple[Value, list[Case]]:
     """Return whom an answer about a variant names, and the variants whose places it counts.
 
-    Of a user's model with several settings it is the fastest; where none is told apart, all of them. Against a matched
+    Of a user's model with several settings it is the fastest; where none significantly is, all of them. Against a matched
     baseline, which costs as much as one of them, and of other models it is the variant itself.
     """
     settings = [] if loaded.baseline.matched else settings_of(loaded, case)

@@ -80,7 +80,7 @@ def _of_variants(loaded: Loaded, made: Table) -> list[Table]:
 def _cells(
     loaded: Loaded, metric: str, grid_points: Sequence[GridPoint]
 ) -> Iterator[tuple[Value, Value, Value, Value]]:
-    """Yield the cells of a table; of each place the best is marked, where it is told apart from all others."""
+    """Yield the cells of a table; of each place the best is marked, where it is significantly better than all others."""
     for at in grid_points:
         column = {case.variant: (case, cell(loaded, metric, case, at)) for case in loaded.shown}
         known = {key: each for key, (_, each) in column.items() if isinstance(each, Finding) and each.status == "ok"}
@@ -102,7 +102,7 @@ def cell(loaded: Loaded, metric: str, case: Case, at: GridPoint) -> Value:
 
 
 def _found(loaded: Loaded, own: Row | None, pair: Row | None) -> Value:
-    """Return what rows of `cases` and `comparisons` say of a variant, a loss in the unit of the page."""
+    """Return what rows of `cases` and `comparisons` say of a variant, a loss in the unit of the report."""
     if own is None:
         return ""
     case, value = loaded.cases_by_id[own.case_id], loaded.values.get((own.case_id, own.metric))
@@ -118,7 +118,7 @@ def _found(loaded: Loaded, own: Row | None, pair: Row | None) -> Value:
 
 
 def loss_table(loaded: Loaded) -> Table | None:
-    """Return held-out losses, all in one unit, each with its difference to the baseline's; None where none was asked for.
+    """Return held-out losses, all in the same unit, each with its difference to the baseline's; None where none was asked for.
 
     Of several lengths each has a column, with the loss that is comparable with dense where that was asked for.
     """

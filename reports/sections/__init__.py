@@ -1,1 +1,1 @@
-"""One file per section of the page: the question that it alone answers, its blocks and figures, its template beside it."""
+"""One file per section of the report: the question that it alone answers, its blocks and figures, its template beside it."""

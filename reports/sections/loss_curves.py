@@ -23,7 +23,7 @@ SKIPPED = 6
 
 
 def render(loaded: Loaded) -> Iterator[Figure]:
-    """Plot losses of training batches, averaged over neighbouring steps, in the unit of the page."""
+    """Plot losses of training batches, averaged over neighbouring steps, in the unit of the report."""
     metric = loaded.trained_metric
     if metric is None or loaded.sizes_differ or not loaded.runs:  # `-k` may leave no run
         return

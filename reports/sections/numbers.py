@@ -86,7 +86,7 @@ NUMBERS = Section(
 
 
 class Pair(NamedTuple):
-    """A row of the table: of `comparisons.csv`, what it says, the values of both sides, and the case's section of the page."""
+    """A row of the table: of `comparisons.csv`, what it says, the values of both sides, and the case's section of the report."""
 
     row: Row
     found: Finding
@@ -168,7 +168,7 @@ def every_pair(loaded: Loaded) -> Iterator[Block]:
 
 
 def _filled(loaded: Loaded, cell: Value) -> Value:
-    """A cell, empty where there is no number; a loss in the unit of the page."""
+    """A cell, empty where there is no number; a loss in the unit of the report."""
     if not isinstance(cell, Estimate):
         return cell
     return "" if cell.value is None else losses.as_shown(loaded, cell)
@@ -200,7 +200,7 @@ CASE_COLUMNS = ("Metric", "Value [95 %]", "n", "Remark")
 
 
 def cases_shown(loaded: Loaded) -> list[Case]:
-    """Return the cases that the page holds: all, or of many those of the variants and lengths that figures show."""
+    """Return the cases that the report holds: all, or of many those of the variants and lengths that figures show."""
     every = loaded.plan.cases
     if len(every) <= MOST_CASES:
         return every

@@ -78,7 +78,7 @@ def agree(one: tuple[tuple[str, Value], ...], other: tuple[tuple[str, Value], ..
 
 
 def checked_axis(name: str, known: Sequence[Fields]) -> str:
-    """Return the axis. An option of a user's model may be named without the prefix that tells it from a field of the same name.
+    """Return the axis. An option of a user's model may be named without the prefix that a field of the same name needs.
 
     Raises:
         UsageError: if there is no such field, or it has one value alone in this run.

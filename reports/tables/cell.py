@@ -28,7 +28,7 @@ class Cell:
 
     Attributes:
         outcomes: (process or seed, outcome), in order.
-        missing: names of planned units without a record.
+        missing: names of planned jobs without a record.
         nodes: fingerprint and hardware of the nodes of a cluster that its units name.
         versions: of the user's files that its units ran.
         series: what its processes share, whose number a pilot may have decided.

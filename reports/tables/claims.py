@@ -33,7 +33,7 @@ def judge(rows: Sequence[dict[str, Any]], *, claims: bool) -> None:
 
 
 def _tell(row: dict[str, Any], found: Contrast, *, claims: bool) -> None:
-    """Write what a contrast found into its row; without claims only what disturbed it."""
+    """Write what a contrast found into its row; without claims only what made it noisy."""
     row["p_adjusted"] = found.p_adjusted
     labels, why = found.labels, [found.reason]
     if claims:

@@ -1,18 +1,18 @@
 """Makes `comparisons.csv`: one row per pair and metric.
 
 How a stored time becomes a row: `samples.py` reads the processes of a run; in each, `stats/against_baseline.py` says how long
-every variant takes beside the anchor; `stats/paired.py` subtracts two variants, process by process; `stats/verdicts.py` makes of
-these numbers a ratio, its t-interval over processes and, among the pairs of its family, a verdict (`claims.py`);
+every variant takes beside the suite's baseline; `stats/paired.py` subtracts two variants, process by process; `stats/verdicts.py`
+makes of these numbers a ratio, its t-interval over processes and, among the pairs of its family, a verdict (`claims.py`);
 `pair_row` here adds who was compared, what was promised, and why something is missing.
 
 A ratio of times is baseline / case: above 1 the case is better. It is of wall time by the metric's estimand, also where CPU
-time decided the verdict (`deciding` takes the ratio that did). Counts are compared exactly, losses seed by seed. The *anchor*
-is the variant that every block of a comparison holds; the report's *baseline* is the anchor, unless `--baseline` names another;
-a row's baseline is the second of its two variants. An *A/A control* is the anchor, measured a second time as a variant of its
-own: a check of the machine.
+time decided the verdict (`deciding` takes the ratio that did). Counts are compared exactly, losses seed by seed.
+The *suite's baseline* (`anchor` in the code) is the variant that every block of a comparison holds. The report's *baseline* is
+the same, unless `--baseline` names another; a row's baseline is the second of its two variants. An *A/A control* is the suite's
+baseline, measured a second time as a variant of its own: a check of the machine.
 
 All pairs are made where they are few or asked for; among many variants their number grows with the square. Otherwise each
-variant is compared with the report's baseline, with the anchor, and with the matched baseline that was solved for it.
+variant is compared with the report's baseline, with the suite's baseline, and with the matched baseline that was solved for it.
 """
 
 from __future__ import annotations
@@ -164,8 +164,8 @@ def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     """Compare times, with an interval over processes; a rate by its time and its tokens.
 
-    Two cases at one grid point are compared process by process through the anchor. Those at two took no turns: what drifts is
-    not in their interval, nothing is promised, and they have no verdict.
+    Two cases at one grid point are compared process by process through the suite's baseline. Those at two took no turns: what
+    drifts is not in their interval, nothing is promised, and they have no verdict.
     """
     mine, theirs = (tables.value(side, metric) for side in (case, baseline))
     found = tables.contrast(metric, case, baseline)
@@ -323,7 +323,7 @@ def _rows_of(tables: Tables, comparison: Comparison, *, all_pairs: bool) -> list
 def comparison_table(tables: Tables, *, all_pairs: bool) -> pd.DataFrame:
     """Return `comparisons.csv` with the columns of `MORE`; of many variants with all pairs only where they are asked for.
 
-    `primary` marks the rows against the report's baseline; they come first. `aa_control` marks those of an anchor's A/A
+    `primary` marks the rows against the report's baseline; they come first. `aa_control` marks those of a suite's baseline's A/A
     control, which come last. `claims.py` adds the verdicts.
     """
     compared = tables.plan.comparisons
@@ -377,7 +377,7 @@ def pairs(
         baseline: the report's.
         matched_baselines: the matched baselines, with the variants that they were solved for.
         all_pairs: whether any two variants are compared; else of the other pairs only those of `matched_baselines` and those
-            with the anchor.
+            with the suite's baseline.
     """
     yield from against(comparison, baseline)
     others, anchor = [case for case in comparison.variants if case.variant != baseline.variant], comparison.variants[0]

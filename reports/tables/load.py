@@ -72,7 +72,7 @@ class Loaded:
 
     @cached_property
     def aa_controls(self) -> pd.DataFrame:
-        """The rows of `pairs` that compare an anchor with its A/A control: a check of the machine."""
+        """The rows of `pairs` that compare a suite's baseline with its A/A control: a check of the machine."""
         return self.pairs[self.pairs.aa_control]
 
     @property
@@ -332,7 +332,7 @@ class Beside(NamedTuple):
 
 
 def matched_beside(loaded: Loaded, case: Case) -> Beside | None:
-    """Return the dense variant of equal cost, of several that of equal forward FLOPs: the alternative to the variant."""
+    """Return the matched baseline, of several that of equal forward FLOPs: the alternative to the variant."""
     by_variant = {other.variant: other for other in loaded.variants}
     solved = sorted(loaded.plan.matched_baselines, key=lambda matched: matched.quantity != "flops/forward")
     found = (each for each in solved if each.target == case.variant and each.variant in by_variant)
@@ -357,7 +357,7 @@ def load(
 
     Args:
         folder: the run folder.
-        baseline: the variant that others are compared with; None: the suite's anchor.
+        baseline: the variant that others are compared with; None: the suite's baseline.
         all_pairs: whether any two variants are compared however many pairs that makes (`comparisons.MOST_PAIRS`).
         title: titles of variants, in place of those that the run has.
         lacking: takes what is wrong with titles of variants that it does not have; None: it is raised.

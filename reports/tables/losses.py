@@ -1,4 +1,4 @@
-"""Held-out losses in one unit: bits per byte of text wherever they can be converted, else nats per token."""
+"""Held-out losses in the same unit: bits per byte of text wherever they can be converted, else nats per token."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ def _tokenizers(loaded: Loaded) -> set[str]:
 
 
 def as_shown(loaded: Loaded, made: Estimate) -> Estimate:
-    """Return a loss in nats per token in the unit of all losses on the page; anything else as it is."""
+    """Return a loss in nats per token in the unit of all losses of the report; anything else as it is."""
     unit, factor = unit_of(loaded)
     return made.scaled(factor, base_of(unit)) if made.unit == "nat" else made
 
 
 @once_a_run
 def unit_of(loaded: Loaded) -> tuple[str, float]:
-    """Return the unit of losses on the page, and the factor from nats per token to it.
+    """Return the unit of losses in the report, and the factor from nats per token to it.
 
     With a tokenizer of bytes a token is a byte. With another the factor follows from a case whose loss was measured in both.
     """

@@ -94,7 +94,7 @@ class Again:
         *,
         everywhere: bool = False,
     ) -> str:
-        """Return the command for some cases, each with its anchor.
+        """Return the command for some cases, each with its baseline.
 
         Args:
             wanted: cases of the run.

@@ -33,7 +33,7 @@ class PlannedJob:
 
     Attributes:
         job: the job.
-        number: its process or seed; processes of one anchor in several comparisons are numbered on.
+        number: its process or seed; processes of one baseline in several comparisons are numbered on.
         record: what it left; None: nothing.
         left_out: why no rule asked for it; None: it was asked for.
     """
@@ -172,7 +172,7 @@ class Samples:
         return {number: each for number, each in found.items() if case.id in each.variants}
 
     def baseline_s(self, anchor: Case, metric: Metric, processes: Sequence[int]) -> float | None:
-        """Return the seconds of a typical call of an anchor in some processes; None where it was not timed."""
+        """Return the median seconds of a call of a suite's baseline in some processes; None where it was not timed."""
         key = (anchor.id, metric.source or metric.key, *processes)
         if key not in self._anchors_s:
             timed = self.processes_of(anchor, anchor, metric)

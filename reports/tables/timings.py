@@ -1,4 +1,4 @@
-"""How well each comparison was timed: its blocks, and what disturbed them."""
+"""How well each comparison was timed: its blocks, and what made them noisy."""
 
 from __future__ import annotations
 

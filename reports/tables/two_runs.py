@@ -1,7 +1,7 @@
 """Two stored runs, read once for `compare` and `gate`: every case and metric of either as a contrast, or why there is none.
 
 Counts are compared as they are. Losses and accuracies are compared seed by seed, and judged as one family. A time is compared as
-a ratio to the anchor of its own run; it has an effect, but no verdict, since the processes of two runs took no turns.
+a ratio to the suite's baseline of its own run; it has an effect, but no verdict, since the processes of two runs took no turns.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Pair:
         metric: what was measured.
         contrast: how the new run compares with its base; None where they do not.
         lack: what is said then.
-        reason: why there is no contrast or no ratio, or what disturbed a time; None: there is nothing to say.
+        reason: why there is no contrast or no ratio, or what made a time noisy; None: there is nothing to say.
         scale: of a loss what a margin is a share of: the base's mean.
     """
 
@@ -405,7 +405,7 @@ def other_quantity(now: AbstractSet[Label], before: AbstractSet[Label]) -> str:
 
 
 def _log_times(tables: Tables, case: Case, metric: Metric) -> Mapping[int, float]:
-    """The logarithm of a time in each process, relative to its anchor's; of the anchor its own."""
+    """The logarithm of a time in each process, relative to its baseline's; of the suite's baseline its own."""
     anchor = tables.anchor(case, metric)
     if case != anchor:
         return tables.numbers(metric, case, anchor).new.wall.own

@@ -68,7 +68,7 @@ class Value:
 
     @functools.cached_property
     def beside(self) -> dict[int, Process]:
-        """Of these the ones in which the anchor was timed, too, from which ratios come; all where there is none."""
+        """Of these the ones in which the suite's baseline was timed, too, from which ratios come; all where there is none."""
         found = {number: each for number, each in self.processes.items() if self.anchor.id in each.variants}
         return found if 0 < len(found) < len(self.processes) else self.processes
 
@@ -91,7 +91,7 @@ class Value:
 
     @functools.cached_property
     def drift(self) -> str | None:
-        """How the variant drifted relative to its anchor, over all processes; None if it did not, or is no timing."""
+        """How the variant drifted relative to its baseline, over all processes; None if it did not, or is no timing."""
         if not self.made_in.times or self.case.id == self.anchor.id:
             return None
         timed = (each for each in self.processes.values() if self.anchor.id in each.variants)
@@ -136,7 +136,7 @@ class Value:
 
     @functools.cached_property
     def doubts(self) -> dict[str, str]:
-        """What is doubtful about it, by doubt."""
+        """What to doubt about it, by warning."""
         tables, case, metric = self.tables, self.case, self.metric
         mine, anchors = self.cell.good(), tables.value(self.anchor, metric).cell.good()
         # Processes that the anchor has too, or all if the anchor has none of them.
@@ -189,7 +189,7 @@ class Value:
         return list(dict.fromkeys([*[own] * looked_ahead, *self.variant_labels]))
 
     def log_times(self, column: str) -> list[tuple[float, float]]:
-        """Return logarithms of the typical and of the mean time, in each process; none where a process lacks the column."""
+        """Return logarithms of the median and of the mean time, in each process; none where a process lacks the column."""
         found, sides = [*self.beside.values()], {self.case.id, self.anchor.id}
         samples = (each.variants[side] for each in found for side in sides & each.variants.keys())
         if not all(all(each.get(column, (0.0,))) for each in samples):
@@ -217,7 +217,7 @@ class Tables(Samples):
 
     Args:
         run: the stored run.
-        baseline: name of the variant that others are compared with; None: every comparison's anchor.
+        baseline: name of the variant that others are compared with; None: every comparison's own.
 
     Raises:
         UsageError: if no variant has that name, or several have, or a search timed no other variant beside it, or its own
@@ -252,7 +252,7 @@ class Tables(Samples):
         return self._values[key]
 
     def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:
-        """Return why the anchor has no samples, or None: without them no two variants form a pair."""
+        """Return why the suite's baseline has no samples, or None: without them no two variants form a pair."""
         return self.value(self.anchor(case, metric), metric).cell.trouble()
 
     def training_notes(self, case_id: str) -> TrainNotes | None:
@@ -269,7 +269,7 @@ class Tables(Samples):
         return self.metrics[metric.source] if metric.source else metric
 
     def counted(self, case: Case) -> CountNotes:
-        """Return the notes of the counting pass about a case, an A/A control's about its anchor; empty if it was not counted."""
+        """Return the notes of the counting pass about a case, an A/A control's about its baseline; empty if not counted."""
         return next(iter(self.notes_of(case.original, CARRIER, CountNotes)), NOT_COUNTED)
 
     def anchor(self, case: Case, metric: Metric) -> Case:
@@ -287,7 +287,7 @@ class Tables(Samples):
                 yield from ((comparison, self.metrics[key], case) for case in comparison.variants)
 
     def aa_controls(self) -> Iterator[tuple[Case, Case, Metric]]:
-        """Yield (A/A control, anchor, metric) for every time that an A/A control of an anchor was measured in."""
+        """Yield (A/A control, suite's baseline, metric) for every time that was measured in both."""
         for comparison, metric, case in self.asked():
             timed = case is comparison.variants[0] and self.made_in(metric).times and not metric.source
             # Comparisons of a search share an anchor, which was timed once.
@@ -300,12 +300,12 @@ class Tables(Samples):
         return next(named, comparison.variants[0])
 
     def shared(self, metric: Metric, case: Case, baseline: Case) -> dict[int, Process]:
-        """Return the processes that timed both variants and their anchor."""
+        """Return the processes that timed both variants and their baseline."""
         sides, found = {baseline.id, self.anchor(case, metric).id}, self.value(case, metric).processes
         return {number: each for number, each in found.items() if sides <= each.variants.keys()}
 
     def numbers(self, metric: Metric, case: Case, baseline: Case) -> Numbers:
-        """Return the numbers of two variants in each process, against their anchor; of a rate those of its times, shifted."""
+        """Return the numbers of two variants in each process, against their baseline; of a rate those of its times, shifted."""
         made_in = self.made_in(metric)
         found = paired.between(
             self.shared(metric, case, baseline),

@@ -107,7 +107,7 @@ class DriftingClock(Clock):
         return self.now
 
     def pass_time(self, seconds: float) -> None:
-        """Let a call pass that takes so many seconds where nothing disturbs it."""
+        """Let a call pass that takes so many seconds without noise."""
         self.speed = min(self.speed * 1.002, self.slowest)
         self.now += seconds * self.speed * math.exp(self.rng.normal(0, 0.005))
 
@@ -211,7 +211,7 @@ def _disturb(samples: dict[str, list[float]], variant: str, process: int, troubl
 
 
 def _takes(job: Job, trouble: PlantedTrouble) -> dict[str, float]:
-    """What each variant takes relative to the anchor where a job is timed."""
+    """What each variant takes relative to the baseline where a job is timed."""
     known = dict.fromkeys((case.variant for case in job.comparison.variants), 1.0) | PLANTED
     takes = {variant: share * trouble.slower.get(variant, 1.0) for variant, share in known.items()}
     here = (job.workload, job.comparison.grid_point.seq_len, job.comparison.grid_point.batch_size)

@@ -37,7 +37,7 @@ from modbench.reports.tables import load as loading
 from modbench.reports.tables.load import Loaded
 
 Modbench = Callable[..., CompletedProcess[str]]
-LANGUAGES = {"sh", "python", "toml", "json", "yaml", "text"}
+LANGUAGES = {"sh", "python", "toml", "json", "yaml", "text", "bibtex"}
 GROUP: Any = typer.main.get_command(app)
 
 # Commands that measure or wait (and `demo`, which tests/cli/test_start.py runs): here only their arguments are read.

@@ -135,11 +135,9 @@ class Copy:
             "process_isolation": "forkserver",  # a process that ran tests has caches, which hide a mutant
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
-        for place in (self.folder, self.folder / "mutants"):
-            if place.is_dir():
-                (place / "pyproject.toml").write_text(
-                    "\n".join([self.project, "[tool.mutmut]", *lines, ""]), encoding="utf-8"
-                )
+        text = "\n".join([self.project, "[tool.mutmut]", *lines, ""])
+        for place in (each for each in (self.folder, self.folder / "mutants") if each.is_dir()):
+            (place / "pyproject.toml").write_text(text, encoding="utf-8")
 
     def _found(self) -> dict[str, int | None]:
         files = (self.folder / "mutants").rglob("*.meta")
@@ -149,10 +147,8 @@ class Copy:
         """Run Python in the copy, with the mutated modbench; returns its output."""
         mutants = self.folder / "mutants"
         seen = os.environ | {"PYTHONPATH": str(mutants / "src"), "OMP_NUM_THREADS": "1", "MUTANT_UNDER_TEST": mutant}
-        where = mutants if "pytest" in words else self.folder
-        done = subprocess.run(
-            [sys.executable, *words], cwd=where, env=seen, capture_output=True, text=True, check=False
-        )
+        command, where = [sys.executable, *words], mutants if "pytest" in words else self.folder
+        done = subprocess.run(command, cwd=where, env=seen, capture_output=True, text=True, check=False)
         (self.folder / f"{words[1]}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
         return done.stdout
 

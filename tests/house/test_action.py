@@ -89,10 +89,8 @@ class Job:
             environment |= {"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(self.temporary / "summary.md")}
             environment |= {"GITHUB_ACTION_PATH": str(ROOT), "RUNNER_TEMP": str(self.temporary), "NOTES": str(notes)}
             environment |= {"PATH": f"{self.temporary}:{os.defpath}", "AB": "0", "RUNS": "0"} | self.codes
-            command = ["sh", "-e", "-c", step["run"]]
-            done = subprocess.run(
-                command, cwd=self.repository, env=environment, capture_output=True, text=True, check=False
-            )
+            command, where = ["sh", "-e", "-c", step["run"]], self.repository
+            done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
             printed += done.stdout + done.stderr
             told = (line.partition("=") for line in output.read_text(encoding="utf-8").splitlines())
             known |= {f"steps.{step['id']}.outputs.{name}": value for name, _, value in told}
@@ -226,10 +224,8 @@ def test_counts_are_compared_with_a_run_of_the_base_that_is_kept(job: Job) -> No
     assert (job.temporary / "notes.models").read_text() == "old\nnew\n"
     runs = [each for each in called if each.startswith("modbench run")]
     metrics = "flops/forward,memory/peak_allocated,loss/val,loss/val_causal"
-    assert [
-        f"--seeds 0,1,2 quick --model mine.py:build --only --match none --set metrics={metrics} -o" in each
-        for each in runs
-    ] == [True] * 2
+    words = f"--seeds 0,1,2 quick --model mine.py:build --only --match none --set metrics={metrics} -o"
+    assert [words in each for each in runs] == [True] * 2
     assert "--fail-on labels,larger:1%,loss:1% " in called[-2]
     assert "--fail-on cpu:2% " in called[-1]
     kept = job.used["actions/cache/restore@v4"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import yaml  # type: ignore[import-untyped]  # it has no types
 from in_process import succeeded
 
 from modbench.reports.questions.gate.fail_on import CHECKS
+from modbench.version import __version__
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +63,21 @@ def test_the_project_runs_the_readmes_command_on_every_python() -> None:
     assert [step["run"] for step in jobs["tests"]["steps"] if "run" in step] == [command]
     assert jobs["tests"]["strategy"]["matrix"]["python-version"] == PYTHONS
     assert [step["run"] for step in jobs["site"]["steps"] if "run" in step] == [f"{command} -e docs"]
+
+
+def test_a_release_is_built_by_tox_and_published_without_a_secret() -> None:
+    """What builds cannot publish, what publishes runs nothing of ours, and a tag of another version ends the first."""
+    workflow: dict[Any, Any] = yaml.safe_load(text(".github/workflows/publish.yml"))
+    build, publish = (workflow["jobs"][name] for name in ("build", "publish"))
+    assert (workflow[True], workflow["permissions"]) == ({"release": {"types": ["published"]}}, {"contents": "read"})
+    assert (publish["needs"], publish["permissions"]) == ("build", {"id-token": "write"})
+    uses = [step.get("uses", "").partition("@")[0] for step in publish["steps"]]
+    assert uses == ["actions/download-artifact", "pypa/gh-action-pypi-publish"]
+    check, dist = (step["run"] for step in build["steps"] if "run" in step)
+    assert dist.endswith("/tox -e dist")
+    for version, ends in ((__version__, 0), (f"{__version__}0", 1)):
+        tag = os.environ | {"GITHUB_REF_NAME": f"v{version}"}
+        assert subprocess.run(["/bin/bash", "-e", "-c", check], cwd=ROOT, env=tag, check=False).returncode == ends
 
 
 @pytest.mark.slow

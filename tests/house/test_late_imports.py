@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -15,14 +14,12 @@ from modbench.planted_runs import planted_plan, planted_run
 pytestmark = pytest.mark.slow
 
 HEAVY = {"torch", "pandas", "numpy", "scipy", "matplotlib", "seaborn", "jinja2", "pynvml", "fvcore", "pytest_benchmark"}
-COMPLETES = {"_MODBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "modbench plan quick --model mo", "COMP_CWORD": "4"}
 
 
-def loaded(code: str, cwd: Path, **environment: str) -> set[str]:
+def loaded(code: str, cwd: Path) -> set[str]:
     """Modules that a fresh process has loaded after some code, whatever exit code it raises."""
     code = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nsys.stderr.write('\\n'+' '.join(sys.modules))"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=True)
     return {*done.stderr.splitlines()[-1].split()}
 
 
@@ -58,8 +55,3 @@ def test_a_command_loads_no_more_than_it_needs(command: str, later: set[str], tm
     found = loaded(code, tmp_path)
     assert "modbench.cli" in found
     assert found & later == set()
-
-
-def test_completion_loads_no_more_than_it_needs(tmp_path: Path) -> None:
-    code = "sys.argv = ['modbench']; from modbench.cli import main; main()"
-    assert loaded(code, tmp_path, **COMPLETES) & HEAVY == set()

@@ -18,10 +18,8 @@ ANYWHERE = ("--pyargs", "modbench.suites.micro")
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", *arguments, "-p", "no:cacheprovider"]
-    path = os.pathsep.join(
-        str(Path(each).resolve()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each
-    )
-    environment = {**os.environ, "PYTHONPATH": path}
+    paths = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(Path(each).resolve()) for each in paths)}
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
 
 

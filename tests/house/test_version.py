@@ -72,3 +72,14 @@ def test_the_citation_agrees_with_the_package_and_names_the_paper() -> None:
     for key in ("license", "authors", "keywords"):
         assert CITATION[key] == PYPROJECT["project"][key]
     assert any("2404.02258" in reference["url"] for reference in CITATION["references"])
+
+
+def test_bibtex_in_the_readme_is_what_the_citation_says() -> None:
+    """Where there is some. The year is that of the release."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^@software\{\w+,\n(.*?)^\}", readme, re.DOTALL | re.MULTILINE)
+    for fields in (dict(re.findall(r"^ *(\w+) *= *\{+(.*?)\}+,?$", entry, re.MULTILINE)) for entry in entries):
+        names = " and ".join(author["name"] for author in CITATION["authors"])
+        assert (fields["author"], fields["title"]) == (names, CITATION["title"])
+        assert fields["version"] == __version__
+        assert str(released().get(__version__, fields["year"])).startswith(fields["year"])

@@ -6,10 +6,11 @@ import ast
 import re
 import string
 from collections.abc import Iterator
+from pathlib import Path
 
 import docs_build
 import pytest
-from doc_blocks import ALL
+from doc_blocks import PAGES
 from product import FILES, ROOT, SOURCES
 from vocabulary import OURS, hits
 
@@ -23,25 +24,33 @@ TEMPLATES = [path for path in FILES if path.suffix in {".j2", ".toml", ".js", ".
 
 
 COMMENTS = re.compile(r"\{#.*?#\}|<!--.*?-->|/\*.*?\*/|//[^\n]*", re.DOTALL)
+# What is a name and no word: code and arguments in docstrings; targets of links, and comments, on pages.
+NAMES = re.compile(r"`[^`\n]*`|^ *\w+:(?= )", re.MULTILINE)
+TARGETS = re.compile(r"(?<=\])\([^)]*\)|<!--.*?-->", re.DOTALL)
 
 
 def texts(source: str) -> Iterator[str]:
-    """Texts of a module that may reach a person: those of several words, but for docstrings."""
+    """Texts of a module that a person may read: those of several words, and docstrings without names."""
     tree = ast.parse(source)
     inside = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
-            yield node.value if " " in node.value.strip() else ""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
+            yield NAMES.sub("_", node.value) if id(node) in inside else node.value
 
 
 @pytest.mark.slow
 def test_the_fields_words_are_used() -> None:
-    """In stored outputs, help, messages, templates, suites, and commands and code of the documentation."""
-    told = {block.grid_point: [block.text] for block in ALL} | {"help": [docs_build.pages()["reference/cli.md"]]}
-    for path in (*STORED, *SOURCES, *TEMPLATES):
+    """In stored outputs, help, messages, docstrings, templates and suites."""
+    told = {"help": [docs_build.pages()["reference/cli.md"]]}
+    for path in (*STORED, *SOURCES, *TEMPLATES, *sorted((ROOT / "benchmarks").rglob("*.py"))):
         text = path.read_text(encoding="utf-8")
         told[str(path)] = [*texts(text)] if path.suffix == ".py" else [COMMENTS.sub("", text)]
     assert [f"{name}: {hit}" for name, each in told.items() for text in each for hit in hits(text)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_documentation_uses_the_fields_words(page: Path) -> None:
+    assert [*hits(TARGETS.sub("", page.read_text(encoding="utf-8")))] == []
 
 
 def test_words_that_the_field_lacks_are_found_and_its_own_are_not() -> None:

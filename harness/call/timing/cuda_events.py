@@ -54,7 +54,7 @@ class DeviceTimer:
     The spin's length is found once: one that changed between samples would look like a variant that was not warm.
 
     Args:
-        call: what is timed; launches its work on the current stream.
+        call: what is timed; starts its work on the current stream.
         example: input for calibration.
 
     Raises:

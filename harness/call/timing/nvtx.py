@@ -25,7 +25,7 @@ def sample(name: str) -> contextlib.AbstractContextManager[object]:
 
 @contextlib.contextmanager
 def nvtx_range(name: str) -> Iterator[None]:
-    """A range of this name. `torch.cuda.nvtx.range` would format it, and a case's path may hold braces."""
+    """A range of this name. `torch.cuda.nvtx.range` would format it, and a case's path may contain braces."""
     import torch
 
     torch.cuda.nvtx.range_push(name)

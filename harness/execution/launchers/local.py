@@ -247,7 +247,7 @@ class LocalLauncher:
     def at_once(self, usual: int) -> int:
         """How many jobs may run at once: what this machine's cores allow; on GPUs one each, timed ones too.
 
-        A job that uses a GPU keeps two cores busy: on one of them autograd launches the backward pass.
+        A job that uses a GPU keeps two cores busy: on one of them autograd starts the backward pass.
         """
         if self.device != "cuda":
             return usual

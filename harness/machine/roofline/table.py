@@ -91,7 +91,7 @@ class Table(Frozen):
         return None if all(map(self.seconds, calls)) else "no operator that takes time was recorded"
 
     def seconds(self, call: Listed) -> float:
-        """Predicted seconds of one call: launches and work, added up over its operators."""
+        """Predicted seconds of one call: starts of operators and work, added up over its operators."""
         launch, view = (self.training_launch_s, self.training_view_s) if call.training else (self.launch_s, self.view_s)
         return call.launches * launch + call.views * view + sum(each.calls * self.of(each) for each in call.work)
 

@@ -98,7 +98,7 @@ class Listed(Frozen):
 
     @property
     def launches(self) -> int:
-        """How many operators the call launches, without views."""
+        """How many operators the call starts, without views."""
         return sum(each.calls for each in self.work) - self.views
 
 

@@ -1,7 +1,7 @@
 """Latency: wall time per call, with the device synchronised before and after; CPU time of the thread as well.
 
 Calls are forward passes and training steps, and of generation: reading a prompt, decode steps with cached keys and values, and
-whole requests.
+end-to-end requests.
 """
 
 from __future__ import annotations

@@ -483,7 +483,7 @@ def _reads_future(case: Case, module: nn.Module, tokens_BT: Tensor, seed: int, s
 
 
 def _operators(case: Case, seed: int, forward: Sequence[Found], parts: Sequence[Counts], say: Say) -> dict[str, object]:
-    """The operators of a forward pass and of a training step, from which it follows what is attainable.
+    """The operators of a forward pass and of a training step, from which the prediction follows.
 
     Args:
         case: the case.

@@ -126,7 +126,7 @@ def _prepare_all(
     inputs: int,
     settings: Mapping[str, object],
 ) -> tuple[dict[str, Timed], dict[str, Missing]]:
-    """What is timed, by variant, and what could not be prepared. No other variable may hold a variant that will be dropped."""
+    """What is timed, by variant, and what could not be prepared. No other variable may name a variant that will be dropped."""
     from modbench.harness.call.subject import process_settings
 
     timed: dict[str, Timed] = {}

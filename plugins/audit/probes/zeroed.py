@@ -39,8 +39,8 @@ def check(audited: Audited) -> Finding:
     """Find the rows of products that nothing depends on, in a forward pass, in a training step and in a decode step.
 
     A weight that meets fewer rows than there are tokens was spared some: rows of it that come to nothing fill a shape, such as
-    that of the longest choice of a batch. They are told apart. In training a product of which nothing at all is read may
-    belong to a loss that is not seen, or that counts at another time, and is told apart too.
+    that of the longest choice of a batch. They are distinguished. In training a product of which nothing at all is read may
+    belong to a loss that is not seen, or that counts at another time, and is distinguished too.
     """
     tokens_BT = audited.tokens()
     n, t = tokens_BT.numel(), tokens_BT.shape[1]

@@ -101,7 +101,7 @@ class Found:
 
     @property
     def folder(self) -> Path | None:
-        """The folder that may hold a tokenizer."""
+        """The folder that may contain a tokenizer."""
         return self.path if self.kind == "folder" or self.path is None else self.path.parent
 
 
@@ -167,7 +167,7 @@ def _near(name: str) -> str:
 
 
 def _is_model(path: Path) -> bool:
-    """Whether a file or folder may hold a model."""
+    """Whether a file or folder may contain a model."""
     return path.suffix == ".gguf" or (path / "config.json").is_file() or (path.is_dir() and any(path.glob("*.gguf")))
 
 

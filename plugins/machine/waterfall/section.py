@@ -8,7 +8,7 @@ which have FLOPs, are divided once more: what products cost because the variant'
 P_pA - P_pD f_A / f_D, with f their multiply-adds. The second gap is not explained by operators.
 
 On a GPU no peaks by shape are measured. There the time in which the device waited for the host is known, from events, and
-is the only part that can be told apart: launches. What is left is spent on the device.
+is the only part that can be separated: the starts of operators. What is left is spent on the device.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def parts_of(table: PeakTable, mine: CallWork, theirs: CallWork, promised: float
 
 
 def _seconds(table: PeakTable, call: CallWork, narrowest: int) -> dict[str, float]:
-    """Seconds by part; launches, views included, are a part of their own."""
+    """Seconds by part; starts of operators, views included, are a part of their own."""
     launch, view = (table.training_launch_s, table.training_view_s) if call.training else (table.launch_s, table.view_s)
     taken = grouped((_part(work, narrowest), work.calls * table.of(work)) for work in call.work if work.kind != "view")
     return {LAUNCHES: call.launches * launch + call.views * view} | {part: sum(each) for part, each in taken.items()}
@@ -206,7 +206,7 @@ def _multiplied(call: CallWork, narrowest: int) -> float:
 
 
 def render(loaded: Loaded) -> list[Figure]:
-    """Take each workload apart, of the variant that the page shows first at the longest length."""
+    """Take each workload apart, of the variant that the report shows first at the longest length."""
     first = first_variant(loaded)
     if first is None or not loaded.lengths or loaded.sizes_differ:
         return []

@@ -1,4 +1,4 @@
-"""What a sweep confirmed: the best against the anchor, random routing as a control, and the runner-up, on new seeds."""
+"""What a sweep confirmed: the best against the baseline, random routing as a control, and the runner-up, on new seeds."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Answer:
         sides: by role.
         first_seed: of the new ones.
         at_once: runs that the machine trained side by side.
-        speedup: the compute-equivalent gain over the anchor; no value where that was not compared.
+        speedup: the compute-equivalent gain over the baseline; no value where that was not compared.
         dtype: number format of the runs, where the sweep has several; else empty.
     """
 
@@ -116,7 +116,7 @@ class Answer:
 
     @property
     def pays(self) -> bool | None:
-        """Whether skipping pays: the best beats both the anchor and the control; None where one of the two is open."""
+        """Whether the variant wins: the best beats both the baseline and the control; None where one of the two is open."""
         verdicts = [self.verdict(role) for role in ("baseline", "control")]
         if any(verdict in {WORSE, EQUIVALENT} for verdict in verdicts):
             return False
@@ -165,7 +165,7 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
 
 
 def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> EffectiveSpeedup:
-    """The gain over the anchor at a case's budget and place, by the anchor's loss at the next smaller budget."""
+    """The gain over the baseline at a case's budget and place, by the baseline's loss at the next smaller budget."""
     if not compared.interim_analyses:
         return EffectiveSpeedup()
     budget = spent(of)
@@ -203,7 +203,7 @@ class Row:
         losses: mean losses of these.
         difference: the best's loss minus the other's at the last interim analysis; below 0 the best is better.
         verdict: on the best at the last interim analysis.
-        speedup: the compute-equivalent gain, which is over the anchor.
+        speedup: the compute-equivalent gain, which is over the baseline.
         reason: why there is no difference, no interval, or no gain.
     """
 
@@ -288,7 +288,7 @@ TABLE = DataTable[Row](
 
 
 def answer(loaded: Loaded) -> list[Sentence]:
-    """Say of each confirmation how the best compares with the anchor, and with the control."""
+    """Say of each confirmation how the best compares with the baseline, and with the control."""
     return [each for answer in answers(loaded) for each in of(loaded, answer)]
 
 

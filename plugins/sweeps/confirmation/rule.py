@@ -90,7 +90,7 @@ class Compared(Frozen):
     Attributes:
         role: what the best was compared with.
         interim_analyses: in order; the last one counts.
-        more: new seeds of each variant with which a new confirmation would decide it; None where it is decided or cannot be told.
+        more: new seeds of each variant with which a new confirmation would decide it; None where it is decided or unknown.
         reason: why there is no look, or no interval.
     """
 
@@ -109,9 +109,9 @@ class Confirmed(Frozen):
     """A confirmation that has ended.
 
     Attributes:
-        margin: difference that was to be told from none, in nats per token.
+        margin: difference that was to be significant, in nats per token.
         wanted: seeds of each variant that the spread asks for; None: more than 2,000, or nothing was chosen.
-        planned: seeds of each variant at the last look: those, or the most that the suite allows.
+        planned: seeds of each variant at the last interim analysis: those, or the most that the suite allows.
         lacking: variants that could not be chosen, since no run of theirs left a loss.
         chosen: what was trained again.
         compared: the comparisons.
@@ -144,7 +144,7 @@ class Confirmation:
     Attributes:
         plan: how it is confirmed.
         claims: whether anything may be claimed; a smoke run trains two seeds and has one interim analysis.
-        anchor: the anchor's variant.
+        anchor: the baseline's variant.
         most_seeds: the most new seeds of a case.
         cases: every variant at every size, by id, in plan order.
         explored: the runs that choose.
@@ -226,7 +226,7 @@ def runs_in(
 
 
 def is_noise(case: Case) -> bool:
-    """Whether tokens are routed by noise."""
+    """Whether routing is random."""
     return case.config.router == NOISE
 
 
@@ -338,7 +338,7 @@ class Choice:
 
     Attributes:
         cases: the case that fills each role.
-        margin: difference that shall be told from none, in nats per token.
+        margin: difference that shall be significant, in nats per token.
         wanted: seeds of each variant that the spread asks for; None: more than 2,000.
         lacking: variants of which no run left a loss.
         numbers: seeds of each variant at each look; at the last those, or the most that the suite allows.

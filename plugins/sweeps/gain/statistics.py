@@ -1,6 +1,6 @@
 """The compute-equivalent gain: how much dense compute buys the loss of a variant, with an interval.
 
-The dense models of a run, smallest first, are its ladder. Between two of them the mean loss over seeds is interpolated linearly
+The dense models of a run, smallest first, are its scale. Between two of them the mean loss over seeds is interpolated linearly
 over the logarithm of the compute. `crossing` finds where that curve has the variant's loss. Its interval is Fieller's (1954): the
 places where the variant's loss minus the curve's, paired over seeds, does not differ from 0 by a t-test. That needs no
 approximation: at the true place this difference is a mean of n paired values around 0. A place depends on the losses alone,
@@ -136,7 +136,7 @@ def _falls(dense_variants: Sequence[Sequence[float]]) -> bool:
 
 
 def _located(dense_variants: np.ndarray, variant: np.ndarray) -> Crossing:
-    """Place the variant on a ladder whose losses fall, [points, seeds]."""
+    """Place the variant on dense models whose losses fall, [points, seeds]."""
     last, n = len(dense_variants) - 1, len(variant)
     apart = variant - dense_variants  # above 0 where the variant is worse than the point
     means = [float(np.mean(each)) for each in apart]

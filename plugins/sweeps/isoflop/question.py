@@ -124,16 +124,16 @@ def without_size(case: Case) -> str:
 
 @dataclass(frozen=True)
 class Swept:
-    """One variant at one budget by one loss, with the anchor's.
+    """One variant at one budget by one loss, with the baseline's.
 
     Attributes:
         curve: its sizes.
-        dense: the anchor's curve at the budget, by the same loss if it has one; None where it has none.
+        dense: the baseline's curve at the budget, by the same loss if it has one; None where it has none.
         step: time of a training step at its best size over that at the best dense size; None where steps were not timed.
-        difference: loss at its best size minus that at the best dense size, seed by seed; None for the anchor.
+        difference: loss at its best size minus that at the best dense size, seed by seed; None for the baseline.
         params: parameters at the lowest point of its fitted curve; without a value where it has none, or a size was left out.
         loss: the loss there.
-        apart: loss there minus that at the anchor's; None where one of the two has none.
+        apart: loss there minus that at the baseline's; None where one of the two has none.
         reason: why there is none.
     """
 
@@ -159,7 +159,7 @@ def swept(loaded: Loaded) -> list[Swept]:
 
 
 def _beside(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> Swept:
-    """Set a curve beside the anchor's, that of the first variant of the sweep.
+    """Set a curve beside the baseline's, that of the first variant of the sweep.
 
     One fit holds all curves of a budget and a loss.
     """
@@ -215,9 +215,9 @@ def _curve(loaded: Loaded, budget: float, metric: str, variant: str, cases: Sequ
 
 
 def by_budget(loaded: Loaded) -> list[Swept]:
-    """Return the variants of each budget that has more than the anchor, each by its causal loss, if any.
+    """Return the variants of each budget that has more than the baseline, each by its causal loss, if any.
 
-    Of a budget the anchor comes first, then the others from the lowest loss on.
+    Of a budget the baseline comes first, then the others from the lowest loss on.
     """
     sweep, found = IsoflopPlan.of(loaded.suite), dict[tuple[float, str], Swept]()
     for each in swept(loaded):
@@ -345,7 +345,7 @@ def table(loaded: Loaded) -> Table | None:
 
 
 def _loss(loaded: Loaded, each: Swept) -> Finding:
-    """Return a loss and its difference to the anchor's, seed by seed."""
+    """Return a loss and its difference to the baseline's, seed by seed."""
     unit, factor = losses.unit_of(loaded)
     base, case = losses.base_of(unit), each.best.case
     value = Estimate(each.best.mean * factor, unit=base)
@@ -359,7 +359,7 @@ def _loss(loaded: Loaded, each: Swept) -> Finding:
 
 
 def _measured(loaded: Loaded, metric: str, length: int, each: Swept) -> Value:
-    """Return the value of a metric at a length, and its ratio to the anchor's; None where it was not measured."""
+    """Return the value of a metric at a length, and its ratio to the baseline's; None where it was not measured."""
     case, base = each.best.case, each.dense.best.case if each.dense is not None else each.best.case
     row, value = loaded.case(case.variant, metric, length), loaded.value(case.variant, metric, length)
     if row is None or value is None or metric not in loaded.suite.metrics:

@@ -48,17 +48,17 @@ READING = "{unit} [95 % CI], each at its best width, routed causally; slope: for
 
 @dataclass(frozen=True)
 class At:
-    """A variant and the anchor at a budget.
+    """A variant and the baseline at a budget.
 
     Attributes:
         flops: the budget.
         mine: the variant's two sizes, smaller first.
-        theirs: the anchor's.
+        theirs: the baseline's.
         seeds: with which all four sizes left a loss.
         planned: that were asked for.
         reason: why a seed left none; None where all did.
-        difference: the variant's loss at its optimum minus the anchor's at its own; None where it has none.
-        losses: the variant's there, and the anchor's.
+        difference: the variant's loss at its optimum minus the baseline's at its own; None where it has none.
+        losses: the variant's there, and the baseline's.
         near: whether both optima lie near the sizes trained.
         off: whether it lies off the line through the other budgets.
     """
@@ -77,11 +77,11 @@ class At:
 
 @dataclass(frozen=True)
 class Answer:
-    """How a variant goes on over the anchor.
+    """How a variant goes on over the baseline.
 
     Attributes:
         variant: one of its cases.
-        anchor: one of the anchor's.
+        anchor: one of the baseline's.
         plan: the suite's table.
         rows: the budgets at which something was trained, ascending.
         trend: what was found; None with the reason.
@@ -104,7 +104,7 @@ class Answer:
 
     @property
     def base(self) -> str:
-        """Display name of the anchor, without its size."""
+        """Display name of the baseline, without its size."""
         return without_size(self.anchor)
 
     @property
@@ -117,7 +117,7 @@ class Answer:
 
 
 def answers(loaded: Loaded) -> list[Answer]:
-    """Return the trend of each variant over the anchor, at each place; none where nothing was followed yet."""
+    """Return the trend of each variant over the baseline, at each place; none where nothing was followed yet."""
     plan, told = TrendPlan.of(loaded.suite), loaded.run.found(Followed)
     return [
         _answer(loaded, made, told[name], family, plan)
@@ -340,7 +340,7 @@ def where(answer: Answer, trend: Trend) -> Sentence:
 
 
 def doubts(loaded: Loaded) -> Iterator[Sentence]:
-    """Say what a trend cannot tell, and what its intervals leave out."""
+    """Say what a trend leaves open, and what its intervals leave out."""
     for trend in (each.trend for each in answers(loaded) if each.trend is not None):
         if len(trend.budgets) == FEWEST_BUDGETS:
             yield Sentence("two budgets give no break-even, and a forecast that assumes a line: train a third")

@@ -56,7 +56,7 @@ class Runs:
     """The runs of a sweep at one place.
 
     Attributes:
-        anchor: the anchor's variant.
+        anchor: the baseline's variant.
         cases: every variant at every size and budget, by id, in plan order.
         explored: the runs that choose.
         fresh: the runs that may be asked for, by case and seed.
@@ -74,7 +74,7 @@ class Runs:
 
     @property
     def variants(self) -> list[str]:
-        """The variants, the anchor first."""
+        """The variants, the baseline first."""
         return [
             self.anchor,
             *dict.fromkeys(case.family for case in self.cases.values() if case.family != self.anchor),

@@ -129,7 +129,7 @@ class Budget:
     Attributes:
         flops: training FLOPs of a run.
         mine: the variant.
-        theirs: the anchor.
+        theirs: the baseline.
     """
 
     flops: float
@@ -162,11 +162,11 @@ class Crossing:
     """The budget at which the difference is 0. It takes a line that was tested, and both signs shown.
 
     Attributes:
-        outcome: `both ends`: the line is told from 0 at both ends of the budgets, with opposite signs, and the interval lies
-            within them; `one end`: the line is told from 0 at one end, and a budget's own seeds show the other sign;
-            `one sign`: the line is told from 0 at one end, and nothing shows the other sign: there may be no crossing;
-            `none`: the line has one sign at all budgets; `inconclusive`: it is told from 0 at neither end, or it was not shown
-            to be straight, which takes three budgets.
+        outcome: `both ends`: the line differs significantly from 0 at both ends of the budgets, with opposite signs, and the
+            interval lies within them; `one end`: the line differs significantly from 0 at one end, and a budget's own seeds show
+            the other sign; `one sign`: the line differs significantly from 0 at one end, and nothing shows the other sign: there
+            may be no crossing; `none`: the line has one sign at all budgets; `inconclusive`: it differs significantly from 0 at
+            neither end, or it was not shown to be straight, which takes three budgets.
         flops: the estimate; None without a crossing, or where the line crosses beyond the budgets.
         low: lower end of the interval; None: below the budgets. For `one sign`: up to there the sign is known.
         high: upper end; None: above the budgets. For `one sign`: from there on the sign is known.
@@ -264,19 +264,19 @@ def unequal(variances: Sequence[float] | np.ndarray, freedoms: Sequence[float] |
 
 
 class Trend:
-    """The differences of a variant and the anchor over budgets.
+    """The differences of a variant and the baseline over budgets.
 
     Args:
         budgets: at least one, each with two seeds or more.
         mine: the variant's curvature, the same at all budgets.
-        theirs: the anchor's; equal to the variant's where both are one.
+        theirs: the baseline's; equal to the variant's where both are one.
 
     Attributes:
         budgets: ascending.
         spreads: standard deviation over seeds at each budget, in nats, of the difference of one seed.
         spread: the same of all budgets, pooled.
         has_one_spread: whether the pooled one is in every interval; else each budget has its own.
-        differences: the variant's loss minus the anchor's at each budget, in nats, each at its own optimum; below 0 it is better.
+        differences: the variant's loss minus the baseline's at each budget, in nats, each at its own optimum; below 0 is better.
 
     Raises:
         ValueError: without budgets, or where a curvature is not above 0.
@@ -304,7 +304,7 @@ class Trend:
         self.differences = [self._estimate(row) for row in np.eye(len(self.budgets))]
 
     def _apart(self, mine_x2: np.ndarray, theirs_x2: np.ndarray, sides: tuple[Sizes, Sizes]) -> np.ndarray:
-        """The variant's values at its optimum minus the anchor's at its own."""
+        """The variant's values at its optimum minus the baseline's at its own."""
         (variant, anchor), (mine, theirs) = sides, self.bends
         found: np.ndarray = variant.lowest(mine_x2, mine.value) - anchor.lowest(theirs_x2, theirs.value)
         return found
@@ -335,7 +335,7 @@ class Trend:
         return [each.mine.is_near(mine.value) and each.theirs.is_near(theirs.value) for each in self.budgets]
 
     def lowest(self, budget: int) -> tuple[float, float]:
-        """Loss of the variant and of the anchor at their optima, at a budget by its index."""
+        """Loss of the variant and of the baseline at their optima, at a budget by its index."""
         each, (mine, theirs) = self.budgets[budget], self.bends
         sides = ((each.mine, mine.value), (each.theirs, theirs.value))
         variant, anchor = (float(side.lowest(side.losses_S2, c).mean()) + side.raised(c) for side, c in sides)
@@ -373,7 +373,7 @@ class Trend:
 
     @property
     def is_straight(self) -> bool | None:
-        """Whether nothing speaks against a straight line: no bend at 5 %, no budget off it at 1 %; None where two cannot tell."""
+        """Whether nothing speaks against a straight line: no bend at 5 %, no budget off it at 1 %; None of two budgets."""
         found = self.bent
         if found is None or found.low is None or found.high is None:
             return None

@@ -59,7 +59,7 @@ class _Made(NamedTuple):
 
 
 def _command_line() -> list[str]:
-    """The command line, as it is shown on the page and in a document."""
+    """The command line, as it is shown in the report and in a document."""
     return ["modbench", *sys.argv[1:]]
 
 

@@ -48,7 +48,7 @@ class AAControl:
 
     Attributes:
         pair: the effect between a model and its A/A control; the true effect is zero.
-        causes: what disturbed its samples, with the number of samples.
+        causes: what made its samples noisy, with the number of samples.
         spread: of its processes and blocks, and what a process cost; None where there is a single process.
         blocks: blocks of a process.
         stretch: how many times as long its samples took as without waiting for a processor.

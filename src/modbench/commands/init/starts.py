@@ -21,7 +21,7 @@ PREFIX = "hf:"
 
 @dataclass(frozen=True)
 class Start:
-    """A way to begin: what a user has, the command for it, what that does, and the page that goes on from there."""
+    """A way to begin: what a user has, the command for it, what that does, and the docs page that goes on from there."""
 
     what: str
     command: str
@@ -33,7 +33,10 @@ MODEL = Start(
     "a model", "modbench init mine.py", "writes a small model that skips tokens, to change", "docs/own_model.md"
 )
 CHECKPOINT = Start(
-    "a checkpoint", "modbench init hf:FOLDER", "prints how to measure it and to convert it to MoD", "docs/convert.md"
+    "a checkpoint",
+    "modbench init hf:FOLDER",
+    "prints how to measure it and to convert it to MoD",
+    "plugins/huggingface/README.md",
 )
 REPOSITORY = Start(
     "a repository",
@@ -53,7 +56,7 @@ class Begun:
     Attributes:
         written: the file; None where nothing was written.
         commands: what to run next, with what it is for.
-        docs: the page that goes on from there.
+        docs: the docs page that goes on from there.
         note: what must be done before; empty: nothing.
     """
 
@@ -68,7 +71,7 @@ class Begun:
         return {"written": written, "commands": self.commands, "note": self.note or None, "docs": self.docs}
 
     def as_text(self) -> str:
-        """A few lines: the file, the commands, the page."""
+        """A few lines: the file, the commands, the docs page."""
         lines = [f"wrote {self.written}"] * (self.written is not None) + [self.note] * bool(self.note)
         lines += aligned([(f"{what}:", command) for what, command in self.commands.items()])
         return "\n".join([*lines, f"more: {self.docs}"])
