@@ -3,9 +3,9 @@
     python benchmarks/trend_published.py
     python benchmarks/trend_published.py docs/img/trend.png    # the docs' figure too
 
-The losses of the single seeds were not kept. `benchmarks/data/trend_published.csv` has, for each budget, the difference, its own 95 %
-interval and the seeds. From half an interval, as t times the standard error, follows a standard deviation over seeds; errors of
-the optimum and the text are in it. Planted seeds with that mean and that deviation go through the code that judges a run.
+The losses of the single seeds were not kept. `benchmarks/data/trend_published.csv` has, for each budget, the difference, its own
+95 % interval and the seeds. From half an interval, as t times the standard error, follows a standard deviation over seeds; errors
+of the optimum and the text are in it. Planted seeds with that mean and that deviation go through the code that judges a run.
 """
 
 from __future__ import annotations
