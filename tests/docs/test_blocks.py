@@ -18,6 +18,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import example
 import pytest
 import typer.main
 import yaml  # type: ignore[import-untyped]  # it has no types
@@ -100,8 +101,13 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_page_files(page: Path, planted: Path, folder: Path) -> None:
-    """What a page names: its own blocks with a title, the example folder, and a copy of the planted run for every run."""
+    """What a page names: its own blocks with a title, the example folder, and a copy of the planted run for every run.
+
+    The page of the example has the runs of the example.
+    """
     text = page.read_text(encoding="utf-8")
+    if page == example.PAGE:
+        example.unpack(folder)
     for block in blocks(page):
         if block.title:
             (folder / block.title).write_text(block.text, encoding="utf-8")
