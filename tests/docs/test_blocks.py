@@ -289,7 +289,7 @@ def run_python(page: Path, hows: set[str]) -> None:
 
 PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 # Pages whose blocks measure: these tests run them with fewer rounds and stored runs, the proofs below as they are.
-SHORTENED = {"docs/python.md": "plugins/python/tests/test_python_examples.py"}
+SHORTENED = {"plugins/python/README.md": "plugins/python/tests/test_python_examples.py"}
 
 
 @pytest.mark.slow
