@@ -1,4 +1,6 @@
-"""Tests of speed in your own suite: `pytest examples/test_speed.py`, where modbench is installed. docs/pytest.md explains them.
+"""Tests of speed in your own suite: `pytest examples/test_speed.py`, where modbench is installed.
+
+plugins/pytest/README.md explains them.
 
 Shapes: T tokens, D width, k selected tokens.
 """

@@ -32,8 +32,13 @@ FOLDERS = ("jobs", "decisions")
 PATHS = re.compile(r"(?<![\w.~])/(?:home|root|Users|tmp|work|mnt|data)/|[A-Z]:\\\\")
 
 
-def packed(run: Path) -> bytes:
-    """Return a run folder packed, marked as one that ships, without names of hosts.
+def packed(run: Path, own: frozenset[str] = frozenset(), *, ships: bool = True) -> bytes:
+    """Return a run folder packed, without names of hosts.
+
+    Args:
+        run: the folder.
+        own: files of users' models that it may use.
+        ships: whether it is marked as a run that ships with modbench.
 
     Raises:
         ValueError: if the run is incomplete, has a layout or files that are not packed, or names a path or host.
@@ -41,8 +46,8 @@ def packed(run: Path) -> bytes:
     stored = read(str(run))
     if stored.finished is None or stored.incomplete:
         raise ValueError(f"{run} is not finished: {stored.incomplete or 'it was interrupted'}")
-    if own := {*stored.code, *(name for record in stored.records for name in record.code or {})}:
-        raise ValueError(f"{run} uses files that do not ship: {', '.join(sorted(own))}")
+    if used := {*stored.code, *(name for record in stored.records for name in record.code or {})} - own:
+        raise ValueError(f"{run} uses files that do not ship: {', '.join(sorted(used))}")
     names = [
         "run.json",
         "finished.json",
@@ -54,7 +59,8 @@ def packed(run: Path) -> bytes:
         raise ValueError(f"{run} has too many units to ship")
     head.pop("started_in", None)
     head["command"] = ["modbench", *_without_out(masking.masked_command(head["command"])[1:])]
-    head["environment"] |= {"shipped": True, "system": "-".join(head["environment"]["system"].split("-")[:1])}
+    head["environment"] |= {"shipped": True} if ships else {}
+    head["environment"]["system"] = "-".join(head["environment"]["system"].split("-")[:1])
     for name, content in files.items():
         if name.startswith("jobs/") and content["environment"] is not None:
             content["environment"]["host"] = None

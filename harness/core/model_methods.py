@@ -2,7 +2,7 @@
 
 Nothing is inherited, and a user's file imports nothing of modbench. Models of the catalogue have every method (`LanguageModel` in
 `language_model.py`) and are called in the same way. What a model lacks is "not reported", with the sentence of `Parts.lacks`.
-`docs/protocols.md` says what each method takes and returns, with examples. Importing this file does not load torch.
+`docs/your-model.md` says what each method takes and returns, with examples. Importing this file does not load torch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "set_progress": (),
     "after_step": (),
 }
-PAGE = "docs/protocols.md"
+PAGE = "docs/your-model.md"
 
 
 @dataclass(frozen=True)

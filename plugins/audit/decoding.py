@@ -127,7 +127,7 @@ def why_not(subject: Subject) -> str | None:
     if subject.case.config.bidirectional:
         return "a bidirectional model classifies: it cannot generate"
     if not subject.parts.has("prefill", "decode"):
-        return "it has no prefill and decode (docs/protocols.md)"
+        return "it has no prefill and decode (docs/your-model.md)"
     try:
         return subject.language_model.why_no_decode() if subject.parts.has("why_no_decode") else None
     except Unmeasured as error:

@@ -1,4 +1,4 @@
-"""Cases of users' models: the examples of `docs/protocols.md`, and modules that are built already."""
+"""Cases of users' models: the examples of `docs/your-model.md`, and modules that are built already."""
 
 from __future__ import annotations
 

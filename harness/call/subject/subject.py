@@ -242,14 +242,14 @@ class Subject:
 
 
 def _auxiliary_loss(module: nn.Module, parts: Parts) -> Tensor | float:
-    """What the last forward pass adds to the loss; 0 without `aux_loss` (docs/protocols.md)."""
+    """What the last forward pass adds to the loss; 0 without `aux_loss` (docs/your-model.md)."""
     if not parts.has("aux_loss"):
         return 0.0
     return _scalar(cast("Any", module).aux_loss(), f"{parts.name}: aux_loss()")
 
 
 def _trained_with(module: nn.Module, parts: Parts, logits: Tensor, targets: Tensor) -> Tensor | None:
-    """The model's own loss; None without `training_loss` (docs/protocols.md)."""
+    """The model's own loss; None without `training_loss` (docs/your-model.md)."""
     if not parts.has("training_loss"):
         return None
     return _scalar(cast("Any", module).training_loss(logits, targets), f"{parts.name}: training_loss(logits, targets)")

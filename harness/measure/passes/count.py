@@ -66,7 +66,7 @@ Say: TypeAlias = Callable[[str], None]
 # Most rows and tokens that validity checks use for shipped models, for which the result does not depend on the size; of
 # models with more parameters than `LARGE`, which take a second for a hundred tokens.
 GUARDED, GUARDED_LARGE, LARGE = (2, 128), (1, 32), 20e6
-NO_CLAIM = "not reported: no module has capacity and executed_tokens (docs/protocols.md)"
+NO_CLAIM = "not reported: no module has capacity and executed_tokens (docs/your-model.md)"
 
 
 def silent(_step: str) -> None:

@@ -12,7 +12,7 @@ def check(audited: Audited) -> Finding:
     """Count the places of a cache after a prompt, of one for every token in every block."""
     share = places(audited)
     if share is None:
-        return unseen("it has no prefill and decode (docs/protocols.md), or a cache without tensors")
+        return unseen("it has no prefill and decode (docs/your-model.md), or a cache without tensors")
     words = "places for {share} of tokens in the cached blocks"
     return reported(words, "share", share=Number(value=share, kind="share"))
 

@@ -75,7 +75,7 @@ class Cache:
 
 
 class Logits(Wrapper):
-    """From tokens [B, T] to logits [B, T, V], with all that modbench asks a model for (docs/protocols.md).
+    """From tokens [B, T] to logits [B, T, V], with all that modbench asks a model for (docs/your-model.md).
 
     Args:
         model: the converted model.

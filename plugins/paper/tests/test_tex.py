@@ -82,7 +82,7 @@ def test_a_comparison_compiles_and_fits_the_page(modbench: Modbench, tmp_path: P
 
 def test_foreign_text_means_nothing() -> None:
     assert tex.inline(Sentence("100 {x}", x="50 % & more")) == r"100 50 \% \& more"
-    assert tex.text("512°") == r"512$^{\circ}$"
+    assert tex.text("512° ≤129") == r"512$^{\circ}$ $\leq$129"
     title = r"Ours \textless{}b\textgreater{}\&\textbar{}{*}a{*} \$x\_1\$ 50 \%"
     assert tex.text("Ours <b>&|*a* $x_1$ 50 %") == title
 

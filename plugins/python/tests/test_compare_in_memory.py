@@ -101,6 +101,7 @@ One process: intervals lack what differs between processes. processes=5 has it."
 def test_a_planted_effect_is_found_and_held_against_its_flops(found: mb.Comparison) -> None:
     row = found["mod"]
     assert str(found) == GOLDEN
+    assert GOLDEN in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     assert (found.verdict("mod"), row.flops, row.theoretical, row.labels) == ("better", 1024 * 2, 2.0, ("one process",))
     assert found.ratio("mod") == pytest.approx(1.25, rel=0.01)
     assert row.achieved_share == pytest.approx(0.25, rel=0.05)

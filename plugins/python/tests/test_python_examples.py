@@ -15,7 +15,7 @@ from modbench.extend import planted_plan, planted_run
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "plugins" / "python" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
