@@ -1,4 +1,4 @@
-"""The section type: what answers one question, a section of the page; and the sections of a run."""
+"""The section type: what answers one question, a section of the HTML report; and the sections of a run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class InPlace:
 
 @dataclass(frozen=True)
 class Lead:
-    """What a section adds to the first screen: in the terminal, on the page, in report.md and report.json.
+    """What a section adds to the summary: in the terminal, in the HTML report, in report.md and report.json.
 
     Attributes:
         answer: at most two sentences that answer what the run asked, in place of the ratios of times.
@@ -65,11 +65,11 @@ class Lead:
 
 @dataclass(frozen=True)
 class Section:
-    """One question that a run can answer: a section of the page, and what other outputs have of it.
+    """One question that a run can answer: a section of the HTML report, and what other outputs have of it.
 
     Attributes:
         title: heading.
-        order: position on the page, ascending.
+        order: position in the report, ascending.
         span: width on a wide screen, in twelfths.
         render: pure function from a loaded run to its blocks, or to HTML; to None or nothing if the run has nothing to show here.
         folded: whether it is collapsed at first.
@@ -78,7 +78,7 @@ class Section:
         told: whether its tables and sentences stand in report.md and tables.tex too, and in the terminal with `-v`.
         reading: how to read it, for somebody who sees it for the first time: what it shows, and what it does not say.
         tables: tables for programs, which are written as NAME.csv and to report.json where they have rows.
-        lead: what it adds to the short answer, which stands before all sections.
+        lead: what it adds to the summary, which stands before all sections.
         rules: rules whose decisions it shows; what other rules decided is said in short.
         reads_artifacts: whether it reads files of the folder `artifacts`, which have no schema.
     """
@@ -99,7 +99,7 @@ class Section:
 
 
 def sections() -> list[tuple[str, Section]]:
-    """Return the sections with their names, in the order of the page."""
+    """Return the sections with their names, in the order of the report."""
     every: dict[str, Section] = catalogue.usable("sections")
     return sorted(every.items(), key=lambda item: item[1].order)
 
@@ -121,7 +121,7 @@ def more_data(loaded: Loaded) -> dict[str, Any]:
 
 
 def shared_blocks(loaded: Loaded) -> Iterator[Table | Sentence | Note]:
-    """Yield the tables and sentences of sections that other outputs have too, in the order of the page."""
+    """Yield the tables and sentences of sections that other outputs have too, in the order of the report."""
     for _, section in sections():
         if section.told:
             yield from (each for each in section.render(loaded) or () if isinstance(each, Table | Sentence | Note))

@@ -13,7 +13,7 @@ section on the method, for vision transformers. No code of the authors is known;
 In a causal model a token is seen by later ones alone, and the first queries share their attention among few tokens:
 the mean would nearly always take the first tokens. So attention counts relative to that of a query that attends
 equally, over the queries that see the token; where all see all, as in the paper, this is the mean times a constant.
-`relative=False` takes the plain mean. Either score reads the future, and decoding has no such rule.
+`relative=False` takes the plain mean. Either score is non-causal, and decoding has no such rule.
 """
 
 import torch

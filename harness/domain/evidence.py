@@ -77,7 +77,7 @@ class Evidence:
         drift: how the variant drifted relative to its baseline, over all processes; None: it did not.
         same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by variant, what differs.
         findings: of the jobs of its comparison that belong to no metric.
-        baseline_s: seconds of a typical call of the baseline; None where it was not timed.
+        baseline_s: median seconds of a call of the baseline; None where it was not timed.
         timed: whether the metric is measured as a time, not derived from one.
         audited: sentences of the model's audit by the label that they bring; empty where it was not audited.
     """

@@ -89,7 +89,7 @@ class SuiteTable(Generic[PlanType]):
     """A table of a suite. Subclasses override the hooks that they need.
 
     Attributes:
-        confirms: whether it trains again what a sweep explores, on new seeds and on held-out windows that chose nothing.
+        confirms: whether it trains again what a sweep explores, on new seeds and on held-out sequences that chose nothing.
         without: what a suite without the table does, in words that follow `this suite`; empty: it has the defaults.
         at_smoke: values of its keys at smoke effort.
 

@@ -1,4 +1,4 @@
-"""Measures of each row of cells those that lie around where a variant begins to pay.
+"""Measures of each row of cells those that lie around where a variant becomes faster than the baseline.
 
 A row holds one variant's cells from the shortest length to the longest. A search halves it until it knows between which two
 neighbours the variant's effect changes its sign. Then it goes outwards from these two, cell by cell, as long as the interval

@@ -1,4 +1,4 @@
-"""JSON, report.json: everything that the page says as data, by the schema in `modbench/schemas/report.schema.json`."""
+"""JSON, report.json: everything that the HTML report says as data, by the schema in `modbench/schemas/report.schema.json`."""
 
 from __future__ import annotations
 

@@ -415,7 +415,7 @@ def report(
         run_folder: folder of the run.
         baseline: variant that the others are compared with; None: the suite's baseline.
         all_pairs: whether `comparisons.csv` has every two variants, however many pairs that makes.
-        formats: what is written, such as `md` and `tex`; default the page and the tables.
+        formats: what is written, such as `md` and `tex`; default the HTML report and the tables.
         out: the folder that takes the files; None: the run folder.
         title: titles of variants, in place of those that the run has.
         pool: folders of runs with other seeds of the same cases on the same tasks, whose seeds are added.

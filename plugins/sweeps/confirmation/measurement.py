@@ -1,4 +1,4 @@
-"""Train the best of a sweep again: with new seeds, judged on held-out windows that chose nothing.
+"""Train the best of a sweep again: with new seeds, judged on held-out sequences that chose nothing.
 
 Which cases run, and how many seeds of each, is decided while the suite runs (`rule.py` here and in `../trend`).
 """
