@@ -1,4 +1,4 @@
-"""The section type: what answers one question, a section of the HTML report; and the sections of a run."""
+"""The section type: what answers one question, a section of the report; and the sections of a run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class InPlace:
 
 @dataclass(frozen=True)
 class Lead:
-    """What a section adds to the summary: in the terminal, in the HTML report, in report.md and report.json.
+    """What a section adds to the summary: of the HTML report, the terminal, report.md and report.json.
 
     Attributes:
         answer: at most two sentences that answer what the run asked, in place of the ratios of times.
@@ -65,7 +65,7 @@ class Lead:
 
 @dataclass(frozen=True)
 class Section:
-    """One question that a run can answer: a section of the HTML report, and what other outputs have of it.
+    """One question that a run can answer: a section of the report, and what other outputs have of it.
 
     Attributes:
         title: heading.

@@ -1,4 +1,4 @@
-"""What the audits of a run found of the user's models, as in the report of `modbench audit`."""
+"""What the audits of a run found of the user's models, as in the HTML file of `modbench audit`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures of each row of cells those that lie around where a variant becomes faster than the baseline.
+"""Measures of each row of cells those that lie around the length from which on a variant is faster.
 
 A row holds one variant's cells from the shortest length to the longest. A search halves it until it knows between which two
 neighbours the variant's effect changes its sign. Then it goes outwards from these two, cell by cell, as long as the interval
@@ -56,7 +56,7 @@ class Cell:
     jobs: list[Job] = field(default_factory=list)
 
     def others(self, against: Sequence[str]) -> list[Case]:
-        """The variants that its variant is held against: the anchor, and the matched baselines that were solved for it."""
+        """The variants that its variant is held against: the baseline, and the matched baselines that were solved for it."""
         anchor, *rest = (case for case in self.comparison.variants if not case.aa_control)
         matched_baselines = [case for case in rest if case.matched]
         return [anchor] * ("same shape" in against) + matched_baselines * ("matched" in against)

@@ -95,7 +95,7 @@ class Machine(Frozen):
         name: the processor, or the GPU.
         check: verdict of the machine check: `fit`, `inconclusive`, `unfit` or `unknown`.
         check_in_words: what is known of it.
-        facts: the page's facts about machine and method, by term.
+        facts: the report's facts about machine and method, by term.
     """
 
     device: str
@@ -132,7 +132,7 @@ class Variant(Frozen):
 
 
 class Report(Frozen, extra="allow"):
-    """Everything that the page says, as data. Nothing in it is rounded; what was not measured is null, with a reason beside it.
+    """Everything that the HTML report says, as data. Nothing in it is rounded; what was not measured is null, with a reason.
 
     Sections of plug-ins may add keys.
 

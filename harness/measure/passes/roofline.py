@@ -1,4 +1,4 @@
-"""Measure a CPU's peaks by shape: products, attention, elementwise work, the optimizer, kernel starts. What is predicted follows."""
+"""Measure a CPU's peaks by shape: products, attention, elementwise work, the optimizer, starts of operators; and predict."""
 
 from __future__ import annotations
 
