@@ -21,7 +21,10 @@ MODULES = (
     ("modbench.plugins.audit.model", "The model that a probe is given."),
     ("modbench.plugins.audit.report", "What a probe returns, and the audit report of a model."),
     ("modbench.harness.domain.passes", "What a file in `passes/` exports."),
-    ("modbench.harness.planning.suite_tables", "What a file in `suite_tables/` exports, with the hooks that planning calls."),
+    (
+        "modbench.harness.planning.suite_tables",
+        "What a file in `suite_tables/` exports, with the hooks that planning calls.",
+    ),
     ("modbench.harness.core.loggers", "What a file in `loggers/` exports."),
     ("modbench.harness.execution.launcher", "What a file in `launchers/` exports."),
     ("modbench.reports.section", "What a file in `sections/` exports."),
