@@ -1,4 +1,4 @@
-"""From the outputs of a first day's steps to its summary, its CSV files and the page for `docs/gpu-and-clusters.md`."""
+"""From the outputs of a first day's steps to its summary, its CSV files and the docs page of GPUs."""
 
 from __future__ import annotations
 

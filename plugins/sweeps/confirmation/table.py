@@ -26,8 +26,8 @@ class ConfirmPlan(TablePlan):
     """How the variants that a sweep found best are compared again.
 
     Attributes:
-        roles: what is trained again, each at its best size: the `baseline`, the `best` other variant without random routing,
-            the `runner_up`, and the `control`, which is the best with random routing.
+        roles: what is trained again, each at its best size: the `baseline`, the `best` other variant without random
+            routing, the `runner_up`, and the `control`, which is the best with random routing.
         candidates: which variants may be the best, as a `-k` expression over case ids; None: all but the baseline and those
             that route at random.
         controls: which may be the control, likewise; None: the best with random routing.
