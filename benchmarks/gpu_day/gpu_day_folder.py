@@ -114,7 +114,7 @@ class Day:
         texts = {
             "day.json": json.dumps(facts, indent=1),
             "summary.txt": summary_of(facts),
-            "gpu.md": page_of(facts),
+            "gpu-and-clusters.md": page_of(facts),
             "cases.csv": csv_of(self, "cases.csv"),
             "comparisons.csv": csv_of(self, "comparisons.csv"),
             "logs.txt": self._logs(),

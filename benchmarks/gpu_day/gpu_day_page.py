@@ -13,7 +13,7 @@ from typing import Any
 from gpu_day_folder import Day, Done, read_json
 from gpu_day_steps import STEPS, Mode
 
-DOCS = Path(__file__).parents[2] / "docs" / "gpu.md"
+DOCS = Path(__file__).parents[2] / "docs" / "gpu-and-clusters.md"
 # The page is replaced from this heading on.
 HEADING = "## Results"
 NOT_YET = "**Nothing was measured on a GPU yet"
@@ -116,8 +116,8 @@ def summary_of(facts: dict[str, Any]) -> str:
 
 
 def page_of(facts: dict[str, Any]) -> str:
-    """`docs/gpu.md` with these results."""
-    before = DOCS.read_text(encoding="utf-8").partition(HEADING)[0] if DOCS.exists() else "# On a GPU\n\n"
+    """`docs/gpu-and-clusters.md` with these results."""
+    before = DOCS.read_text(encoding="utf-8").partition(HEADING)[0] if DOCS.exists() else "# GPU and clusters\n\n"
     if "day" in facts["sizes"].values():  # the page's paragraph on that is no longer true
         before = "\n\n".join(part for part in before.split("\n\n") if not part.startswith(NOT_YET))
     return "\n".join([before.rstrip(), "", HEADING, "", *_results(facts)]).rstrip() + "\n"

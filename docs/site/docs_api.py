@@ -19,11 +19,17 @@ MODULES = (
     ("modbench.harness.domain.evidence", "What a file in `warnings/` exports, and the evidence that it is given."),
     ("modbench.plugins.audit.probe", "What a file in `probes/` exports."),
     ("modbench.plugins.audit.model", "The model that a probe is given."),
-    ("modbench.plugins.audit.report", "What a probe returns, and the card of a model."),
+    ("modbench.plugins.audit.report", "What a probe returns, and the audit report of a model."),
     ("modbench.harness.domain.passes", "What a file in `passes/` exports."),
+    (
+        "modbench.harness.planning.suite_tables",
+        "What a file in `suite_tables/` exports, with the hooks that planning calls.",
+    ),
     ("modbench.harness.core.loggers", "What a file in `loggers/` exports."),
     ("modbench.harness.execution.launcher", "What a file in `launchers/` exports."),
     ("modbench.reports.section", "What a file in `sections/` exports."),
+    ("modbench.reports.blocks", "What a section returns: numbers, sentences, tables and figures."),
+    ("modbench.reports.data_table", "The columns of a section's CSV file."),
     ("modbench.reports.output_format", "What a file in `formats/` exports."),
 )
 SECTIONS = ("Args", "Returns", "Yields", "Raises", "Attributes")
@@ -35,7 +41,7 @@ def api_page() -> str:
     lines = [
         "# Python API",
         "",
-        "Made from the docstrings. What is not on this page may change without notice.",
+        "Public names of modbench, with their docstrings. A name that is not here may change without notice.",
         "",
         "## `import modbench`",
         "",

@@ -1,8 +1,8 @@
 """Builds the documentation site. Usage: python docs/site/docs_build.py [FOLDER].
 
-Gathers README.md, docs/*.md and the other pages of the repository, with links that hold inside the site, adds the reference
-pages, which are made from the code, and calls zensical, strictly: a broken link or anchor ends it with exit code 1, and so does a
-page that would load anything over the network.
+Gathers README.md, docs/*.md and the other pages of the repository, with links that hold inside the site, and calls zensical,
+strictly: a broken link or anchor ends it with exit code 1, and so does a page that would load anything over the network. The
+pages of docs/reference are made from the code by reference.py.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import docs_api
 import docs_examples
-import docs_reference
 from docs_links import LINK, links, outside_blocks, with_anchors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,14 +28,6 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
-}
-GENERATED = {
-    "reference/cli.md": docs_reference.cli_page,
-    "reference/suites.md": docs_reference.suites_page,
-    "reference/catalogue.md": docs_reference.catalogue_page,
-    "reference/parts.md": docs_reference.parts_page,
-    "reference/api.md": docs_api.api_page,
-    "reference/examples.md": docs_examples.examples_page,
 }
 # What a browser would fetch with a page: of links only style sheets, icons and the like.
 FETCHES = re.compile(
@@ -51,25 +41,29 @@ STYLE = Path(__file__).parent / "site.css"
 
 
 def sources() -> list[Path]:
-    """The pages that are written by hand: those of plug-ins stand in their folders."""
+    """The pages of the documentation: those of plug-ins stand in their folders."""
     plugins = sorted((ROOT / "plugins").glob("*/README.md"))
-    return [*sorted(DOCS.glob("*.md")), *(ROOT / name for name in OUTSIDE), *plugins]
+    return [
+        *sorted(DOCS.glob("*.md")),
+        *sorted(DOCS.glob("reference/*.md")),
+        *(ROOT / name for name in OUTSIDE),
+        *plugins,
+    ]
 
 
 def site_name(file: Path) -> str:
     """The path in the site of a page of the repository: `plugins/NAME.md` of a plug-in's."""
     inside = file.relative_to(ROOT)
+    if file.is_relative_to(DOCS):
+        return file.relative_to(DOCS).as_posix()
     if inside.parts[0] == "plugins":
         return f"plugins/{inside.parts[1]}.md"
-    return OUTSIDE.get(str(inside), file.name)
+    return OUTSIDE[str(inside)]
 
 
 def pages() -> dict[str, str]:
     """Return every page of the site, by its path in it."""
-    found = {name: made() for name, made in GENERATED.items()}
-    for file in sources():
-        found[site_name(file)] = moved(file)
-    return found
+    return {site_name(file): moved(file) for file in sources()}
 
 
 def moved(file: Path) -> str:

@@ -1,8 +1,9 @@
-"""Reference pages that are made from the code, so that they cannot drift: commands, suites, and what the catalogue holds."""
+"""Pages of the reference: commands, suites, what the catalogue holds, and the sections of a report."""
 
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,12 +20,12 @@ ABOUT_KINDS = {
     "routers": "Who decides which tokens a routed block takes: `--set router=NAME`.",
     "metrics": 'What is measured: `metrics = ["KEY"]`, `--set metrics=KEY,KEY`.',
     "passes": "How it is measured: a metric names the pass that makes it.",
-    "adaptive_rules": "What asks for units while a run goes on, from what it has measured so far.",
+    "adaptive_rules": "What requests jobs while a run goes on, from what it has measured so far.",
     "launchers": "What starts the work: `--launcher NAME`.",
-    "warnings": "Reasons to doubt a cell; each puts a label beside its numbers.",
+    "warnings": "Reasons to doubt a cell; each adds a label to its numbers.",
     "probes": "Properties of a model that `modbench audit` finds by calling it.",
     "corpora": "Text to train on: `--corpus NAME`, a file, a folder or `hf:NAME`.",
-    "sections": "The parts of the page; `modbench figure RUN NAME` saves one figure.",
+    "sections": "The sections of the report; `modbench figure RUN NAME` saves one figure.",
     "formats": "What `modbench report RUN --format NAME` writes.",
     "suites": "What `modbench run NAME` measures; [suites.md](suites.md) has the keys.",
     "suite_tables": "Tables of a suite that plug-ins add; [suites.md](suites.md) has their keys.",
@@ -39,8 +40,7 @@ ABOUT_KINDS = {
 
 ABOUT_SUITES = (
     "A suite is one TOML file: which models, at which sizes, and what is measured. `modbench init` writes one with all of these "
-    "keys ([first steps](../start.md)); `--set KEY=VALUE` and `--set TABLE.KEY=VALUE` change one for a run. This page is made "
-    "from the schema that `modbench init` writes beside it."
+    "keys ([first steps](../start.md)); `--set KEY=VALUE` and `--set TABLE.KEY=VALUE` change one for a run."
 )
 # Longer lists of values are those of the catalogue.
 MOST_NAMED = 12
@@ -72,13 +72,15 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 def cli_page() -> str:
     """Return the page of commands, with every argument and flag."""
-    lines = ["# Commands", "", "Made from the command line itself; `modbench COMMAND --help` prints the same.", ""]
+    lines = ["# Commands", "", "`modbench COMMAND --help` prints the same.", ""]
     for name, command in commands():
         lines += [f"## `modbench {name}`", "", command.help or "", ""]
         given = [param for param in command.params if param.param_type_name == "argument"]
         usage = " ".join(["modbench", name, "[OPTIONS]", *(_argument(param) for param in given)])
         lines += ["```text", usage, "```", ""]
-        lines += rows(("argument or flag", "what it does"), [(_names(param), _help(param)) for param in command.params])
+        lines += rows(
+            ("argument or flag", "what it does"), [(_names(param), help_of(param, command)) for param in command.params]
+        )
     return "\n".join(lines)
 
 
@@ -99,12 +101,19 @@ def _kind(param: Any) -> str:  # noqa: ANN401  # as above
     return next((word for word in ("INTEGER", "FLOAT") if word[:3].lower() in kind.lower()), "TEXT")
 
 
-def _help(param: Any) -> str:  # noqa: ANN401  # as above
+def help_of(param: Any, command: Any) -> str:  # noqa: ANN401  # as above
+    """What an argument or a flag of a command does."""
     many = " May be given several times." if param.multiple else ""
-    told = param.help or ""
+    told = param.help or _declared(command, param.name)
     if param.default not in (None, False, True, "", ...) and "default" not in told and not callable(param.default):
         told = f"{told.removesuffix('.')}; default `{param.default}`."
     return f"{told}{many}"
+
+
+def _declared(command: Any, name: str) -> str:  # noqa: ANN401  # as above
+    """The help of an argument as its function declares it: with some versions of click, typer's argument has lost it."""
+    annotation = inspect.signature(command.callback).parameters[name].annotation
+    return next((each.help for each in getattr(annotation, "__metadata__", ()) if getattr(each, "help", None)), "")
 
 
 # --- suites
@@ -211,7 +220,7 @@ def catalogue_page() -> str:
     lines = [
         "# Catalogue",
         "",
-        "Everything that can be chosen by name, from the files themselves; `modbench list -v` prints the same.",
+        "Everything that can be chosen by name; `modbench list -v` prints the same.",
         "",
     ]
     for kind in catalogue.KINDS:
@@ -238,15 +247,15 @@ def _options(model: str) -> str:
     return ", ".join(f"`{name} = {json.dumps(value)}`" for name, value in found.items()) or "those of the shape"
 
 
-# --- the page
+# --- the report
 
 
 def parts_page() -> str:
-    """Return the page of a report's parts, in their order, each with the sentence that says how it is read."""
+    """Return the page of a report's sections, in their order, each with the sentence that says how it is read."""
     lines = [
-        "# Parts of the page",
+        "# Sections of the report",
         "",
-        "Each part of a report says how it is read; here are all of them. A report has those that it measured.",
+        "Each section of a report says how it is read; here are all of them. A report has those that it measured.",
         "",
     ]
     for name, about in sorted(_sections(), key=lambda section: section[1]["order"]):

@@ -39,7 +39,7 @@ class Pass:
         exclusive: whether nothing else may run beside a job.
         timed: whether it measures time: then the parent process stays idle, and a run resumes only on its own machine.
         fresh_interpreter: whether a job needs a fresh interpreter at any effort.
-        environment: environment variables that a cold process needs before it starts.
+        environment: environment variables that a fresh interpreter needs before it starts.
         repeated: whether its jobs are repeated in every process.
         runs_for_every_case: whether every comparison is measured and all its metrics, whatever the suite asks for.
         trains: whether a job trains a model; its metrics are measured at the place of training.
@@ -54,7 +54,7 @@ class Pass:
         timeout_factor: called with a job; returns how many times its predicted work it may take at most.
         estimate_seconds: called with a job and a function that gives the seconds of a case's forward pass; returns the seconds
             of the job after its start. None: they follow from the job's FLOPs.
-        fixed_overhead_s: called with a job; returns the seconds that it may take at most besides that work: trials, windows.
+        fixed_overhead_s: called with a job; returns the seconds that it may take at most besides that work.
         settings: the part of a suite, besides the case, that its numbers depend on.
         table: a plug-in's table of a suite that its numbers depend on, with a default for each key: jobs have its values in
             their protocol's `settings`.

@@ -28,7 +28,7 @@ from modbench.harness.results.user_files import Origin
 
 
 class RunFile(Frozen):
-    """run.json; `docs/run_folder.md` says what each key is."""
+    """run.json; `docs/run-folder.md` says what each key is."""
 
     schema_version: int
     layout: str

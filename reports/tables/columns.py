@@ -45,14 +45,14 @@ CASE = (
 )
 METRIC = (
     _column("metric", "text", "the metric's key"),
-    _column("unit", "text", "base unit of the value or difference"),
+    _column("unit", "text", "base unit of `value` or `difference`"),
 )
 LEVEL = _column("ci_level", "number", "level of the confidence interval")
 STATUS = (
     _column("status", "text", "`ok`, `skipped` or `failed`"),
     _column("reason", "text", "why something is null, or what the numbers do not cover"),
 )
-LABELS = _column("labels", "text", "labels: what must be known of it, joined by `;`")
+LABELS = _column("labels", "text", "labels, which limit what the number says, joined by `;`")
 TITLE = _column("title", "text", "what tables and figures call the variant")
 WHERE = (
     _column("machine", "text", "the processor, or the GPU"),
@@ -63,18 +63,24 @@ NEW_TOKENS = _column("new_tokens", "count", "output tokens of an end-to-end requ
 VALUES = (
     *CASE,
     *METRIC,
-    _column("statistic", "text", "what the value is of its samples"),
-    *_interval("value", "the value", ""),
+    _column("statistic", "text", "how the value follows from its samples, such as `median` or `mean`"),
+    *_interval("value", "the value, in `unit`", ""),
     LEVEL,
-    _column("n", "count", "processes or seeds; 1 of a count"),
+    _column("n", "count", "processes or seeds behind the value; 1 of what is counted"),
     *STATUS,
     LABELS,
     TITLE,
     NEW_TOKENS,
     *WHERE,
 )
-RATIO, *ENDS = _interval(
-    "ratio", "speed-up or saving over the baseline by the metric's estimand; above 1 is better", ""
+RATIO = _column(
+    "ratio",
+    "number",
+    "speed-up or saving over the baseline by the metric's estimand; above 1 is better; null of losses and accuracies",
+)
+ENDS = tuple(
+    _column(name, "number", f"{end} end of the 95 % confidence interval of ratio, or of difference where ratio is null")
+    for name, end in (("ci_low", "lower"), ("ci_high", "upper"))
 )
 
 
@@ -90,17 +96,21 @@ PAIRS = (
     *_baseline(*CASE),
     *METRIC,
     RATIO,
-    _column("difference", "number", "the case's value minus the baseline's"),
+    _column("difference", "number", "the case's value minus the baseline's, in `unit`"),
     *ENDS,
     LEVEL,
     _column("theoretical", "number", "theoretical speed-up, from FLOPs, or the ratio of two forecasts"),
-    _column("achieved_share", "number", "achieved share of the theoretical gain"),
+    _column("achieved_share", "number", "measured gain over the theoretical gain: (`ratio` - 1) / (`theoretical` - 1)"),
     _column(
         "verdict",
         "text",
         "better, worse, better_open, worse_open, equivalent or inconclusive; null where nothing may be claimed",
     ),
-    _column("detectable", "number", "smallest true effect that would be detected with 80 % power, as a share"),
+    _column(
+        "detectable",
+        "number",
+        "smallest true effect that would be detected with 80 % power: as a share, or in `unit` where `ratio` is null",
+    ),
     _column("paired", "flag", "whether it is compared process by process, or seed by seed"),
     *STATUS,
     *_interval("mean_ratio", "ratio by means, where `ratio` is by medians", "mean_ratio_"),

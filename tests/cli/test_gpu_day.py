@@ -50,7 +50,7 @@ def test_a_rehearsed_day_is_carried_away_and_not_repeated(
     files = list(out.iterdir())
     assert len(files) <= MOST_FILES
     assert sum(file.stat().st_size for file in files) <= MOST_BYTES
-    page = (out / "gpu.md").read_text(encoding="utf-8")
+    page = (out / "gpu-and-clusters.md").read_text(encoding="utf-8")
     assert gpu_day_page.WHICH["rehearse"] in page
     assert all(f"| {model} | " in page for model in models)
     assert str(tmp_path) not in page

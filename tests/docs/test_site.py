@@ -5,12 +5,13 @@ from __future__ import annotations
 import posixpath
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import docs_build
 import docs_reference
 import pytest
-import tables
+import reference
 from docs_drawing import DRAWINGS, IMAGES
 from docs_links import anchors, links
 
@@ -78,9 +79,18 @@ def test_every_key_of_a_suite_is_on_its_page() -> None:
 
 
 @pytest.mark.plugin("sweeps")
-def test_the_page_of_columns_is_that_of_the_declarations() -> None:
-    """Renew it with `python docs/site/tables.py`."""
-    assert tables.PAGE.read_text(encoding="utf-8") == tables.page()
+@pytest.mark.parametrize("page", reference.MADE, ids=lambda page: page.name)
+def test_what_is_made_from_the_code_is_up_to_date(page: Path) -> None:
+    """Renew it with `python docs/site/reference.py`."""
+    assert page.read_text(encoding="utf-8") == reference.text(page)
+
+
+def test_help_of_an_argument_is_found_where_click_has_lost_it() -> None:
+    """With some versions of click and typer, an argument has no help: pages must be the same with all of them."""
+    run = dict(docs_reference.commands())["run"]
+    (suite,) = [param for param in run.params if param.name == "suite"]
+    lost = SimpleNamespace(help=None, name="suite", multiple=False, default=None)
+    assert docs_reference.help_of(lost, run) == docs_reference.help_of(suite, run) != ""
 
 
 @pytest.mark.parametrize("name", DRAWINGS)

@@ -2,12 +2,13 @@
 
     python tests/harness/fault_table.py
 
-Prints the Markdown table of docs/reliability.md: what was lost, run twice or wrong.
+Prints benchmarks/data/faults.csv: what was lost, run twice or wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
 import json
 import os
@@ -372,7 +373,7 @@ FAULTS = [
     Fault("SIGKILL of a worker", worker_killed),
     # A fork of this process, or Python's own.
     Fault("SIGKILL of the fork server", partial(helper_killed, said=(command_of(os.getpid()), "forkserver")), lines=4),
-    Fault("SIGKILL of a unit's minder", partial(helper_killed, said=("child.py\0mind",)), lines=4),
+    Fault("SIGKILL of a job's supervisor", partial(helper_killed, said=("child.py\0mind",)), lines=4),
     Fault("SIGTERM", partial(signalled, numbers=(signal.SIGTERM,))),
     Fault("SIGHUP", partial(signalled, numbers=(signal.SIGHUP,))),
     Fault("one Ctrl-C", partial(signalled, numbers=(signal.SIGINT,))),
@@ -385,8 +386,8 @@ FAULTS = [
     Fault("a torn record", partial(cut, share=0.5)),
     Fault("a record of no bytes", partial(cut, share=0.0)),
     Fault("no HOME, no entry in passwd", killed, injected="no home", resumed="no home"),
-    Fault("a unit that hangs", hangs, planted=hanging, options=("--retry-failed",)),
-    Fault("a unit that dies after its record", lambda *_: iter([{0}]), planted=dying),
+    Fault("a job that hangs", hangs, planted=hanging, options=("--retry-failed",)),
+    Fault("a job that dies after its record", lambda *_: iter([{0}]), planted=dying),
 ]
 
 
@@ -402,9 +403,9 @@ class Row:
     wrong: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def markdown(self) -> str:
+    def cells(self) -> list[object]:
         codes = ", ".join("killed" if code < 0 else str(code) for code in sorted(set(self.codes)))
-        return f"| {self.fault} | {self.moments} | {codes} | {self.lost} | {self.duplicated} | {self.wrong} |"
+        return [self.fault, self.moments, codes, self.lost, self.duplicated, self.wrong]
 
 
 def row_of(fault: Fault, moments: int, seed: int) -> Row:
@@ -451,13 +452,14 @@ def main() -> None:
     given = parser.parse_args()
     if given.serve:
         return serve(given.seed)
-    print("| fault | moments tried | exit codes | lost | duplicated | silently wrong |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    problems = []
+    table, problems = csv.writer(sys.stdout, lineterminator="\n"), list[str]()
+    table.writerow(["fault", "moments", "exit_codes", "lost", "duplicated", "wrong"])
     for fault in FAULTS:
         if given.only in fault.name:
             row = row_of(fault, given.moments, given.seed)
-            print(row.markdown(), *row.problems, sep="\n    ", flush=True)
+            table.writerow(row.cells())
+            print(end="", flush=True)
+            sys.stderr.writelines(f"{problem}\n" for problem in row.problems)
             problems += row.problems
     sys.exit(bool(problems))
 

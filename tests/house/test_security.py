@@ -89,8 +89,8 @@ def test_every_key_of_run_json_is_documented(tmp_path: Path, monkeypatch: pytest
         folder = create(str(tmp_path / f"run{at}"), "planted")
         folder.write_run(planted_plan("smoke"), where, ["modbench"], "now", options=["--time=1"])
         found |= set(keys(json.loads((folder.path / "run.json").read_text())))
-    said = (ROOT / "docs" / "run_folder.md").read_text(encoding="utf-8").partition("## What `run.json` records")[2]
-    documented = {row[0].strip("`") for row in rows(said.partition("## Secrets")[0])} - {"key"}
+    said = (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8").partition("## What `run.json` records")[2]
+    documented = {key for row in rows(said.partition("## Secrets")[0]) for key in re.findall(r"`([^`]+)`", row[0])}
     assert documented == found
 
 
