@@ -14,8 +14,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import docs_build
 import pytest
 import readme_renderer.markdown
+from docs_links import links
 from present import present
 from product import PACKAGES
 
@@ -119,7 +121,8 @@ def test_links_of_its_pages_lead_to_files_in_it(built: Built) -> None:
     found = {*inside(built)}
     folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
     for name in sorted(name for name in found if name.endswith(".md")):
-        for target in re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", (ROOT / name).read_text(encoding="utf-8")):
+        told = links((ROOT / name).read_text(encoding="utf-8"))
+        for target in (target for target, _ in told if target and not docs_build.is_outside(target)):
             there = os.path.normpath(PurePosixPath(name).parent / target)
             assert there in found | folders, (
                 f"{name}: {target} is not in the source distribution: add it to MANIFEST.in"
