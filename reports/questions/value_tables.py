@@ -29,6 +29,7 @@ TABLES = {
 # Times whose tables stand without `-v`.
 TIMES = frozenset({*WORKLOADS, "ttft", "tpot"})
 RATIO = "Speed-up over {baseline}, with its 95 % CI over processes."
+SHARE = "Share of {baseline}; below 100 % is better."
 MORE = "{n} more grid points are in comparisons.csv."
 # Settings of one metric that get a table of their own at most.
 MOST_SETTINGS = 6
@@ -66,7 +67,8 @@ def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
         first, batches = shown[0], {at.batch_size for at in theirs}
         shared: list[Value] = [Sentence("B = {B}", B=first.batch_size)] * (len(batches) == 1)
         shared += [first.dtype, *[first.execution] * (first.execution != "eager")]
-        notes = [Sentence(RATIO, baseline=loaded.baseline), *[Sentence(MORE, n=more)] * (more > 0)]
+        over = Sentence(SHARE if metric in EXACT else RATIO, baseline=loaded.baseline)
+        notes = [over, *[Sentence(MORE, n=more)] * (more > 0)]
         yield from _of_variants(loaded, replace(made, at=Listed(shared), notes=notes, file="comparisons.csv"))
 
 
@@ -80,11 +82,12 @@ def _of_variants(loaded: Loaded, made: Table) -> list[Table]:
 def _cells(
     loaded: Loaded, metric: str, grid_points: Sequence[GridPoint]
 ) -> Iterator[tuple[Value, Value, Value, Value]]:
-    """Yield the cells of a table; of each place the best is marked, where it is significantly better than all others."""
+    """Yield the cells of a table; of each place the fastest is marked, where it is significantly faster than all others."""
     for at in grid_points:
         column = {case.variant: (case, cell(loaded, metric, case, at)) for case in loaded.shown}
         known = {key: each for key, (_, each) in column.items() if isinstance(each, Finding) and each.status == "ok"}
-        best = win_rate.best(loaded, metric, {key: each.case.id for key, each in known.items()})
+        ids = {key: each.case.id for key, each in known.items()}
+        best = None if metric in EXACT else win_rate.best(loaded, metric, ids)
         title = where_it_ran(at, grid_points)
         for key, (case, found) in column.items():
             yield case, "", title, replace(known[key], best=True) if key == best else found
