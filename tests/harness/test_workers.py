@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -24,7 +25,7 @@ from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.results import run_folder
 from modbench.harness.results.layout import refuse_links
-from modbench.harness.results.measured_or_missing import missing_after
+from modbench.harness.results.measured_or_missing import missing_after, release
 from modbench.harness.results.run_folder import RunFolder
 
 
@@ -111,6 +112,17 @@ def test_kinds_of_failure(error: BaseException, status: str, kind: str | None) -
     assert (gap.status, gap.kind) == (status, kind)
     assert 0 < len(gap.reason) < 350
     assert "\n" not in gap.reason
+
+
+def test_an_error_and_all_that_led_to_it_hold_no_frames() -> None:
+    errors = [ValueError(), KeyError(), TypeError()]
+    for each in errors:
+        with contextlib.suppress(type(each)):
+            raise each
+    errors[0].__cause__, errors[1].__context__ = errors[1:]
+    assert None not in [each.__traceback__ for each in errors]
+    release(errors[0])
+    assert [each.__traceback__ for each in errors] == [None] * 3
 
 
 @pytest.mark.parametrize(
