@@ -5,6 +5,7 @@ A few of each here; `tox -e proof` runs 2,000. Nothing is measured. Damage to a 
 
 from __future__ import annotations
 
+import random
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,16 @@ import mutations
 import pytest
 from in_process import succeeded
 
+from modbench.harness.core.errors import IncompleteError
+from modbench.harness.machine import environment
+from modbench.harness.registry import plugin_manifests
+
 pytestmark = pytest.mark.slow
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
+STOPPED = "stopped before the first unit"
+# Examples in CI.
+FEW = 12
 LONG = (pytest.mark.proof, pytest.mark.timeout(3 * 3600))
 
 
@@ -67,4 +75,59 @@ def test_suite_files_through_plan(n: int, modbench: Modbench, tmp_path: Path, ti
         file.write_bytes(made.content)
         done = modbench("plan", file, "--device", "cpu")
         wrong += [f"plan {i}: {made.name}: {said}" for said in [problem(done, {0, 2})] if said]
+    assert not wrong, "\n".join(wrong[:20])
+
+
+WORDS = (
+    *("quick", "decode", "tasks", "nowhere.toml", "dense", "mod", "mine.py:build"),
+    *("", " ", "..", "/dev/null", "x" * 5000),
+    *("0", "-1", "1e400", "nan", "inf", "9" * 400, "0.5", "1,2,3", ",", "1,,2", "true", "[", "{}", "é", "\u202e", "*"),
+)
+FLAGS = (
+    *("--model", "--capacity", "--seq-len", "--batch-size", "--dtype", "--device", "--seeds", "--corpus", "--set"),
+    *("--effort", "-k", "-o", "--baseline", "--fail-on", "--margin", "--launcher", "--json", "--strict", "--compile"),
+    *("--allow-inconclusive", "--help", "--version", "--workload", "--comparisons", "--threads", "--no-such-flag"),
+)
+SETTINGS = (
+    *("d_model", "n_layers", "rounds", "processes", "train.tokens"),
+    *("grid.seq_len", "capacity", "router", "detectable", "x"),
+)
+# What would measure for long: module and function.
+MEASURES = (
+    ("modbench.api", "run"),
+    ("modbench.commands.doctor.checkup", "check"),
+    ("modbench.plugins.machine.profile.result", "profile"),
+    ("modbench.plugins.training.run", "run"),
+)
+COMMANDS = ("run", "plan", "list", "report", "cost", "doctor", "train", "profile", "gate", "resume", "gat")
+
+
+def arguments(rng: random.Random) -> list[str]:
+    made = [rng.choice(COMMANDS)]
+    for _ in range(rng.randrange(6)):
+        flag = rng.choice((rng.choice(FLAGS), rng.choice(WORDS)))
+        made.append(flag)
+        if flag == "--set":
+            made.append(f"{rng.choice(SETTINGS)}={rng.choice(WORDS)}")
+        elif flag.startswith("--") and rng.random() < 0.7:
+            made.append(rng.choice(WORDS))
+    return made
+
+
+@number(FEW, 2000)
+def test_arguments_through_every_command(
+    n: int, modbench: Modbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise IncompleteError(STOPPED)
+
+    monkeypatch.setattr(environment, "collect", lambda: {"gpu": {"devices": []}})
+    for module, name in MEASURES:
+        if plugin_manifests.spec_of(module) is not None:  # a plug-in may be absent
+            monkeypatch.setattr(f"{module}.{name}", stopped)
+    wrong = []
+    for i in range(n):
+        given = arguments(random.Random(f"arguments {i}"))
+        done = modbench(*given, cwd=tmp_path)
+        wrong += [f"{i}: {[each[:40] for each in given]}: {said}" for said in [problem(done, {0, 2, 4, 5})] if said]
     assert not wrong, "\n".join(wrong[:20])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import operator
 import os
+import py_compile
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,6 +33,7 @@ from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import plugin_manifests, user_code
 from modbench.harness.registry.user_models import load_user_model
+from modbench.harness.results import user_files
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.reports.markup.number_format import plain
@@ -205,6 +208,20 @@ def test_nothing_in_the_current_folder_is_imported(here: Path) -> None:
     assert not (here / "mark").exists(), (here / "mark").read_text()
 
 
+@pytest.mark.parametrize("spec", ["mine.py:build", "mine:build", "package.inner:build"])
+def test_what_python_compiled_before_an_edit_does_not_run(here: Path, spec: str) -> None:
+    """An edit of equal length within a tick of the clock looks to Python like none."""
+    good = "def build(config): ...\n"
+    for file in (here / "package" / "__init__.py", here / "package" / "inner.py", here / "mine.py"):
+        file.parent.mkdir(exist_ok=True)
+        for content in (f"{'raise SystemExit':<{len(good)}}", good):
+            file.write_text(content)
+            os.utime(file, (1e9, 1e9))
+            if not Path(importlib.util.cache_from_source(file)).exists():
+                py_compile.compile(str(file))
+    assert callable(load_user_model(spec))
+
+
 # --- what ran, and what changed since
 
 MINE = """
@@ -342,6 +359,18 @@ def test_resume_names_a_text_that_changed(here: Path) -> None:
     resumed(folder)
     (here / "corpus.txt").write_text("another\n" * 200)
     with pytest.raises(UsageError, match=r"'corpus\.txt'"):
+        resumed(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_a_run_with_a_package_is_resumed_with_that_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = user_files.Origin(kind="package", name="mine 1.0")
+    with monkeypatch.context() as patch:
+        patch.setattr(user_files, "sources", lambda: (package,))
+        folder = planned()
+        resumed(folder)
+    with pytest.raises(UsageError, match=r"'mine 1\.0'"):
         resumed(folder)
 
 

@@ -12,6 +12,7 @@ from planted import stored
 from present import present
 
 from modbench.commands.plan.forecast import as_text, forecast
+from modbench.harness.core.labels import Label
 from modbench.harness.stats import verdicts
 from modbench.planted_runs import planted_plan
 from modbench.reports.html_report import render
@@ -40,6 +41,25 @@ def run(folder: Path, suite: dict[str, Any] | None = None, **more: Any) -> Loade
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return run(tmp_path_factory.mktemp("calm"))
+
+
+@pytest.mark.parametrize(
+    ("more", "name", "case"),
+    [
+        ({}, "dense-aa", "dense-aa[T64-B1-fp32-cpu1]"),
+        # With what distinguishes the anchor.
+        ({"variants": [MOD, {"model": "dense"}]}, "mod-aa[c0.5]", "mod-aa[c0.5-T64-B1-fp32-cpu1]"),
+    ],
+)
+def test_an_aa_control_is_the_anchor_under_another_name(more: dict[str, Any], name: str, case: str) -> None:
+    comparisons = planted_plan("draft", **TIMED, **more).comparisons
+    assert comparisons[0].timed.variants[-1].id == case
+    for comparison in comparisons:
+        anchor, aa_control = comparison.variants[0], comparison.timed.variants[-1]
+        assert (aa_control.variant, aa_control.aa_control, anchor.aa_control) == (name, True, False)
+        assert aa_control.original == anchor
+        assert (aa_control.config, aa_control.grid_point) == (anchor.config, anchor.grid_point)
+        assert comparison.timed.timed == comparison.timed  # one A/A control, not two
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -134,3 +154,10 @@ def test_what_the_control_found_is_said_before_all_times(
     assert ('class="span-12 warning"' in html) == terminal.startswith("⚠ ") == bool(warning)
     assert html.find(warning) < html.index("At a glance")
     assert not (why and any(word in html for word in ("▲ faster", "▼ slower")))
+
+
+def test_noisy_times_keep_their_label_on_an_unchecked_machine(tmp_path: Path) -> None:
+    loaded = run(tmp_path, {"aa_control": False}, waits="mod[c0.125]")
+    rows = loaded.comparisons[(loaded.comparisons.metric == "latency/forward")].set_index("variant")
+    assert set(rows.loc["mod[c0.125]"].labels) == {Label.NOISY}
+    assert rows.verdict.isna().all()

@@ -151,6 +151,7 @@ def test_a_change_is_compared_with_the_commit_before_it(job: Job) -> None:
         ({"model": "mine.py:build,other.py:build(a=[1,2])"}, "has no other.py"),
         ({"model": "mine.py:build", "suite": "bench.toml"}, "has no bench.toml"),
         ({"model": ""}, "has no src/modbench"),
+        ({"model": "mine.py:build", "base": "HEAD"}, "checked out"),
     ],
 )
 def test_the_first_pull_request_passes_with_a_notice(job: Job, inputs: dict[str, str], why: str) -> None:
@@ -179,11 +180,22 @@ def test_a_pull_request_is_compared_with_what_it_would_be_merged_into(job: Job) 
     assert f"revisions {change} HEAD" in job.run(model="mine.py:build", base="change")[2][-1]
 
 
+def test_a_shallow_checkout_gets_the_base(job: Job, tmp_path: Path) -> None:
+    base, full = git(job.repository, "rev-parse", "HEAD~1"), job.repository
+    job.repository = tmp_path / "shallow"
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{full}", str(job.repository))
+    code, _, called = job.run(model="mine.py:build")
+    assert code == 0
+    assert f"revisions {base} HEAD" in called[-1]
+
+
 @pytest.mark.parametrize(
     ("codes", "inputs", "ends", "last"),
     [
         ({"AB": "1"}, {}, 1, "ab"),
+        ({"AB": "5"}, {}, 5, "ab"),
         ({"AB": "5", "RUNS": "1"}, {}, 1, "ab"),
+        ({"AB": "4", "RUNS": "5"}, {}, 4, "ab"),
         ({"AB": "1", "RUNS": "2"}, {}, 2, "ab"),
         ({"AB": "5", "RUNS": "5"}, {"allow_inconclusive": "true"}, 0, "ab"),
         ({"MEASURED": "1", "RUNS": "5"}, {"fail_on": "flops:0%"}, 5, "gate"),  # a side without any number
@@ -232,6 +244,8 @@ def test_counts_are_compared_with_a_run_of_the_base_that_is_kept(job: Job) -> No
     [
         ({"model": ""}, "::error title=modbench::"),
         ({"fail_on": "slow:2%"}, "::error title=modbench::"),
+        ({"fail_on": "slower:2%,cpu:2%"}, "::error title=modbench::"),
+        ({"base": "nowhere"}, "::error title=modbench::"),
         ({"args": '-k "mine'}, "not closed"),
     ],
 )
@@ -239,3 +253,14 @@ def test_a_mistake_ends_with_2_before_anything_is_measured(job: Job, inputs: dic
     code, printed, called = job.run(**{"model": "mine.py:build"} | inputs)
     assert (code, said in printed) == (2, True)
     assert not any(each.startswith("modbench") for each in called)
+
+
+def test_the_project_is_installed_by_its_own_command_or_with_its_pyproject(job: Job) -> None:
+    assert job.run(model="mine.py:build", install='echo own "words" >>"$NOTES"')[2][0] == "own words"
+    commit(job.repository, pyproject_toml="")
+    assert job.run(model="mine.py:build")[2][:2] == [f"pip -m pip install -q {ROOT}", "pip -m pip install -q ."]
+
+
+def test_modbench_is_installed_where_the_command_of_the_project_did_not(job: Job) -> None:
+    (job.temporary / "modbench").unlink()
+    assert job.run(model="mine.py:build", install="true")[2][-1] == f"pip -m pip install -q {ROOT}"
