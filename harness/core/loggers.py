@@ -24,7 +24,7 @@ class Opening:
     """
 
     folder: Path
-    unit: str
+    job: str
     config: Mapping[str, Any]
     first: int
 

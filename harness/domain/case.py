@@ -199,7 +199,7 @@ class Case(Frozen):
         variant_parts: what distinguishes this variant from others of its model in the suite, such as `c0.125`.
         sized: whether the last of these is its size, where every variant is measured in several.
         config: shape of the model.
-        place: where and on what input it runs.
+        grid_point: where and on what input it runs.
         matched: whether this is a matched baseline: a shape solved to cost what another variant costs, or a multiple.
         conditions: what plug-ins add, such as the task that it is trained on.
         aa_control: whether it is a second instance of the baseline, timed to see whether the machine calls equals equal.

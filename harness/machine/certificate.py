@@ -56,7 +56,7 @@ class Certificate:
         detectable: median minimum detectable effect of a comparison.
         detectable_cpu: the same in CPU time of the thread; None where that was not measured.
         width: median width of an interval, as a share.
-        disturbed: mean share of noisy blocks.
+        noisy: mean share of noisy blocks.
         checks: number of checks.
         last: when the last one was made.
         processes: processes of a comparison at standard effort; None in certificates that do not say.

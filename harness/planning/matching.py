@@ -41,9 +41,9 @@ class Matcher:
     """Solves shapes of matched baselines.
 
     Attributes:
-        place: where variants of modbench's own are matched: at the training length, of several the longest, batch size 1.
+        grid_point: where variants of modbench's own are matched: at the training length, of several the longest, batch size 1.
         lengths: all sequence lengths.
-        places: where variants are measured or trained.
+        grid_points: where variants are measured or trained.
         longest: where variants of the user's are matched.
         each_length: whether variants are matched at every length, each with the shape that costs the same there.
         batch_size: of predicted times.

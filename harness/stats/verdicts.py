@@ -75,7 +75,7 @@ class Seen:
     """What checks found of either side, and of the machine meanwhile.
 
     Attributes:
-        disturbed: share of the blocks in which something was.
+        noisy: share of the blocks in which something was.
         unfit: why no verdict may rest on CPU time; None where it may.
         least: the margin of a verdict by CPU time, where it must be larger than that by wall time.
         withheld: why no verdict may be given, whatever the numbers are.

@@ -158,7 +158,7 @@ class _Rounds(NamedTuple):
     Attributes:
         wall: the mean log time of each.
         cpu: of CPU time; empty where its clock did not tick in each call.
-        disturbed: whether one of its samples was.
+        noisy: whether one of its samples was.
         samples: as they were recorded.
     """
 

@@ -9,7 +9,7 @@ class Lines:
     def __init__(self, where):
         folder = where.folder / "lines"
         folder.mkdir(exist_ok=True)
-        self.file = (folder / f"{where.unit}.txt").open("a")
+        self.file = (folder / f"{where.job}.txt").open("a")
 
     def write(self, step, values):
         """Write values by metric."""

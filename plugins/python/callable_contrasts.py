@@ -146,7 +146,7 @@ class OwnTime:
         high_s: upper end.
         mean_s: mean of all calls.
         spread: robust standard deviation between rounds, as a share.
-        disturbed: share of the rounds in which a witness saw noise.
+        noisy: share of the rounds in which a witness saw noise.
         n: samples.
         reason: why there is no interval, or what it does not hold.
     """

@@ -79,7 +79,7 @@ class Row:
         verdict: `better`, `worse`, `better_open`, `worse_open`, `equivalent` or `inconclusive`; None of the baseline.
         reason: why something is None, or why it is inconclusive.
         labels: what to know of the numbers, such as `one process`.
-        disturbed: share of blocks that are noisy.
+        noisy: share of blocks that are noisy.
         output_difference: largest difference to the baseline's output, as a share of its largest value; None: not asked.
         cpu_ratio: as `ratio`, of CPU time: what the verdict is on where a label says `by CPU time`; None where it is not known.
         cpu_ratio_ci_low: lower end of the 95 % interval.

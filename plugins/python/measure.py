@@ -59,7 +59,7 @@ class Measurement:
         high_s: upper end.
         mean_s: mean of all calls.
         spread: robust standard deviation between rounds, as a share.
-        disturbed: share of the rounds that are noisy: something else ran on the machine. Above a half the text says so first, and
+        noisy: share of the rounds that are noisy: something else ran on the machine. Above a half the text says so first, and
             claims no interval.
         n: samples, of at least 2 ms each.
         first_call_s: seconds of the first call.
@@ -67,7 +67,7 @@ class Measurement:
         threads: threads that computed.
         samples_s: seconds of a call, sample by sample.
         reason: why there is no interval, or what it does not hold.
-        disturbed_by: what made rounds noisy, most frequent first.
+        noise_causes: what made rounds noisy, most frequent first.
         remedy: what would make it measurable here; None: nothing is known to.
     """
 

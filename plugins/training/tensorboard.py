@@ -14,7 +14,7 @@ class _Events:
 
         # Steps from `first` on, which an interrupted run may have written, are hidden by a marker in the new file.
         purge = where.first if where.first > 1 else None
-        writer: Any = SummaryWriter(str(where.folder / "tensorboard" / where.unit), purge_step=purge)
+        writer: Any = SummaryWriter(str(where.folder / "tensorboard" / where.job), purge_step=purge)
         self.writer = writer
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -22,7 +22,7 @@ class Tracker:
 
     def __init__(self, package: str, where: Opening, settings: Mapping[str, Any]) -> None:
         self.module: Any = importlib.import_module(package)
-        self.module.init(project=PROJECT, name=where.unit, config=dict(where.config), resume="allow", **settings)
+        self.module.init(project=PROJECT, name=where.job, config=dict(where.config), resume="allow", **settings)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Log all values of a step at once."""

@@ -11,7 +11,7 @@ from modbench.plugins.training.tracker import Tracker
 
 def _open(where: Opening) -> Writer:
     # One name for all attempts at a job, so that a resumed run continues its curve.
-    name = hashlib.sha256(f"{where.folder.resolve()} {where.unit}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{where.folder.resolve()} {where.job}".encode()).hexdigest()[:16]
     settings = {"dir": str(where.folder), "mode": os.environ.get("WANDB_MODE", "offline"), "id": name}
     return Tracker("wandb", where, settings)
 

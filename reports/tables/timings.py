@@ -22,7 +22,7 @@ class Timing:
         what: the workload and where it ran.
         processes: processes with a record.
         blocks: blocks of them.
-        disturbed: mean share of a variant's blocks that were noisy; None where no variant was timed.
+        noisy: mean share of a variant's blocks that were noisy; None where no variant was timed.
         causes: by what, in how many samples.
         stolen: share of the blocks' wall time that other guests of the host took; None where that is not known.
         waited: the same that something waited for a processor.
