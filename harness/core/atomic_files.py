@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.plain_text import escaped_json
@@ -37,11 +37,6 @@ def refuse_inside(run: Path, file: Path, *, asked: str, part: str | None = None)
     if run.resolve() in inside.parents and (part is None or (run / part).resolve() not in inside.parents):
         instead = "Name another file" if part is None else f"Name a file in {run / part}, or outside"
         raise UsageError(f"{asked} lies in a run folder, into which only the run and its report write. {instead}.")
-
-
-def new_text(file: Path) -> TextIO:
-    """Open a text file that is new, in the place of whatever has its name: what that is linked to stays as it is."""
-    return os.fdopen(new_file(file), "w", encoding="utf-8")
 
 
 def new_file(file: Path) -> int:

@@ -7,12 +7,10 @@ Few file systems like folders of ten thousand files. A run that is spread says s
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
 import itertools
 import json
-import os
 from pathlib import Path
 
 from modbench.harness.core.atomic_files import write_atomically
@@ -130,25 +128,3 @@ def problem_of_name(name: str) -> str | None:
     if len(name.encode(errors="surrogatepass")) > MOST_NAME_BYTES:
         return f"is longer than {MOST_NAME_BYTES} bytes"
     return None
-
-
-def refuse_links(folder: Path) -> None:
-    """Check that all that lies in a folder are files and folders of its own. What vanishes meanwhile is passed over.
-
-    A link that stays inside is allowed: loggers of training runs make such links. The folder itself may be reached through one.
-
-    Raises:
-        UsageError: if a link leads out of the folder, or a pipe or device, which may never answer, stands in the place of a file.
-    """
-    root, waiting = os.path.realpath(folder), [str(folder)]
-    while waiting:
-        with contextlib.suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    if not os.path.realpath(entry.path).startswith(root + os.sep):
-                        said = "a symbolic link out of the run folder: nothing outside is read or written"
-                        raise UsageError(f"{entry.path} is {said}. Remove it, or put a copy in its place.")
-                elif entry.is_dir():
-                    waiting.append(entry.path)
-                elif not entry.is_file() and os.path.lexists(entry.path):
-                    raise UsageError(f"{entry.path} is a pipe or a device: a run folder holds files. Remove it.")

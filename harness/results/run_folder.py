@@ -17,7 +17,7 @@ from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import layout, lock, rule_decisions, user_files
 from modbench.harness.results.json_files import DamagedError, write_sealed
-from modbench.harness.results.layout import refuse_links, run_file
+from modbench.harness.results.layout import run_file
 from modbench.harness.results.record_files import Damaged, read_record, stand_in, write_record
 from modbench.harness.results.run_file import StoredRun, plan_of, read_finished, read_run_file, stored_plan
 
@@ -155,7 +155,6 @@ def read(folder: str, *, include: bool = False) -> StoredRun:
     """
     path = Path(folder)
     file = run_file(folder)
-    refuse_links(path)
     told = read_run_file(file)
     if told.layout != layout.of(path):
         raise DamagedError(
@@ -213,7 +212,6 @@ def planned_job(folder: Path, name: str) -> Job:
         UsageError: if the folder holds no readable plan, or no such job.
     """
     file = run_file(folder)
-    refuse_links(folder)
     told = read_run_file(file)
     user_files.include_again(told.included)
     jobs = plan_of(told.plan, file, only=name).jobs

@@ -14,7 +14,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.suite import EFFORTS, Suite
+from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
@@ -131,33 +131,12 @@ def test_set_reaches_shape_routing_protocol_and_training() -> None:
 # --- what is measured
 
 
-def test_processes_of_one_comparison_lie_apart() -> None:
-    """Those of other lengths lie between them."""
-    made = planned()
-    names = [job.name for job in made.jobs if job.made_in == "time"]
-    assert len(names) == 3 * 2 * made.suite.protocol_size[0]  # lengths x workloads x processes
-    one, two = (names.index(f"time-forward-T128-B1-fp32-cpu1-process{process}") for process in (0, 1))
-    assert two - one == 3
-
-
 @pytest.mark.plugin("machine")
 def test_a_search_for_what_fits_has_one_process_for_all() -> None:
     """What is free is one number."""
     made = planned(settings={"metrics": ["memory/largest_seq_len"]}, seq_len=(64,))
     (search,) = [job for job in made.jobs if job.made_in == "fit"]
     assert list(search.comparison.variants) == made.cases
-
-
-@pytest.mark.parametrize(("effort", "size"), EFFORTS.items())
-def test_grid_crosses_four_capacities_with_four_lengths_at_every_effort(effort: str, size: tuple[int, int]) -> None:
-    made = planned("grid", effort=effort)
-    mapped = {(case.config.capacity, case.grid_point.seq_len) for case in made.cases if case.model == "mod"}
-    capacities, lengths = zip(*mapped, strict=True)
-    assert min(len({*capacities}), len({*lengths})) >= 4
-    assert len(mapped) == len({*capacities}) * len({*lengths})
-    timed = [job for job in made.jobs if job.made_in == "time"]
-    assert len({job.process for job in timed if not job.rule}) == size[0]
-    assert len({job.process for job in timed}) == made.suite.processes_limit
 
 
 def test_decode_metrics_may_have_a_grid_of_their_own_which_flags_reach_too() -> None:

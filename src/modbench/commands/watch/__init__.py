@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,10 +33,8 @@ def watch(
     """
     from modbench.commands.watch.snapshot import as_json as as_values
     from modbench.commands.watch.snapshot import as_lines, take
-    from modbench.harness.results.layout import refuse_links
 
     folder = chosen_run(run_folder, as_json=as_json)
-    refuse_links(Path(folder))
     seen = take(folder)
     if seen.alive and sys.stdout.isatty() and not (once or as_json):
         seen = _live(seen)
