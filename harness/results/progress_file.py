@@ -7,27 +7,17 @@ import time
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from modbench.harness.core.atomic_files import replacing
 from modbench.harness.core.plain_text import escaped_json
 from modbench.harness.core.units import human_span
 from modbench.harness.results.json_files import load, parse
-from modbench.harness.results.layout import problem_of_name
 
 NAME = "progress.json"
 # A runner names so many running jobs and failures.
 MOST_RUNNING, MOST_FAILURES, MOST_TEXT = 64, 100, 300
 
-
-def _plain(name: str) -> str:
-    """Check a name, which becomes part of a path."""
-    if problem := problem_of_name(name):
-        raise ValueError(problem)
-    return name
-
-
-Name = Annotated[str, AfterValidator(_plain)]
 Number = Annotated[int, Field(ge=0, le=10**9)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 State = Literal["running", "stopping", "finished", "stopped", "failed"]
@@ -57,14 +47,14 @@ class Group(_Part):
 class Running(_Part):
     """A job that runs, or was submitted, and when it started. Its last line of progress is in `logs/JOB.progress`."""
 
-    job: Name
+    job: str
     since: str
 
 
 class Failure(_Part):
     """Cells of a job that failed for one reason, and the place of its log in the run folder."""
 
-    job: Name
+    job: str
     case: str
     metrics: list[str]
     reason: str

