@@ -8,7 +8,6 @@ from typing import Any
 
 from fake_launcher import FakeLauncher
 
-from modbench.harness.core.atomic_files import new_text
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution import user_model_costs, worker
@@ -28,7 +27,7 @@ class Here(FakeLauncher):
 
     def start(self, job: Job, folder: RunFolder, timeout_s: float) -> Any:
         grid_point = workspace.Workspace(folder.path, job.name)
-        with workspace.at(grid_point), new_text(folder.log(job)) as log:
+        with workspace.at(grid_point), folder.log(job).open("w", encoding="utf-8") as log:
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 record = worker.with_log(worker.make_record(job), folder)
             folder.write_record(record)
