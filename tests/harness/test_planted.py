@@ -122,6 +122,8 @@ def test_cpu_time_decides_what_a_busy_machine_spoils_if_it_was_seen(seen: bool, 
     assert (found.labels == (Label.BY_CPU if seen else Label.NOISY)).all()
     assert (found.ratio < 1).all()  # wall time, as measured
     assert found.cpu_ratio.to_numpy() == pytest.approx(1 / PLANTED["mod[c0.125]"], rel=0.05)
+    decides = found.cpu_ratio if seen else found.ratio
+    assert found.achieved_share.to_numpy() == pytest.approx(((decides - 1) / (found.theoretical - 1)).to_numpy())
     assert not others.labels.isin([Label.BY_CPU, Label.NOISY]).any()
 
 

@@ -1,11 +1,17 @@
-"""The section of memory: bytes by kind add up to what was measured."""
+"""Sections of memory and method: bytes by kind add up to what was measured, shares are of the blocks' time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from modbench.harness.domain.records import Blocks, Record
 from modbench.planted_runs import planted_plan
 from modbench.reports.sections.memory import Bar, stacked
+from modbench.reports.tables.timings import timings
 
 
 @pytest.mark.parametrize(
@@ -31,3 +37,18 @@ def test_the_difference_from_the_forecast(forecast: float, off: float | None) ->
     case = planted_plan("draft", metrics=["memory/peak_allocated"], train=None).cases[0]
     found = Bar(case, {"parameters": 100.0}, {"parameters": forecast} if forecast else {}).off
     assert (found and found.value) == (None if off is None else pytest.approx(off))
+
+
+@pytest.mark.parametrize(("stolen", "share"), [((0.3, 0.1), 0.1), ((0.3, None), None)])
+def test_what_the_host_took_is_a_share_of_all_blocks_or_unknown(
+    stolen: Sequence[float | None], share: float | None
+) -> None:
+    """Two processes of two blocks each, of a second each."""
+    job = next(job for job in planted_plan("draft").jobs if job.made_in == "time")
+    taken = ({} if some is None else {"steal_s": [some, 0.0]} for some in stolen)
+    columns = [{"block": [0.0, 1.0], "wall_s": [1.0, 1.0], **each} for each in taken]
+    blocks = ((Blocks(group="forward", columns=each),) for each in columns)
+    records = [Record(job=job, started="", wall_s=1.0, outcomes=(), blocks=each) for each in blocks]
+    loaded: Any = SimpleNamespace(run=SimpleNamespace(records=records))
+    (timing,) = timings(loaded)
+    assert (timing.blocks, timing.stolen, timing.waited) == (4, share, None)
