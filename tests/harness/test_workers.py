@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 from pathlib import Path
@@ -24,7 +23,6 @@ from modbench.harness.execution.run_phase import death
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.results import run_folder
-from modbench.harness.results.layout import refuse_links
 from modbench.harness.results.measured_or_missing import missing_after, release
 from modbench.harness.results.run_folder import RunFolder
 
@@ -236,27 +234,6 @@ def test_a_log_that_is_a_link_is_not_followed(here: Path) -> None:
     run_jobs(made, folder)
     assert folder.record(made.jobs[0]).exists()
     assert (here / "precious").read_text() == "kept"
-
-
-def test_a_folder_is_checked_for_links_while_jobs_remove_files(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What vanished is passed over; the rest is still looked at."""
-    for name in ("a", "b", "c"):
-        (here / "run" / name).mkdir(parents=True)
-    (here / "run" / "c" / "out").symlink_to(here)
-    real = os.scandir
-
-    def scandir(folder: str) -> Any:
-        if folder.endswith("/b"):
-            Path(folder).rmdir()
-        return real(folder)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(UsageError, match="symbolic link out of"):
-        refuse_links(here / "run")
-    (here / "run" / "c" / "out").unlink()
-    (here / "run" / "b").mkdir(exist_ok=True)
-    refuse_links(here / "run")
-    assert not (here / "run" / "b").exists()
 
 
 def test_a_write_that_fails_leaves_what_was_there_and_no_litter(tmp_path: Path) -> None:
