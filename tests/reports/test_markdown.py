@@ -1,9 +1,8 @@
-"""Markdown for GitHub: a stranger's text stays text, the limit of a job summary, annotations of a gate."""
+"""Markdown for GitHub: a text stays text, the limit of a job summary, annotations of a gate."""
 
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +14,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from planted_gate import finding, gate_run
 from present import present
-from resealed import reseal, reseal_with
 
-from modbench.planted_runs import planted_plan, planted_run
 from modbench.reports.blocks import Code, Table
-from modbench.reports.formats import md
 from modbench.reports.markup import markdown
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.tables.load import load
 from modbench.reports.terminal import gate as gate_github
 
 TIME = "latency/forward"
@@ -84,28 +79,6 @@ def test_what_github_makes_a_link_of_is_parted_and_numbers_stay(said: str, shown
 def test_a_masked_text_is_found_before_it_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODBENCH_MASK", "my_secret")
     assert all("secret" not in written("in my_secret folder") for written in (markdown.text, markdown.code))
-
-
-def failed_run(folder: Path, reason: Callable[[int], str]) -> Path:
-    """A run in which MoE failed, in each process for another reason."""
-    suite: dict[str, Any] = {"metrics": [TIME], "processes": 3, "rounds": 1, "train": None}
-    run = planted_run(folder, planted_plan("draft", **suite), fails="moe")
-    for number, file in enumerate(sorted((run / "jobs").glob("time-*.json"))):
-        reseal(file, json.loads(file.read_text().replace("planted failure", json.dumps(reason(number))[1:-1])))
-    return run
-
-
-def test_hostile_text_means_nothing_in_a_report(tmp_path: Path) -> None:
-    run = failed_run(tmp_path, lambda _: HOSTILE)
-    reseal_with(run / "run.json", lambda body: body.update(command=["modbench", "run", f"{HOSTILE}.toml"]))
-    made = md.markdown(load(run))
-    page = rendered(made.replace(markdown.PART, "\u2063"))
-    assert "onerror=alert(1)&gt;" in page  # as text
-    assert all(re.fullmatch(TAGS, each) for each in re.findall(r"<(\w+)", page))
-    for sentence in re.findall(r"<li>(.*?)</li>", page):
-        outside = re.sub(r"<code>.*?</code>", "", sentence)
-        assert not re.search(r"<em>|@octocat|#17|http://|www\.d|:tada:", outside), outside
-    assert "\x1b" not in made
 
 
 @pytest.mark.slow
