@@ -1,8 +1,7 @@
-"""A run folder is data, from anybody: every command but `resume` runs nothing of it, and none writes outside it."""
+"""A run folder is data: every command but `resume` runs nothing of it, and no name in it leads out of it."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,12 +13,9 @@ from fresh_catalogue import forget
 from own_plugin import write
 from resealed import reseal_with
 
-from modbench import api, planted_runs
-from modbench.harness.core.atomic_files import now
+from modbench import planted_runs
 from modbench.harness.core.errors import UsageError
-from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.flops.closed_form import case_cost
-from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import plugin_manifests
 from modbench.harness.results.run_folder import RunFolder, planned_job
 from modbench.harness.training import checkpoint
@@ -27,62 +23,16 @@ from modbench.planted_runs import planted_plan, planted_run
 
 pytestmark = pytest.mark.slow
 
-if os.name != "posix":
-    pytest.skip("links and pipes are POSIX's", allow_module_level=True)
-
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
-SUITE = """
-name = "tiny"
-effort = "smoke"
-metrics = ["flops/forward", "loss/val"]
-corpus = "CORPUS"
-[shape]
-d_model = 16
-n_layers = 1
-n_heads = 1
-[grid]
-seq_len = [16]
-[[variants]]
-model = "dense"
-[train]
-seq_len = 16
-batch_size = 1
-steps = 2
-val_tokens = 32
-"""
 
-
-class Stranger:
-    """A run folder as a stranger may send it: interrupted before its first job."""
-
-    def __init__(self, here: Path, modbench: Modbench) -> None:
-        self.here, self.modbench, self.path = here, modbench, here / "run"
-        (here / "corpus.txt").write_text("the quick brown fox counts lazy dogs\n" * 40)
-        (here / "tiny.toml").write_text(SUITE.replace("CORPUS", str(here / "corpus.txt")))
-        plan = api.make_plan(str(here / "tiny.toml"), Overrides(device="cpu"))
-        where = environment.collect()
-        where |= {"machine": certificate.fingerprint(where, "cpu", 1), "certificate": None}
-        api.new_folder(plan, str(self.path)).write_run(plan, where, ["modbench", "run", "tiny.toml"], now())
-
-    def changes(self, change: Callable[[dict[str, Any]], object]) -> None:
-        """Edit run.json by hand."""
-        reseal_with(self.path / "run.json", change)
-
-    def refused(self, *words: str, command: str = "resume") -> None:
-        """See that a command refuses the folder in one line."""
-        done = self.modbench(command, self.path, cwd=self.here)
-        assert (done.returncode, done.stdout) == (2, ""), (done.returncode, done.stdout, done.stderr)
-        assert done.stderr.count("\n") == 1
-        assert len(done.stderr) < 600
-        for word in words:
-            assert word in done.stderr
-
-
-@pytest.fixture
-def stranger(tmp_path: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch) -> Stranger:
-    monkeypatch.chdir(tmp_path)
-    return Stranger(tmp_path, modbench)
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """See that a command refused the folder in one line."""
+    assert (done.returncode, done.stdout) == (2, ""), (done.returncode, done.stdout, done.stderr)
+    assert done.stderr.count("\n") == 1
+    assert len(done.stderr) < 600
+    for word in words:
+        assert word in done.stderr
 
 
 MARKS = """
@@ -145,14 +95,13 @@ def test_every_command_but_resume_imports_nothing_that_a_folder_names(
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/../../victim/notes", "esc\x1b[2J\nline", "n" * 231])
-def test_a_unit_is_named_as_a_plain_file(stranger: Stranger, name: str) -> None:
-    (stranger.here / "victim").mkdir()
-    stranger.changes(lambda body: body["plan"]["jobs"][0].update(name=name))
+def test_a_job_is_named_as_a_plain_file(name: str, tmp_path: Path, modbench: Modbench) -> None:
+    run = planted_run(tmp_path, planted_plan("smoke"))
+    reseal_with(run / "run.json", lambda body: body["plan"]["jobs"][0].update(name=name))
     for command in ("resume", "report"):
-        stranger.refused("run.json", "the name", command=command)
+        refused(modbench(command, run), "run.json", "the name")
     with pytest.raises(UsageError, match="the name"):
-        RunFolder(stranger.path).log(planned_job(stranger.path, name))
-    assert list((stranger.here / "victim").iterdir()) == []
+        RunFolder(run).log(planned_job(run, name))
 
 
 @pytest.mark.parametrize(
@@ -164,10 +113,12 @@ def test_a_unit_is_named_as_a_plain_file(stranger: Stranger, name: str) -> None:
     ids=["a metric that nobody has", "an option that was masked"],
 )
 def test_what_resume_cannot_do_as_it_was_asked(
-    change: Callable[[dict[str, Any]], object], said: str, stranger: Stranger
+    change: Callable[[dict[str, Any]], object], said: str, tmp_path: Path, modbench: Modbench
 ) -> None:
-    stranger.changes(change)
-    stranger.refused(said)
+    plan = planted_plan("smoke")
+    run = planted_run(tmp_path, plan, leave_out=plan.jobs[0].name)
+    reseal_with(run / "run.json", change)
+    refused(modbench("resume", run), said)
 
 
 def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:

@@ -87,7 +87,6 @@ def make_named_files(folder: Path) -> None:
         pairs = ({"sentence1": f"{name} {i}.", "sentence2": "No.", "gold_label": labels[i % 2]} for i in range(40))
         told = (json.dumps(pair) + "\n" for pair in pairs)
         (folder / "snli" / f"{name}.jsonl").write_text("".join(told))
-    (folder / "mine.toml").write_text('metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n')
     one = {"fullname": "bench_gather", "stats": statistics_of([0.1, 0.2]), "extra_info": {}}
     (folder / "micro.json").write_text(json.dumps({"benchmarks": [one]}))
 

@@ -68,14 +68,12 @@ class Settings:
         commands: what more is made of the runs: a name, and the command.
         one_question: tables that every run has are not kept.
         own_summary: the summary in the terminal is of a kind of its own.
-        own_commands: these commands print something else than they do of the goldens before.
         needs: other plug-ins without which its report looks different.
     """
 
     commands: Mapping[str, str] = field(default_factory=dict)
     one_question: bool = False
     own_summary: bool = False
-    own_commands: bool = False
     needs: Sequence[str] = ()
 
     @classmethod
@@ -268,11 +266,7 @@ def kept(name: str, owner: str, words: Mapping[str, str]) -> dict[str, str]:
     left = {"files.txt", "report.md", "report.tex", "report_sentences.txt", "page.txt", "tables.tex"}
     left |= {f"{table}_reasons.txt" for table in OF_EVERY_RUN - {"isoflop"}}
     left |= set() if settings.own_summary else {"report.txt"}
-    left |= (
-        set()
-        if settings.own_commands
-        else {f"{title}.txt" for other in before for title in commands(other)} - {"report.txt"}
-    )
+    left |= {f"{title}.txt" for other in before for title in commands(other)} - {"report.txt"}
     seen = {title for other in before for title in titles(other, owner)}
     if owner == NEEDS.get(name):
         seen |= {title for other in before for title in titles(other, CORE)}
