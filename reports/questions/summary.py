@@ -11,7 +11,7 @@ import pandas as pd
 from modbench.harness.core.group_by import grouped
 from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.core.units import counted
-from modbench.harness.domain.case import Case
+from modbench.harness.domain.case import Case, MatchedBaseline
 from modbench.harness.registry.discovery import one_of
 from modbench.reports.blocks import Estimate, Listed, Sentence, Value
 from modbench.reports.questions import found_warnings, machine_check, user_models, win_rate
@@ -24,6 +24,8 @@ from modbench.reports.wording import MATCHED, WORKLOADS, name
 NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no A/A control"
 # More names than this are counted.
 MOST_NAMED, MOST_DOUBTED = 6, 4
+# A matched baseline is called equal at every length up to this gap.
+MOST_APART = 0.05
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,7 @@ def answer(loaded: Loaded) -> list[Value]:
     beside = matched_beside(loaded, case) if len(variants) == 1 else None
     said = list[Sentence | None]()
     if beside is not None:
-        equal = f"dense of equal {MATCHED[beside.matched.quantity]}"
-        said.append(win_rate.sentence(subject, win_rate.grid_points(loaded, case, beside.case), equal))
+        said.append(win_rate.sentence(subject, win_rate.grid_points(loaded, case, beside.case), equal(beside.matched)))
     if anchor.variant not in {case.variant, beside.case.variant if beside else ""}:
         found = [each for variant in variants for each in win_rate.grid_points(loaded, variant, anchor)]
         first = None if any(said) else win_rate.sentence(subject, found, described(anchor))
@@ -83,6 +84,12 @@ def capital(said: Sentence) -> Sentence:
     who = said.given["variant"]
     dense = isinstance(who, str) and who.startswith("dense")
     return Sentence(said.words, **said.given | {"variant": f"D{str(who)[1:]}"}) if dense else said
+
+
+def equal(matched: MatchedBaseline) -> str:
+    """Name a matched baseline by what is equal, and the length at which it is, where it is not so at others."""
+    apart = any(abs(gap) > MOST_APART for gap in matched.gaps.values())
+    return f"dense of equal {MATCHED[matched.quantity]}" + f" at T = {matched.solved_at}" * apart
 
 
 def described(anchor: Case) -> str:

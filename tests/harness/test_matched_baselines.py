@@ -322,7 +322,7 @@ def test_the_answer_begins_with_the_matched_baseline(measured: Any) -> None:
     assert user_models.first_variant(loaded) == own  # what the page shows first is about it too
     first, shape = (of_type(Sentence, each) for each in summary.answer(loaded))
     assert (first.given["variant"], shape.given["variant"]) == (own, own)
-    assert first.given["base"] == "dense of equal FLOPs"
+    assert first.given["base"] == "dense of equal FLOPs at T = 64"
     assert (first.given["won"], first.given["all"]) == (2, 2)
     assert not list(user_models.missed(loaded))  # its FLOPs were not measured here
 

@@ -13,6 +13,7 @@ from present import present
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
+from modbench.harness.domain.case import MatchedBaseline
 from modbench.harness.results import run_folder
 from modbench.harness.stats.verdicts import MIRRORED
 from modbench.planted_runs import planted_plan, planted_run
@@ -48,11 +49,17 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 def test_it_compares_with_dense_of_equal_flops_and_then_with_the_baseline(loaded: Loaded) -> None:
     first, second = map(plain, summary.answer(loaded))
-    assert first == "Dense of equal FLOPs is faster than MoD 0.125 in 5 of 6 comparisons, slower in 1."
+    assert first == "Dense of equal FLOPs at T = 128 is faster than MoD 0.125 in 5 of 6 comparisons, slower in 1."
     assert second.startswith("MoD 0.125 is 1.")
     assert second.endswith(" as fast as dense of the same shape.")
     matched = next(each.variant for each in loaded.run.plan.matched_baselines if each.target == "mod[c0.125]")
     assert len(summary.answer(load(loaded.path, matched))) == 1
+
+
+@pytest.mark.parametrize(("gap", "said"), [(0.05, "equal FLOPs"), (-0.051, "equal FLOPs at T = 64")])
+def test_a_length_is_named_where_flops_differ_at_others(gap: float, said: str) -> None:
+    matched = MatchedBaseline(variant="dense-f0.5", target="mine", solved_at=64, gaps={64: 0.0, 128: gap})
+    assert summary.equal(matched) == f"dense of {said}"
 
 
 def held(loaded: Loaded, ratio: float | None, verdict: str | None, *labels: str) -> Finding:
