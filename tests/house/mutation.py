@@ -27,20 +27,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # What is changed, below src/modbench, and whose slow tests are asked too where no other notices a mutant.
+_OF_RECORDS = ("reports/test_absent.py", "cli/test_user_code.py", "cli/test_include.py", "cli/test_newest_run.py")
 AREAS = {
-    "statistics": (["harness/stats/*.py"], "tests/reports"),
-    "planning": (["harness/planning/*.py"], "tests/harness"),
-    "tables": (["reports/tables/*.py"], "tests/reports"),
+    "statistics": (["harness/stats/*.py"], ["tests/reports"]),
+    "planning": (["harness/planning/*.py"], ["tests/harness"]),
+    "tables": (["reports/tables/*.py"], ["tests/reports"]),
     "records": (
         ["harness/results/*.py", "harness/domain/*.py"],
-        "tests/harness tests/reports/test_absent.py tests/cli/test_user_code.py",
+        ["tests/harness", *(f"tests/{each}" for each in _OF_RECORDS)],
     ),
-    "closed forms": (["models/*.py", "models/layers/*.py", "harness/planning/flops/*.py"], "tests/models"),
+    "closed forms": (["models/*.py", "models/layers/*.py", "harness/planning/flops/*.py"], ["tests/models"]),
 }
 # Which tests are asked first: the quick ones and the goldens, in one process, since a mutant is a fork of it.
 TESTS = ["tests/harness", "tests/models", "tests/reports", "tests/goldens", "tests/cli", "plugins"]
 QUICK = ["-m", "(not slow or golden) and not proof and not cuda", "-p", "no:cacheprovider", "-p", "no:xdist"]
 SLOW = ["-m", "slow and not golden and not proof and not cuda", "-p", "no:cacheprovider", "-n", "2"]
+# Read what is declared, which is made at import, and so in a new process alone from a mutant.
+DECLARED = ["-p", "no:cacheprovider", "tests/docs/test_site.py"]
 LEFT_OUT = (".git", ".*_cache", ".tox", ".hypothesis", "__pycache__", "build", "dist", "runs", "*.egg-info")
 SEED = 0
 # Added to conftest.py of a copy. A cache that another test filled hides from a test what it stands on, and a mutant with it.
@@ -80,7 +83,7 @@ class Copy:
         slow_tests: whose slow tests are asked too.
     """
 
-    def __init__(self, folder: Path, changed: Sequence[str], slow_tests: str) -> None:
+    def __init__(self, folder: Path, changed: Sequence[str], slow_tests: Sequence[str]) -> None:
         self.folder, self.changed, self.slow_tests = folder, changed, slow_tests
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
@@ -100,10 +103,13 @@ class Copy:
         self._run("-m", "mutmut", "run", *drawn)
         found = self._found()
         codes = {name: code for name in drawn if (code := found[name]) is not None}
-        slow = [*SLOW, *self.slow_tests.split()]
-        slow += self._failing(*slow)
+        fresh = [[*each, *self._failing(*each)] for each in ([*SLOW, *self.slow_tests], DECLARED)]
         lives = [name for name, code in codes.items() if code in UNNOTICED]
-        return codes | {name: SLOWLY for name in lives if NOTICED(self._run("-m", "pytest", "-qx", *slow, mutant=name))}
+        return codes | {name: SLOWLY for name in lives if any(self._notices(name, words) for words in fresh)}
+
+    def _notices(self, mutant: str, words: Sequence[str]) -> bool:
+        """Whether tests in a new process notice a mutant."""
+        return NOTICED(self._run("-m", "pytest", "-qx", *words, mutant=mutant)) is not None
 
     def _failing(self, *words: str) -> list[str]:
         """Words that leave out the tests that fail in the copy before anything is changed."""
