@@ -34,7 +34,6 @@ from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import plugin_manifests, user_code
 from modbench.harness.registry.user_models import load_user_model
 from modbench.harness.results import user_files
-from modbench.harness.results.measured_or_missing import missing_after
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.reports.markup.number_format import plain
@@ -207,13 +206,6 @@ def test_nothing_in_the_current_folder_is_imported(here: Path) -> None:
     done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not (here / "mark").exists(), (here / "mark").read_text()
-
-
-def test_a_failure_names_the_line_of_your_file(here: Path) -> None:
-    (here / "mine.py").write_text("def build(config):\n    raise ValueError('too narrow')\n")
-    with pytest.raises(ValueError, match="narrow") as raised:
-        load_user_model("mine.py:build")(None)
-    assert missing_after(raised.value).reason == "ValueError: too narrow (mine.py, line 2)"
 
 
 @pytest.mark.parametrize("spec", ["mine.py:build", "mine:build", "package.inner:build"])

@@ -27,14 +27,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # What is changed, below src/modbench, and whose slow tests are asked too where no other notices a mutant.
-_OF_RECORDS = ("reports/test_absent.py", "cli/test_user_code.py", "cli/test_include.py", "cli/test_newest_run.py")
 AREAS = {
     "statistics": (["harness/stats/*.py"], ["tests/reports"]),
     "planning": (["harness/planning/*.py"], ["tests/harness"]),
     "tables": (["reports/tables/*.py"], ["tests/reports"]),
     "records": (
         ["harness/results/*.py", "harness/domain/*.py"],
-        ["tests/harness", *(f"tests/{each}" for each in _OF_RECORDS)],
+        ["tests/harness", "tests/reports/test_absent.py"]
+        + [f"tests/cli/test_{each}.py" for each in ("user_code", "include", "newest_run", "nothing_measured")],
     ),
     "closed forms": (["models/*.py", "models/layers/*.py", "harness/planning/flops/*.py"], ["tests/models"]),
 }
