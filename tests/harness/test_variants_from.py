@@ -60,6 +60,7 @@ def test_the_best_variant_routes_as_it_did_and_lends_its_capacity_to_mode(tmp_pa
     assert (taken.metric, taken.smoke) == ("loss/val_causal", False)
     stored = plan_of(json.loads(json.dumps(stored_plan(plan))), Path("run.json"))
     assert stored.variants_from == taken
+    assert sentence(taken).given["length"] == taken.seq_len
     assert plain(sentence(taken)) in " ".join(opening(plan).split())
 
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 AREAS = {
     "statistics": (["harness/stats/*.py"], ["tests/reports"]),
     "planning": (["harness/planning/*.py"], ["tests/harness"]),
-    "tables": (["reports/tables/*.py"], ["tests/reports"]),
+    "tables": (["reports/tables/*.py"], ["tests/reports", "tests/harness/test_planted.py"]),
     "records": (
         ["harness/results/*.py", "harness/domain/*.py"],
         ["tests/harness", "tests/reports/test_absent.py"]

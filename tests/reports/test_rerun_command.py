@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from modbench.reports.tables.rerun_command import (
     Again,
     NotAgainError,
     parse_command,
+    suite_of,
 )
 
 SUITE = """
@@ -61,6 +63,8 @@ def test_every_option_of_run_is_known() -> None:
 def test_a_command_that_cannot_be_repeated_says_why(command: str, said: str) -> None:
     with pytest.raises(NotAgainError, match=said):
         parse_command(command.split())
+    run: Any = SimpleNamespace(command=command.split())
+    assert suite_of(run) == "SUITE"
 
 
 def planned(words: list[str]) -> Plan:
