@@ -42,9 +42,9 @@ def main_page() -> str:
     """Return docs/csv-and-figures.md with the columns of both tables of every run."""
     both = [each for each in VALUES if each in PAIRS]
     parts = {
-        "Both files have these columns:": both,
-        "Only `cases.csv` has these:": [each for each in VALUES if each not in both],
-        "Only `comparisons.csv` has these:": [each for each in PAIRS if each not in both],
+        "Columns of both `cases.csv` and `comparisons.csv`:": both,
+        "Columns of `cases.csv` alone:": [each for each in VALUES if each not in both],
+        "Columns of `comparisons.csv` alone:": [each for each in PAIRS if each not in both],
     }
     told = [line for head, columns in parts.items() for line in (head, "", *rows(TABLE, [*_in_short(columns)]))]
     return placed(MAIN_PAGE.read_text(encoding="utf-8"), "columns", "\n".join(told), SCRIPT)
