@@ -5,6 +5,7 @@ Not for benchmarks in suites/micro that run from elsewhere, with a user's own py
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent
 
+# As tox does: tests that time or count calls expect one thread, and torch reads this once, when it is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Tests of plug-ins import their own helpers; so do their conftests, which are read before `pytest_configure`.
 sys.path += [str(folder) for folder in sorted(ROOT.glob("plugins/*/tests"))]
