@@ -32,16 +32,45 @@ def ab_commands(
         str | None,
         typer.Option("--timeout", metavar="DURATION", help="Longest time of one process; then that side fails."),
     ] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--value", metavar="NAME=REGEX", help="Compare a number that is printed, such as 'loss=loss ([0-9.]+)'."
+        ),
+    ] = None,
+    jsonl: Annotated[
+        list[str] | None,
+        typer.Option("--jsonl", metavar="FILE:KEY", help="Compare a number in JSON lines that are written."),
+    ] = None,
+    better: Annotated[
+        list[str] | None,
+        typer.Option("--better", metavar="[NAME=]WAY", help="lower or higher; a name such as val_loss says it itself."),
+    ] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="Of each run the mean of all numbers found; default the last.")
+    ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="NAME<=NUMBER", help="Compare the time until a curve reaches this."),
+    ] = None,
+    curve: Annotated[
+        str | None,
+        typer.Option("--curve", metavar="REGEX", help="The curve that is printed: groups for step and value."),
+    ] = None,
 ) -> None:
-    """Two commands, by wall time, CPU time and memory.
+    """Two commands, by wall time, CPU time and memory, and by values that they print.
+
+    {seed} in both commands is replaced by the number of the pair of runs.
 
     Standard input is empty. A process that leaves its group, as by setsid, is not covered: it is neither counted nor ended.
 
     Exit code 1: --fail-on fails, or NEW fails. 2: BASE fails. 5: inconclusive.
     """
+    from modbench.plugins.ab.printed import reads
     from modbench.plugins.ab.two_commands import commands
 
-    compare(commands((base, new), flags, shell=shell, timeout=timeout), flags)
+    read = reads(value or (), jsonl or (), better or (), target, curve, each=each)
+    compare(commands((base, new), flags, read, shell=shell, timeout=timeout), flags)
 
 
 @command("revisions", on=ab)

@@ -28,6 +28,9 @@ from modbench.extend import (
 )
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from modbench.extend import FailOn
     from modbench.plugins.ab.compared import Asked, Compared
     from modbench.plugins.ab.question import Result
 
@@ -72,13 +75,17 @@ class AbFlags:
     style: FormatFlag = "text"
     as_json: JsonFlag = False
 
-    def asked(self, margin: float = MARGIN) -> Asked:
-        """What they ask; the margin, where none was given, is `margin`.
+    def asked(self, margin: float = MARGIN, values: Sequence[str] = ()) -> Asked:
+        """What they ask.
+
+        Args:
+            margin: of times, where none was given.
+            values: names that `--fail-on` may have too.
 
         Raises:
             UsageError: if a flag is invalid, or two do not go together.
         """
-        from modbench.extend import ALTERNATED, FEWEST, parse_fail_on
+        from modbench.extend import ALTERNATED, FEWEST
         from modbench.plugins.ab.compared import Asked
         from modbench.plugins.ab.question import MOST_BLOCKS
 
@@ -91,17 +98,12 @@ class AbFlags:
             raise UsageError(
                 f"--blocks {self.blocks}: an interval needs at least {FEWEST}, and {MOST_BLOCKS} are the most."
             )
-        checks = parse_fail_on(self.fail_on) if self.fail_on else None
-        if checks is not None and (len(checks.limits) > 1 or not checks.limits.keys() <= {*ALTERNATED}):
-            raise UsageError(
-                "--fail-on takes one check of times here, slower:2% or cpu:2%. The others are those of "
-                "`modbench gate BASE NEW`."
-            )
+        checks = checks_of(self.fail_on, values) if self.fail_on else None
         limit_s = None
         if self.max_time is not None or self.blocks is None:
             limit_s = parse_duration(self.max_time or MAX_TIME, "--max-time", "90s, 10min or 1h")
         if checks is not None:
-            margin = float(next(iter(checks.limits.values())) or 0)
+            margin = next((float(checks.limits[each] or 0) for each in ALTERNATED if each in checks.limits), margin)
         return Asked(margin if self.margin is None else self.margin, checks, limit_s, self.blocks)
 
 
@@ -114,6 +116,38 @@ class SuiteFlags(AbFlags):
     seq_len: SeqLenFlag = None
     select: SelectFlag = None
     timeout: TimeoutFlag = None
+
+
+def checks_of(given: Sequence[str], values: Sequence[str]) -> FailOn:
+    """Read `--fail-on`: one check of times, and one of each value.
+
+    Raises:
+        UsageError: if a check is unknown here, named twice, or its limit is not a share above 0.
+    """
+    from modbench.extend import ALTERNATED, FailOn, parse_fail_on, parse_share
+
+    limits: dict[str, Fraction | None] = {}
+    times = list[str]()
+    for part in (part.strip() for text in given for part in text.split(",")):
+        name, _, limit = (each.strip() for each in part.partition(":"))
+        if name not in values:
+            times.append(part)
+        elif name in limits:
+            raise UsageError(f"--fail-on names {name} twice. Give each check one limit.")
+        else:
+            limits[name] = parse_share(limit, f"--fail-on {name}")
+            if not limits[name]:
+                raise UsageError(
+                    f"--fail-on {name}:{limit} is not above 0%: no interval ends at exactly 0. Write {name}:0.2%."
+                )
+    checks = parse_fail_on(times) if times else FailOn({})
+    if len(checks.limits) > 1 or not checks.limits.keys() <= {*ALTERNATED}:
+        also = "".join(f", {name}:0.2%" for name in values)
+        raise UsageError(
+            f"--fail-on takes one check of times here, slower:2% or cpu:2%{also}. The others are those of "
+            "`modbench gate BASE NEW`."
+        )
+    return FailOn({**checks.limits, **limits})
 
 
 def compare(opened: AbstractContextManager[Compared], flags: AbFlags) -> None:

@@ -27,6 +27,7 @@ from modbench.extend import (
     write_sealed,
 )
 from modbench.plugins.ab.compared import Asked
+from modbench.plugins.ab.printed import Reads
 
 # What was asked: the same request goes on in the same folder. Without this plug-in, `modbench report` names what it needs.
 ASKED, PLUGIN = "ab.json", "ab"
@@ -119,6 +120,12 @@ def known(path: Path) -> tuple[Sides, Known]:
     file = path / ASKED
     stored = load_json(file)
     return parse_stored(Sides, stored.get("sides"), file), parse_stored(Known, stored.get("asked"), file)
+
+
+def reads(path: Path) -> Reads:
+    """What is read of each run."""
+    file = path / ASKED
+    return parse_stored(Reads, load_json(file).get("reads"), file)
 
 
 def finish(path: Path, *, over: bool, each_s: float | None, fixed_s: float) -> None:

@@ -6,11 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from modbench.extend import (
+    ALTERNATED,
     CPU,
     ONE,
     TIMED,
@@ -20,6 +22,7 @@ from modbench.extend import (
     Case,
     Code,
     Contrast,
+    Direction,
     Estimate,
     FailOn,
     Label,
@@ -47,6 +50,8 @@ from modbench.extend import (
 
 # Rows and remarks that are printed: with them all lines fit on a screen. JSON has all.
 MOST_ROWS, MOST_REMARKS = 11, 6
+# Rows that the first line names one by one.
+MOST_NAMED = 3
 # Blocks beyond which no plan goes: they would decide what nobody asks.
 MOST_BLOCKS = 400
 FILE = "modbench ab … --json"
@@ -110,6 +115,9 @@ class Row:
         why: why there are no numbers; None: there are.
         lacking: the side that fails, so that there are none; None: neither, or that is not known.
         judged: whether the row gets a verdict; False: its numbers are only reported.
+        timed: whether it is of a time.
+        better: of a value that is compared by its difference which direction is; None: it is compared as a ratio.
+        a_block: how many effects a block has.
         contrast: how the sides compare, with the A/A control in `seen`; None where there are no effects.
         limited: what `--fail-on` says of it; None where nothing was asked, or there is nothing to hold to a limit.
         check: the result of `--fail-on`: a new side that fails now fails it, asked or not; None: nothing can be said against it.
@@ -128,6 +136,9 @@ class Row:
     why: Value = None
     lacking: Literal["base", "new"] | None = None
     judged: bool = True
+    timed: bool = True
+    better: Direction | None = None
+    a_block: int = 1
     contrast: Contrast | None = None
     limited: Limited | None = None
     check: str | None = None
@@ -150,11 +161,17 @@ class Row:
     def needed(self) -> int | None:
         """How many blocks would probably decide what is open; None: nothing is, or too many."""
         asked = self.limited or self.contrast
-        return asked.needed if asked is not None and self.open else None
+        n = asked.needed if asked is not None and self.open else None
+        return None if n is None else math.ceil(n / self.a_block)
 
     @property
     def ratio(self) -> Estimate:
-        """Base ÷ new, with its interval where it is known; of numbers that are only reported their quotient."""
+        """Base ÷ new, with its interval where it is known; of numbers that are only reported their quotient.
+
+        Of values that are compared by their difference it is new - base.
+        """
+        if self.contrast is not None and self.better is not None:
+            return Estimate.of_interval(self.contrast.effect, "difference", self.unit, self.contrast.effect.n)
         if self.contrast is not None:
             return Estimate(*self.contrast.ratio, "ratio", self.unit, n=self.contrast.effect.n)
         if not (self.base_value and self.new_value):
@@ -180,15 +197,16 @@ class Row:
         return reasons.sentence(why or self.contrast.reason or self.contrast.open)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return data for `--json`: ratios, above 1 the new side is faster."""
+        """Return data for `--json`: ratios, above 1 the new side is faster; differences are new - base."""
         found, own = self.contrast, self.control
         what = self.what.id if isinstance(self.what, Case) else self.what
         told: dict[str, Any] = {"what": what, "metric": self.metric, "verdict": self.verdict, "check": self.check}
         told |= {"reason": self.reason, "fails": self.lacking}
         told |= {"unit": self.unit, "base": self.base_value, "new": self.new_value}
         control = Estimate(None) if own is None else Estimate(*own.ratio, "ratio")
-        told |= columns_of(self.ratio, "ratio", "") | columns_of(control, "control_ratio", "control_ratio_")
-        told |= {"control_verdict": own and own.verdict, "blocks": self.ratio.n if found else 0}
+        name = "ratio" if self.better is None else "difference"
+        told |= columns_of(self.ratio, name, "") | columns_of(control, "control_ratio", "control_ratio_")
+        told |= {"control_verdict": own and own.verdict, "blocks": (self.ratio.n or 0) // self.a_block if found else 0}
         told |= {"by_cpu": bool(found and found.by_cpu), "p_adjusted": found and found.p_adjusted}
         told |= {"not_excluded": self.limited and self.limited.not_excluded, "needed": self.needed}
         return told | {"labels": [*self.labels], "base_labels": [*self.base_labels]}
@@ -234,7 +252,12 @@ class Result:
     def decided(self) -> bool:
         """Whether more blocks would not change the answer: one row that fails, fails the check."""
         failed = self.fail_on is not None and self.verdict == verdicts.FAIL
-        return failed or not any(row.open for row in self.rows)
+        return failed or not self.open
+
+    @property
+    def open(self) -> list[Row]:
+        """Rows that more blocks may decide; with checks only those that are checked."""
+        return [row for row in self.rows if row.open and (self.fail_on is None or row.limited is not None)]
 
     @property
     def compared(self) -> list[Row]:
@@ -244,7 +267,8 @@ class Result:
     @property
     def worst(self) -> Row | None:
         """The row in which the new side is slowest; None where there is no ratio."""
-        return min(self.compared, key=lambda row: row.ratio.value or 0.0, default=None)
+        ratios = [row for row in self.compared if row.better is None]
+        return min(ratios, key=lambda row: row.ratio.value or 0.0, default=None)
 
     @property
     def verdict(self) -> str | None:
@@ -293,21 +317,32 @@ def judge(
         analysis: which analysis of the plan it is.
         signs: of each block in which direction its control counts, as it was drawn: a drift then looks like no difference.
     """
-    by_cpu = fail_on is not None and CPU in fail_on.limits
-    rule = Rule("time", margin, "lower", analysis, by_cpu=by_cpu)
+    limits = {} if fail_on is None else fail_on.limits
+
+    def limit_of(row: Row) -> Fraction | float | None:
+        """The largest change for the worse that passes, on the scale of its effect; None: none is asked of it."""
+        if row.better is None:
+            return next((limits[each] for each in ALTERNATED if each in limits), None)
+        share = limits.get(row.metric)
+        return None if share is None else float(share) * abs(row.base_value or 0.0)
+
+    def rule_of(row: Row) -> Rule:
+        if row.better is None:
+            return Rule("time", margin, "lower", analysis, by_cpu=CPU in limits)
+        effects_of = replace(analysis, total=analysis.total * row.a_block)
+        return Rule("loss", float(limit_of(row) or 0.0), row.better, effects_of)
+
     found = {i: each.blocks for i, each in enumerate(rows) if each.blocks is not None}
     family = [i for i in found if rows[i].judged]
-    alike = {i: own.contrast(rule, None, signs) for i in family if (own := rows[i].alike) is not None}
+    alike = {i: own.contrast(rule_of(rows[i]), None, signs) for i in family if (own := rows[i].alike) is not None}
     controls = dict(zip(alike, verdicts.together([*alike.values()]), strict=True))
     seen = {i: replace(rows[i].seen or Seen(), control=controls.get(i)) for i in family}
-    made = {i: effects.contrast(rule, seen.get(i)) for i, effects in found.items()}
+    made = {i: effects.contrast(rule_of(rows[i]), seen.get(i)) for i, effects in found.items()}
     made |= zip(family, verdicts.together([made[i] for i in family]), strict=True)
-    held = dict[int, Limited]()
-    if fail_on is not None:
-        (limit,) = fail_on.limits.values()
-        held |= zip(family, verdicts.limited([made[i] for i in family], [limit or 0] * len(family)), strict=True)
+    asked = {i: limit for i in family if (limit := limit_of(rows[i])) is not None}
+    held = dict(zip(asked, verdicts.limited([made[i] for i in asked], [*asked.values()]), strict=True))
     told = (replace(each, contrast=made.get(i), limited=held.get(i)) for i, each in enumerate(rows))
-    return [replace(each, check=_check(each, asked=fail_on is not None)) for each in told]
+    return [replace(each, check=_check(each, asked=limit_of(each) is not None)) for each in told]
 
 
 def _check(row: Row, *, asked: bool) -> str | None:
@@ -324,16 +359,28 @@ def _check(row: Row, *, asked: bool) -> str | None:
 
 def headline(found: Result) -> Sentence:
     """Say how many checks fail, are inconclusive, or pass; without a check, how the new side compares with the base."""
-    counts = Counter("fails" if row.lacking == "new" else verdict_words(row.verdict) for row in found.judged)
-    told = Listed([Sentence("{n} {word}", n=n, word=word) for word, n in counts.most_common()])
     if found.fail_on is None:
-        single = found.worst is not None and len(found.judged) == 1
-        words = "new over base: " + ("{word}, {ratio}" if single else "{told}" if counts else "nothing was compared")
-        worst = None if found.worst is None else found.worst.ratio
-        return Sentence(words, word=next(iter(counts), ""), told=told, ratio=worst)
-    words = "{verdict}: {n} of {all:check} ({checks})"
-    n = sum(row.check == found.verdict for row in found.judged)
-    return Sentence(words, verdict=found.verdict, n=n, all=len(found.judged), checks=found.fail_on.written)
+        return _compared(found)
+    words, checked = "{verdict}: {n} of {all:check} ({checks})", [row for row in found.judged if row.check is not None]
+    n = sum(row.check == found.verdict for row in checked)
+    return Sentence(words, verdict=found.verdict, n=n, all=len(checked), checks=found.fail_on.written)
+
+
+def _compared(found: Result) -> Sentence:
+    """How the new side compares with the base: of a few rows with names one by one, of many how many have each verdict."""
+    told = [row for row in found.rows if row.judged]
+    counts = Counter("fails" if row.lacking == "new" else _verdict(row) for row in found.judged)
+    if len(told) == len(counts) == 1 and found.worst is not None:
+        return Sentence("new over base: {word}, {ratio}", word=_verdict(told[0]), ratio=told[0].ratio)
+    if 0 < len(told) <= MOST_NAMED and not any(isinstance(row.what, Case) or row.lacking for row in told):
+        words = {True: "{row}: {why}", False: "{row} {word}, {ratio}"}
+        each = [
+            Sentence(words[row.contrast is None], row=row.what, why=row.why, word=_verdict(row), ratio=row.ratio)
+            for row in told
+        ]
+        return Sentence("{each}", each=Listed(each, "; "))
+    each = [Sentence("{n} {word}", n=n, word=word) for word, n in counts.most_common()]
+    return Sentence("new over base: {each}", each=Listed(each) if counts else "nothing was compared")
 
 
 def table(found: Result) -> Table:
@@ -355,10 +402,14 @@ def _word(row: Row) -> Value:
     """The result of the check, with the slowdown that an inconclusive one does not exclude, else the verdict."""
     if not row.judged:
         return ""
-    most = row.limited.not_excluded if row.limited is not None and row.open else None
+    most = row.limited.not_excluded if row.limited is not None and row.open and row.better is None else None
     by_cpu = row.contrast is not None and row.contrast.by_cpu
     words = "{word}" + " ≤ {most} slower" * (most is not None) + ", by CPU" * by_cpu
-    return Sentence(words, word=row.check or verdict_words(row.verdict), most=Estimate(most, kind="share"))
+    return Sentence(words, word=row.check or _verdict(row), most=Estimate(most, kind="share"))
+
+
+def _verdict(row: Row) -> str:
+    return verdict_words(row.verdict, timed=row.timed)
 
 
 def named(row: Row, found: Result) -> Value:
@@ -374,18 +425,21 @@ def rows(found: Result) -> Iterator[tuple[str, Value]]:
     """Yield with a word each the two sides, how sure the table is, what to doubt, what would decide, and where the report is."""
     yield from zip(("base", "new"), map(Code, found.sides), strict=True)
     controls = [row.control for row in found.judged if row.control is not None]
-    words = "{n:block} in turn, 95 % confidence intervals over blocks, equivalence margin {margin}; A/A control "
-    words += "{own}" if len(controls) == 1 else "differs in {fooled} of {all}"
+    words = "{n:block} in turn, 95 % confidence intervals over blocks, equivalence margin {margin}"
+    words += "; values in {pairs} pairs of runs" if any(row.a_block > 1 for row in found.rows) else ""
+    if controls:
+        words += "; A/A control " + ("{own}" if len(controls) == 1 else "differs in {fooled} of {all}")
     own = Estimate(*controls[0].ratio, "ratio") if controls else None
     fooled, margin = sum(row.fooled for row in found.rows), Estimate(found.margin, kind="share")
-    yield "sure", Sentence(words, n=found.blocks, margin=margin, own=own, fooled=fooled, all=len(controls))
+    pairs = 2 * found.blocks
+    yield "sure", Sentence(words, n=found.blocks, margin=margin, pairs=pairs, own=own, fooled=fooled, all=len(controls))
     doubts = alike((why, (why, named(row, found))) for row in found.rows for why in _whys(row))
     for those in doubts[:MOST_REMARKS]:
         (why, name), more = those[0], len(those) - 1
         yield "doubt", Sentence("{row}" + " and {n} more" * (more > 0) + ": {why}", row=name, n=more, why=why)
     if len(doubts) > MOST_REMARKS:
         yield "doubt", Sentence("and {n} more: --json", n=len(doubts) - MOST_REMARKS)
-    if any(row.open for row in found.rows):
+    if found.open:
         yield "next", advice(found)
     if found.folder:
         yield "report", Code(f"{found.folder}/{PAGE}")
@@ -410,7 +464,7 @@ def _whys(row: Row) -> Iterator[Value]:
 
 def advice(found: Result) -> Sentence:
     """Say which time would probably decide what is open."""
-    n = max(row.needed or MOST_BLOCKS + 1 for row in found.rows if row.open)
+    n = max(row.needed or MOST_BLOCKS + 1 for row in found.open)
     if n > MOST_BLOCKS:
         return Sentence("more than {n} blocks would be needed", n=MOST_BLOCKS)
     minutes = None if found.block_s is None else math.ceil((found.fixed_s + n * found.block_s) / 60)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from modbench.extend import IncompleteError, parse_fail_on, say, say_json, text_writer
+from modbench.extend import IncompleteError, say, say_json, text_writer
 from modbench.plugins.ab import folder as ab_folder
 from modbench.plugins.ab.compared import Asked
-from modbench.plugins.ab.flags import SuiteFlags, write_page
+from modbench.plugins.ab.flags import SuiteFlags, checks_of, write_page
 from modbench.plugins.ab.loop import Loop
+from modbench.plugins.ab.printed import Reads
 from modbench.plugins.ab.question import Result
 from modbench.plugins.ab.sides import Side
 from modbench.plugins.ab.suites import Suites
@@ -28,9 +29,11 @@ def result(path: Path) -> tuple[Result, Sequence[str]]:
     if ended is None:
         raise IncompleteError(f"{path} is not finished: the command that began it goes on with it.")
     sides, known = ab_folder.known(path)
-    asked = Asked(known.margin, parse_fail_on([known.fail_on]) if known.fail_on else None, None, known.blocks)
+    reads = ab_folder.reads(path) if sides.kind == "commands" else Reads()
+    checks = checks_of([known.fail_on], [each.name for each in reads.values]) if known.fail_on else None
+    asked = Asked(known.margin, checks, None, known.blocks)
     if sides.kind == "commands":
-        return Loop(Commands(sides.words, ((), ()), asked, path, 0.0)).run(), ended.command
+        return Loop(Commands(sides.words, ((), ()), asked, path, 0.0, reads)).run(), ended.command
     base, new = (Side(words, "") for words in sides.words)
     suites = Suites("", (), SuiteFlags(), asked, (base, new), path, builds=sides.kind == "builds")
     return Loop(suites).run(), ended.command

@@ -11,8 +11,9 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, geometric_mean
 from typing import Annotated, Any, Literal
@@ -32,6 +33,7 @@ from modbench.extend import (
     Sentence,
     UsageError,
     certificate,
+    counted,
     environment,
     human_duration,
     masked_command,
@@ -39,6 +41,7 @@ from modbench.extend import (
     parse_duration,
     parse_stored,
     plain,
+    ratio,
     say,
     sha256_of,
     shown,
@@ -50,12 +53,17 @@ from modbench.plugins.ab import folder as ab_folder
 from modbench.plugins.ab import one_command
 from modbench.plugins.ab.compared import Asked, fails
 from modbench.plugins.ab.flags import AbFlags
+from modbench.plugins.ab.printed import Better, NoNumberError, Reads, new_text, number_of, state_of, value_of
 from modbench.plugins.ab.question import Effects, Row, effects
+from modbench.plugins.ab.to_target import Point, Reached, reached
 
 SCRIPT = Path(one_command.__file__).resolve()
 SIDES = {"A": "base", "B": "new"}
 # Lines at the end of a log that are shown.
 TAIL = 10
+# What a command has in place of the number of its run, the same in both commands of a pair.
+SEED = "{seed}"
+SAME = Reason("said", said="it is the same in all runs of a side: write {seed} in both commands, where a seed is given")
 # What a shell would do something with, unless it is in single quotes; and a word that sets a variable.
 OF_SHELL, ASSIGNS = re.compile(r"^[();<>|&]+$|^[^']*[$`]"), re.compile(r"\w+=")
 Seconds = Annotated[float, Field(ge=0)]
@@ -73,6 +81,8 @@ class Process(Frozen):
         tree_bytes: most memory of all of them together.
         tree_why: why that is not known.
         code: exit code.
+        values: what was read of the run, by name.
+        points: of the curve that it printed; None: none is read.
     """
 
     wall_s: Annotated[float, Field(gt=0)]
@@ -83,6 +93,8 @@ class Process(Frozen):
     tree_bytes: int | None
     tree_why: str | None
     code: int
+    values: Mapping[str, float] = Field(default_factory=dict)
+    points: tuple[Point, ...] | None = None
 
 
 class Block(Frozen):
@@ -108,6 +120,7 @@ class Commands:
         asked: of the comparison.
         folder: of the blocks.
         limit_s: seconds that one process may take.
+        reads: what is read of each run.
     """
 
     sides: tuple[str, str]
@@ -115,66 +128,119 @@ class Commands:
     asked: Asked
     folder: Path
     limit_s: float
+    reads: Reads = field(default_factory=Reads)
 
     def prepare(self) -> None:
-        """Run both once, uncounted, where nothing was measured yet: to see that they run, and to fill the caches."""
-        if not ab_folder.blocks(self.folder):
-            for side in "AB":
-                self._run(side)
+        """Run both once, uncounted, where nothing was measured yet: to see that they run, and to fill the caches.
+
+        Raises:
+            UsageError: if no run reaches the target.
+        """
+        if ab_folder.blocks(self.folder):
+            return
+        first = [self._run(side, 0) for side in "AB"]
+        target = self.reads.target
+        if target is None:
+            return
+        found = [reached(each.points or (), target) for each in first]
+        if all(each.steps is None for each in found):
+            base, new = (f"{each.best:.4g}" for each in found)
+            raise UsageError(
+                f"neither command reaches {target.written} in its first run: the curve of the base gets to {base}, that of "
+                f"the new side to {new}. Name a target that they reach, or let them run longer."
+            )
 
     def measure(self, number: int, order: str) -> None:
-        """Run four processes, one after the other."""
-        made = Block(order=order, processes=tuple(self._run(side) for side in order))  # type: ignore[arg-type]  # it checks them
+        """Run four processes, one after the other: the first of each side with one seed, the second with the next."""
+        seeds = [2 * number + order[:at].count(side) for at, side in enumerate(order)]
+        made = Block(order=order, processes=tuple(map(self._run, order, seeds)))  # type: ignore[arg-type]  # it checks them
         write_sealed(ab_folder.block(self.folder, number), made.model_dump_json())
 
     def rows(self) -> list[Row]:
-        """Wall time, which is judged; CPU time and memory beside it."""
+        """Time, which is judged: to the target if there is one; values, judged too; all else beside it."""
         files = [ab_folder.block(self.folder, number) for number in range(ab_folder.blocks(self.folder))]
         blocks = [parse_stored(Block, unsealed(file), file).by_side for file in files]
-        processes = [each for block in blocks for each in block]
-
-        def logs(key: str) -> list[list[list[float]]]:
-            return [[[math.log(getattr(each, key))] for each in block] for block in blocks]
-
-        def typical(key: str) -> dict[str, Any]:
-            """The geometric mean of each side, so that their quotient is the mean effect."""
-            if not all(getattr(each, key) for each in processes):
-                return {}
-            base, new = ([getattr(each, key) for block in blocks for each in block[i : i + 2]] for i in (0, 2))
-            return {"base_value": geometric_mean(base), "new_value": geometric_mean(new)}
-
-        own, control = effects(logs("wall_s"), logs("cpu_s") if typical("cpu_s") else None)
         seen = Seen(fmean(any(map(_late, block)) for block in blocks), _unfit(blocks))
-        cpu = None if own.cpu is None else Effects(own.cpu)
-        why = next((each.tree_why or "unknown" for each in processes if not each.tree_bytes), None)
+        took = [[(each.wall_s, each.cpu_s) for each in block] for block in blocks]
+        rows = [] if self.reads.target is None else self._to_target(blocks, seen)
+        rows.append(_times("wall time", "wall_s", took, seen, judged=not rows))
+        rows += [_value(blocks, each.name, each.better) for each in self.reads.values]
+        why = next((each.tree_why or "unknown" for block in blocks for each in block if not each.tree_bytes), None)
+        own, whole = (
+            [[getattr(each, key) for each in block] for block in blocks] for key in ("rss_bytes", "tree_bytes")
+        )
         return [
-            Row("wall time", "wall_s", own, control, seen, **typical("wall_s")),
-            Row("CPU time", "cpu_s", cpu, judged=False, **typical("cpu_s")),
-            Row("peak memory", "rss_bytes", unit="B", judged=False, **typical("rss_bytes")),
-            Row("memory of all", "tree_bytes", unit="B", judged=False, why=why, **typical("tree_bytes")),
+            *rows,
+            _times(
+                "CPU time", "cpu_s", [[(each.cpu_s, None) for each in block] for block in blocks], seen, judged=False
+            ),
+            Row("peak memory", "rss_bytes", unit="B", judged=False, **_typical(own)),
+            Row("memory of all", "tree_bytes", unit="B", judged=False, why=why, **_typical(whole)),
         ]
 
-    def _run(self, side: str) -> Process:
-        """Run the command of a side once.
+    def _to_target(self, blocks: Sequence[Sequence[Process]], seen: Seen) -> list[Row]:
+        """Time to the target, and what it is made of: the time of a step and how many there are; or how many runs reached it."""
+        target = self.reads.target
+        assert target is not None
+        found = [[reached(each.points or (), target) for each in block] for block in blocks]
+        step_s = [[(each.step_s, each.step_cpu_s) for each in block] for block in found]
+        per_step = _times("time per step", "step_s", step_s, seen, judged=False)
+        name = f"time to {target.written}"
+        if any(each.steps is None for block in found for each in block):
+            return [Row(name, "target_s", why=_censored(blocks, found)), per_step]
+        took = [[(each.wall_s or 0.0, each.cpu_s) for each in block] for block in found]
+        steps = [[(each.steps or 0.0, None) for each in block] for block in found]
+        return [
+            _times(name, "target_s", took, seen),
+            _times("steps to it", "steps", steps, Seen(), judged=False, unit=""),
+            per_step,
+        ]
+
+    def _read(
+        self, printed: Mapping[str, Any], seed: int, before: Mapping[str, tuple[int, bytes] | None]
+    ) -> dict[str, Any]:
+        """The values and the curve of a run that has ended.
+
+        Raises:
+            NoNumberError: if one is missing.
+        """
+        values = dict[str, float]()
+        for each in self.reads.values:
+            file = each.file and _seeded(each.file, seed)
+            written = new_text(Path(file), before[file]) if file else None
+            values[each.name] = value_of(each, printed["values"], written)
+        return {"values": values, "points": None if self.reads.target is None else _points(printed["points"])}
+
+    def _run(self, side: str, seed: int) -> Process:
+        """Run the command of a side once, with a seed.
 
         Raises:
             UsageError: if the base fails.
             SideFailsError: if the new side does.
         """
         name, log = SIDES[side], self.folder / f"{SIDES[side]}.log"
-        told, tell = os.pipe()
-        words = [sys.executable, "-I", "-S", str(SCRIPT), str(tell), *self.words[side == "B"]]
-        with os.fdopen(told) as answer:
-            try:
-                with start_command(words, os.environ, log, self.limit_s, passed=[tell]) as running:
-                    running.join(self.limit_s)
-                    hung = running.running
-            finally:
-                os.close(tell)
+        search = self.reads.search
+        seen = os.environ if self.reads.target is None else {**os.environ, "PYTHONUNBUFFERED": "1"}
+        files = {_seeded(each.file, seed) for each in self.reads.values if each.file}
+        before = {file: state_of(Path(file)) for file in files}
+        with tempfile.TemporaryFile() as answer:
+            command = [_seeded(word, seed) for word in self.words[side == "B"]]
+            given = [str(answer.fileno()), json.dumps(search) if search else "", *command]
+            words = [sys.executable, "-I", "-S", str(SCRIPT), *given]
+            with start_command(words, seen, log, self.limit_s, passed=[answer.fileno()]) as running:
+                running.join(self.limit_s)
+                hung = running.running
+            answer.seek(0)
             found = json.loads(answer.read() or "{}")
         why = found.get("error") or _ended(found.get("code", running.exitcode))
         if hung:
             why = f"it passed --timeout {human_duration(self.limit_s)} and was ended"
+        printed = found.pop("printed", None) or {"values": {}, "points": []}
+        if why is None:
+            try:
+                found |= self._read(printed, seed, before)
+            except NoNumberError as error:
+                why = str(error)
         if why is None:
             log.unlink()
             return Process.model_validate(found)
@@ -183,6 +249,95 @@ class Commands:
             say(f"{name} | {line}", sys.stderr)
         why += f": {said[-1][:200]}" if said else ""
         raise fails(f"{why} ({log})", new=side == "B")
+
+
+def _seeded(text: str, seed: int) -> str:
+    return text.replace(SEED, str(seed))
+
+
+def _times(
+    what: str,
+    metric: str,
+    took: Sequence[Sequence[tuple[float, float | None]]],
+    seen: Seen,
+    *,
+    judged: bool = True,
+    unit: str = "s",
+) -> Row:
+    """A row of what is compared as a ratio.
+
+    Args:
+        what: its name.
+        metric: its key.
+        took: of each block the four processes' numbers by wall time, and by CPU time if that is known.
+        seen: what checks found.
+        judged: whether it gets a verdict.
+        unit: of the numbers.
+    """
+    wall, cpu = ([[each[clock] for each in block] for block in took] for clock in (0, 1))
+    if not all(all(block) for block in wall):  # a clock that did not tick
+        return Row(what, metric, unit=unit, judged=False)
+    logs = [[[[math.log(each)] for each in block if each] for block in clock if all(block)] for clock in (wall, cpu)]
+    own, control = effects(logs[0], logs[1] if len(logs[1]) == len(wall) else None)
+    return Row(what, metric, own, control, seen, unit=unit, judged=judged, timed=unit == "s", **_typical(wall))
+
+
+def _typical(blocks: Sequence[Sequence[float | None]]) -> dict[str, Any]:
+    """The geometric mean of each side, so that their quotient is the mean effect; nothing where a number is missing."""
+    base, new = ([each for block in blocks for each in block[at : at + 2] if each] for at in (0, 2))
+    if len(base) + len(new) < 4 * len(blocks):
+        return {}
+    return {"base_value": geometric_mean(base), "new_value": geometric_mean(new)}
+
+
+def _value(blocks: Sequence[Sequence[Process]], name: str, better: Better) -> Row:
+    """A row of a value: each block has two pairs, and both runs of a pair have the same seed."""
+    of = [[each.values[name] for each in block] for block in blocks]
+    pairs = [(block[at], block[at + 2]) for block in of for at in (0, 1)]
+    base, new = zip(*pairs, strict=True)
+    same = SAME if len({*base}) == len({*new}) == 1 else None
+    apart = {pair: one - other for pair, (one, other) in enumerate(pairs)}
+    row = Row(name, name, Effects(apart), None, Seen(withheld=same), fmean(base), fmean(new), unit="")
+    return replace(row, timed=False, better=better, a_block=2)
+
+
+def _points(found: Sequence[Sequence[Any]]) -> tuple[Point, ...]:
+    """The curve of a run.
+
+    Raises:
+        NoNumberError: if there is none.
+    """
+    if len(found) > one_command.MOST_POINTS:
+        raise NoNumberError(f"its curve has more than {one_command.MOST_POINTS:,} points")
+    made = list[Point]()
+    for *words, wall_s, cpu_s in found:
+        step, value = map(number_of, words)
+        if step is None or value is None:
+            raise NoNumberError(
+                f"its curve has {shown(words[1])} at step {shown(words[0])}, which are no finite numbers"
+            )
+        made.append(Point(step, value, wall_s, cpu_s))
+    if len({each.step for each in made}) < 2:
+        raise NoNumberError(f"it prints {counted(len(made), 'point')} of --curve, and a curve has two or more")
+    return tuple(made)
+
+
+def _censored(blocks: Sequence[Sequence[Process]], found: Sequence[Sequence[Reached]]) -> str:
+    """What can be said where some run did not reach the target: how many did, and how far the ratio is bounded."""
+    sides = [[each for block in found for each in block[at : at + 2]] for at in (0, 2)]
+    reach = [sum(each.steps is not None for each in side) for side in sides]
+    said = (
+        f"{reach[0]} of {len(sides[0])} runs of the base reached it, and {reach[1]} of {len(sides[1])} of the new side"
+    )
+    if all(n < len(side) for n, side in zip(reach, sides, strict=True)):
+        return said
+    ran = [[each.wall_s for block in blocks for each in block[at : at + 2]] for at in (0, 2)]
+    took = [
+        geometric_mean([one.wall_s or longest for one, longest in zip(side, longest, strict=True)])
+        for side, longest in zip(sides, ran, strict=True)
+    ]
+    word = "more" if reach[0] < len(sides[0]) else "less"
+    return f"{said}; base over new in these runs is {word} than {ratio(took[0] / took[1])}"
 
 
 def _late(process: Process) -> bool:
@@ -251,16 +406,27 @@ def request(words: Sequence[Sequence[str]], typed: Sequence[str]) -> dict[str, A
 
 
 @contextlib.contextmanager
-def commands(typed: tuple[str, str], flags: AbFlags, *, shell: bool, timeout: str | None) -> Iterator[Commands]:
+def commands(
+    typed: tuple[str, str], flags: AbFlags, read: Reads, *, shell: bool = False, timeout: str | None = None
+) -> Iterator[Commands]:
     """Two commands as they are typed, the base first.
+
+    Args:
+        typed: both.
+        flags: of the comparison.
+        read: what is read of each run.
+        shell: whether a shell runs them.
+        timeout: longest time of a run, as typed.
 
     Raises:
         UsageError: if one is no command, or the folder cannot be used.
     """
-    asked = flags.asked()
+    asked = flags.asked(values=[each.name for each in read.values])
     base, new = (words_of(text, shell=shell) for text in typed)
+    if (SEED in typed[0]) is not (SEED in typed[1]):
+        raise UsageError(f"one command has {SEED} and the other has not: both runs of a pair take the same seed.")
     limit_s = LONGEST_S if timeout is None else parse_duration(timeout, "--timeout")
     sides = shlex.join(masked_command(shlex.split(typed[0]))), shlex.join(masked_command(shlex.split(typed[1])))
-    wanted = request((base, new), typed) | {"timeout": timeout}
+    wanted = request((base, new), typed) | {"timeout": timeout, "reads": read.model_dump(mode="json")}
     with ab_folder.held("commands", flags.out, ab_folder.Sides(kind="commands", words=sides), asked, wanted) as folder:
-        yield Commands(sides, (base, new), asked, folder, limit_s)
+        yield Commands(sides, (base, new), asked, folder, limit_s, read)

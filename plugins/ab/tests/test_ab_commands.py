@@ -55,7 +55,7 @@ def test_time_of_children_and_memory_of_the_largest_are_those_of_the_command(her
     words = ["/bin/sh", "-c", f"{script(here, 'child.py', burn)}; true"]
     with os.fdopen(told) as answer:
         subprocess.run(
-            [sys.executable, "-I", "-S", str(commands.SCRIPT), str(tell), *words], pass_fds=[tell], check=True
+            [sys.executable, "-I", "-S", str(commands.SCRIPT), str(tell), "", *words], pass_fds=[tell], check=True
         )
         os.close(tell)
         found = Process(**json.loads(answer.read()))
@@ -69,7 +69,7 @@ def planted(here: Path, monkeypatch: pytest.MonkeyPatch, *, slower: float = 1.0,
     """A comparison whose processes take planted times; wall time waits for a processor in some of them."""
     drawn = random.Random(3)
 
-    def run(_: Commands, side: str) -> Process:
+    def run(_: Commands, side: str, _seed: int) -> Process:
         work = math.exp(drawn.gauss(0, 0.002)) * (slower if side == "B" else 1.0)
         late = drawn.choice((0.0, 0.5)) if "late" in of_new else 0.0
         told: dict[str, Any] = {"wall_s": work + late, "cpu_s": work, "main_s": work, "delay_s": late}
