@@ -305,6 +305,9 @@ def rows(found: Recommended, *, verbose: bool) -> Iterator[tuple[Value, Value]]:
         if best.candidate.time.value is not None and best.candidate.time.unsure:
             yield "times", Sentence("no verdict: {why}", why=best.candidate.time.unsure)
     yield from _limits(found)
+    ahead = [each.candidate.case for each in found.judged if each.candidate.flattered]
+    if ahead:
+        yield "loss", Sentence("not comparable, read later tokens: {cases}", cases=Listed(ahead, most=MOST_OUT))
     out = [Sentence("{who}: {why}", who=who, why=why) for who, why in found.not_considered.items()]
     if out:
         yield "left out", Listed(out, "; ", most=MOST_OUT if verbose else 1)

@@ -139,11 +139,14 @@ def _loss(loaded: Loaded, found: Finding) -> tuple[Value, Value]:
     loss = losses.comparable(loaded)
     typical = found.typical.scaled(loss.factor, loss.base)
     value = typical.alone
-    judged = verdict_words(found.verdict, timed=False) if found.verdict else losses.seeds_in_words(loaded)
+    judged: Value = verdict_words(found.verdict, timed=False) if found.verdict else losses.seeds_in_words(loaded)
     over = Sentence("{unit} over {base}", unit=loss.unit, base=short(found.against))
-    small: list[Value] = [over, judged, *["it read later tokens"] * found.saw_future]
     steps = [notes.steps or 0 for notes in loaded.tables.notes_of(found.case, found.metric, TrainNotes)]
-    if not found.verdict or max(steps, default=0) < FEWEST_STEPS:
+    few = max(steps, default=0) < FEWEST_STEPS
+    if found.verdict and few:
+        judged = Sentence("fewer than {n} training steps", n=FEWEST_STEPS)
+    small: list[Value] = [over, judged, *["it read later tokens"] * found.saw_future]
+    if not found.verdict or few:
         return "no claim", Listed([value, *small], " · ")
     return value, Listed([*[interval(typical)] * typical.closed, *small], " · ")
 

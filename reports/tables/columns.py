@@ -30,7 +30,12 @@ def _interval(number: str, meaning: str, ends: str) -> tuple[Column, Column, Col
 
 
 CASE = (
-    _column("case_id", "text", "the variant at a grid point"),
+    _column(
+        "case_id",
+        "text",
+        "the variant at a grid point: `mod[c0.125-T512-B1-fp32-cpu1]` has capacity 0.125, length T 512, batch size B 1, "
+        "number format fp32 and one CPU thread",
+    ),
     _column("variant", "text", "the model with its settings"),
     _column("model", "text", "the model's name in the catalogue, or a user's `FILE.py:build`"),
     _column("capacity", "number", "MoD's share of tokens in a routed block"),
