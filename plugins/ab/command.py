@@ -1,4 +1,4 @@
-"""`modbench ab`: two commands, two revisions or two builds that take turns: is the second one slower?"""
+"""`modbench ab`: two sides that take turns, or two files of values: is the second one slower, or worse?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from modbench.extend import SuiteName, app, command, list_in, listed, with_flags
-from modbench.plugins.ab.flags import AbFlags, SuiteFlags, compare
+from modbench.plugins.ab.flags import AbFlags, StoredFlags, SuiteFlags, compare, tell
 
 ab = typer.Typer(
     name="ab",
@@ -71,6 +71,42 @@ def ab_commands(
 
     read = reads(value or (), jsonl or (), better or (), target, curve, each=each)
     compare(commands((base, new), flags, read, shell=shell, timeout=timeout), flags)
+
+
+@command("values", plugin=False, on=ab)
+@with_flags(kind=StoredFlags)
+def ab_values(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="A file, a folder of them, or a pattern in quotes.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The one that is compared with it.")],
+    flags: StoredFlags,
+    *,
+    value: Annotated[
+        list[str] | None,
+        typer.Option("--value", metavar="COLUMN", help="A column to compare; default all that are known."),
+    ] = None,
+    better: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--better", metavar="[COLUMN=]WAY", help="lower or higher; a name such as val_loss says it itself."
+        ),
+    ] = None,
+    pair: Annotated[
+        str | None,
+        typer.Option("--pair", metavar="COLUMN", help="Compare runs in pairs with the same value here, such as seed."),
+    ] = None,
+) -> None:
+    """Values that other tools stored: CSV, JSON lines, exports of W&B, TensorBoard, vLLM, GuideLLM, lm-evaluation-harness.
+
+    A row, or a file, is a run. Times have an effect and no verdict, since the runs did not take turns.
+
+    Exit code 1: --fail-on fails. 5: inconclusive.
+    """
+    from modbench.plugins.ab.stored_values import compared
+
+    result = compared(base, new, value or (), better or (), pair, flags)
+    code = result.exit_code(allow_inconclusive=flags.allow_inconclusive)
+    tell(result, flags, code)
+    raise typer.Exit(code)
 
 
 @command("revisions", on=ab)

@@ -39,15 +39,9 @@ MAX_TIME = "10min"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AbFlags:
-    """The flags that all kinds have, as typed."""
+class StoredFlags:
+    """The flags of every comparison, as typed."""
 
-    max_time: Annotated[
-        str | None, typer.Option("--max-time", metavar="DURATION", help=f"Longest time to measure; default {MAX_TIME}.")
-    ] = None
-    blocks: Annotated[
-        int | None, typer.Option("--blocks", metavar="N", help="Blocks to measure, unless a verdict comes before.")
-    ] = None
     margin: Annotated[
         float | None,
         typer.Option(
@@ -61,7 +55,9 @@ class AbFlags:
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
-            "--fail-on", metavar="CHECK:LIMIT", help="Exit 1 if NEW is slower: slower:2%, or by CPU time cpu:2%."
+            "--fail-on",
+            metavar="CHECK:LIMIT",
+            help="Exit 1 if NEW is worse: slower:2%, by CPU time cpu:2%, a value NAME:1%.",
         ),
     ] = None
     allow_inconclusive: Annotated[
@@ -70,10 +66,27 @@ class AbFlags:
     ] = False
     out: Annotated[
         str | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Folder for the blocks; continues what was interrupted."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder for the blocks and the page; continues what was interrupted.",
+        ),
     ] = None
     style: FormatFlag = "text"
     as_json: JsonFlag = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbFlags(StoredFlags):
+    """The flags of two sides that take turns, as typed."""
+
+    max_time: Annotated[
+        str | None, typer.Option("--max-time", metavar="DURATION", help=f"Longest time to measure; default {MAX_TIME}.")
+    ] = None
+    blocks: Annotated[
+        int | None, typer.Option("--blocks", metavar="N", help="Blocks to measure, unless a verdict comes before.")
+    ] = None
 
     def asked(self, margin: float = MARGIN, values: Sequence[str] = ()) -> Asked:
         """What they ask.
@@ -159,15 +172,18 @@ def compare(opened: AbstractContextManager[Compared], flags: AbFlags) -> None:
     with opened as compared, Line() as line:
         result = Loop(compared, tell=line.show).run()
     code = result.exit_code(allow_inconclusive=flags.allow_inconclusive)
-    _tell(result, flags, code)
+    tell(result, flags, code)
     raise typer.Exit(code)
 
 
-def _tell(result: Result, flags: AbFlags, code: int) -> None:
+def tell(result: Result, flags: StoredFlags, code: int) -> None:
+    """Print a result; write its page into its folder."""
     from modbench.extend import add_summary, text_writer
     from modbench.plugins.ab.terminal import annotated, as_text, summary
 
-    write_page(result, ["modbench", *sys.argv[1:]])
+    if result.folder:
+        Path(result.folder).mkdir(parents=True, exist_ok=True)
+        write_page(result, ["modbench", *sys.argv[1:]])
     if flags.as_json:
         say_json(result.as_dict(allow_inconclusive=flags.allow_inconclusive), allow_nan=False)
     elif flags.style == "github":

@@ -184,7 +184,7 @@ def directions(given: Sequence[str], names: Mapping[str, object] | Sequence[str]
             known = ", ".join(names) or "none"
             raise UsageError(f"--better {shown(text)} is not lower, higher or VALUE=higher. Values: {known}.")
         asked[name] = way
-    ways = {each: asked.get(each) or asked.get("") or _by_name(each) for each in names}
+    ways = {each: asked.get(each) or asked.get("") or better_by_name(each) for each in names}
     for name, found in ways.items():
         if found is None:
             raise UsageError(
@@ -193,7 +193,8 @@ def directions(given: Sequence[str], names: Mapping[str, object] | Sequence[str]
     return {name: "lower" if found == "lower" else "higher" for name, found in ways.items()}
 
 
-def _by_name(name: str) -> Better | None:
+def better_by_name(name: str) -> Better | None:
+    """Which direction of a value is better, by the words of its name; None: they do not say it."""
     words = set(re.split(r"[\W_]+", name.lower()))
     if bool(words & LOWER) is bool(words & HIGHER):
         return None

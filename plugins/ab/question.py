@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from modbench.extend import (
     ALTERNATED,
@@ -78,6 +78,13 @@ class Effects(NamedTuple):
         return verdicts.contrast(base, Side(*map(ByClock, new)), "alternating", rule, seen)
 
 
+class Compares(Protocol):
+    """What can be compared: effects of blocks, or numbers of two sides that have nothing in common."""
+
+    def contrast(self, rule: Rule, seen: Seen | None, signs: Mapping[int, int] | None = None, /) -> Contrast:
+        """Compare the two sides."""
+
+
 Logs = Sequence[Sequence[Sequence[float]]]
 
 
@@ -125,7 +132,7 @@ class Row:
 
     what: Case | str
     metric: str
-    blocks: Effects | None = None
+    blocks: Compares | None = None
     alike: Effects | None = None
     seen: Seen | None = None
     base_value: float | None = None
@@ -151,8 +158,9 @@ class Row:
     @property
     def open(self) -> bool:
         """Whether more blocks may decide it."""
-        if self.contrast is None or not self.judged:
+        if self.verdict is None:
             return False
+        assert self.contrast is not None
         if self.limited is not None:
             return self.limited.word == verdicts.INCONCLUSIVE and self.contrast.seen.withheld is None
         return not self.contrast.decided
@@ -171,7 +179,8 @@ class Row:
         Of values that are compared by their difference it is new - base.
         """
         if self.contrast is not None and self.better is not None:
-            return Estimate.of_interval(self.contrast.effect, "difference", self.unit, self.contrast.effect.n)
+            n = self.contrast.effect.n if self.contrast.effect.n > 1 else None
+            return Estimate.of_interval(self.contrast.effect, "difference", self.unit, n)
         if self.contrast is not None:
             return Estimate(*self.contrast.ratio, "ratio", self.unit, n=self.contrast.effect.n)
         if not (self.base_value and self.new_value):
@@ -231,6 +240,8 @@ class Result:
         folder: where they are kept.
         block_s: seconds that one takes; None where none was made now.
         fixed_s: seconds before the first one.
+        how: how stored values are compared; None: the sides took turns.
+        noun: what there are several of; empty where more of them would not help.
     """
 
     sides: tuple[str, str]
@@ -242,6 +253,8 @@ class Result:
     folder: str = ""
     block_s: float | None = None
     fixed_s: float = 0.0
+    how: Sentence | None = None
+    noun: str = "block"
 
     @cached_property
     def judged(self) -> list[Row]:
@@ -409,6 +422,8 @@ def _word(row: Row) -> Value:
 
 
 def _verdict(row: Row) -> str:
+    if row.contrast is not None and Label.NOT_ALTERNATED in row.contrast.labels:
+        return Label.NOT_ALTERNATED
     return verdict_words(row.verdict, timed=row.timed)
 
 
@@ -424,6 +439,24 @@ def named(row: Row, found: Result) -> Value:
 def rows(found: Result) -> Iterator[tuple[str, Value]]:
     """Yield with a word each the two sides, how sure the table is, what to doubt, what would decide, and where the report is."""
     yield from zip(("base", "new"), map(Code, found.sides), strict=True)
+    if found.how is not None:
+        yield "sure", found.how
+    else:
+        yield "sure", _took_turns(found)
+    doubts = alike((why, (why, named(row, found))) for row in found.rows for why in _whys(row))
+    for those in doubts[:MOST_REMARKS]:
+        (why, name), more = those[0], len(those) - 1
+        yield "doubt", Sentence("{row}" + " and {n} more" * (more > 0) + ": {why}", row=name, n=more, why=why)
+    if len(doubts) > MOST_REMARKS:
+        yield "doubt", Sentence("and {n} more: --json", n=len(doubts) - MOST_REMARKS)
+    if found.open and found.noun:
+        yield "next", advice(found)
+    if found.folder:
+        yield "report", Code(f"{found.folder}/{PAGE}")
+
+
+def _took_turns(found: Result) -> Sentence:
+    """How the sides took turns, and the A/A control."""
     controls = [row.control for row in found.judged if row.control is not None]
     words = "{n:block} in turn, 95 % confidence intervals over blocks, equivalence margin {margin}"
     words += "; values in {pairs} pairs of runs" if any(row.a_block > 1 for row in found.rows) else ""
@@ -432,17 +465,7 @@ def rows(found: Result) -> Iterator[tuple[str, Value]]:
     own = Estimate(*controls[0].ratio, "ratio") if controls else None
     fooled, margin = sum(row.fooled for row in found.rows), Estimate(found.margin, kind="share")
     pairs = 2 * found.blocks
-    yield "sure", Sentence(words, n=found.blocks, margin=margin, pairs=pairs, own=own, fooled=fooled, all=len(controls))
-    doubts = alike((why, (why, named(row, found))) for row in found.rows for why in _whys(row))
-    for those in doubts[:MOST_REMARKS]:
-        (why, name), more = those[0], len(those) - 1
-        yield "doubt", Sentence("{row}" + " and {n} more" * (more > 0) + ": {why}", row=name, n=more, why=why)
-    if len(doubts) > MOST_REMARKS:
-        yield "doubt", Sentence("and {n} more: --json", n=len(doubts) - MOST_REMARKS)
-    if found.open:
-        yield "next", advice(found)
-    if found.folder:
-        yield "report", Code(f"{found.folder}/{PAGE}")
+    return Sentence(words, n=found.blocks, margin=margin, pairs=pairs, own=own, fooled=fooled, all=len(controls))
 
 
 def details(found: Result) -> list[Block]:
@@ -466,9 +489,9 @@ def advice(found: Result) -> Sentence:
     """Say which time would probably decide what is open."""
     n = max(row.needed or MOST_BLOCKS + 1 for row in found.open)
     if n > MOST_BLOCKS:
-        return Sentence("more than {n} blocks would be needed", n=MOST_BLOCKS)
+        return Sentence(f"more than {{n:{found.noun}}} would be needed", n=MOST_BLOCKS)
     minutes = None if found.block_s is None else math.ceil((found.fixed_s + n * found.block_s) / 60)
-    words = "{n:block} in all, --max-time {minutes}min, would" if minutes else "{n:block} in all would"
+    words = f"{{n:{found.noun}}} in all" + (", --max-time {minutes}min, would" if minutes else " would")
     return Sentence(words + " probably decide it", n=n, minutes=minutes)
 
 

@@ -35,7 +35,7 @@ def row(effect: float, seed: int = 1, *, blocks: int = 8, noise: float = 0.005, 
 
 def by_both(of: Row, cpu: float = 0.0, unfit: Reason | None = None) -> Row:
     """The same by CPU time too, where the effect is so much larger."""
-    assert of.blocks is not None
+    assert isinstance(of.blocks, Effects)
     own = {block: cpu + each for block, each in of.blocks.wall.items()}
     return replace(of, blocks=Effects(of.blocks.wall, own), seen=Seen(unfit=unfit))
 

@@ -26,7 +26,7 @@ from modbench.plugins.ab import folder as ab_folder
 from modbench.plugins.ab import suites, turn_taking
 from modbench.plugins.ab.compared import Asked, SideFailsError
 from modbench.plugins.ab.flags import SuiteFlags
-from modbench.plugins.ab.question import NAMES
+from modbench.plugins.ab.question import NAMES, Effects
 from modbench.plugins.ab.sides import Side
 from modbench.plugins.ab.suites import Suites
 from modbench.plugins.ab.turn_taking import Start
@@ -172,7 +172,7 @@ def test_a_block_has_four_processes_in_their_order_and_its_name_once_it_is_whole
     assert ab_folder.blocks(planted.folder) == 2
     assert sorted(each.name for each in (planted.folder / "block1").iterdir()) == sorted(NAMES)
     rows = {row.what.variant: row for row in planted.rows() if not isinstance(row.what, str)}
-    effects = {variant: present(row.blocks).wall for variant, row in rows.items()}
+    effects = {variant: row.blocks.wall for variant, row in rows.items() if isinstance(row.blocks, Effects)}
     assert [*effects["mod[c0.125]"]] == [0, 1]
     assert effects["mod[c0.125]"][0] < effects["dense"][0] - 0.1
     assert planted.folder.joinpath("base").exists()

@@ -17,7 +17,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.results import run_folder
 from modbench.plugins.ab import blocks as suite_blocks
 from modbench.plugins.ab import question as ab
-from modbench.plugins.ab.question import NAMES, Result, Row
+from modbench.plugins.ab.question import NAMES, Effects, Result, Row
 from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate.fail_on import FailOn, parse
 from modbench.reports.tables.cell import Trouble
@@ -140,7 +140,8 @@ def test_two_builds_are_one_case_where_their_place_is_one(tmp_path: Path) -> Non
     (row,) = suite_blocks.measured([runs] * 3, (runs[0], runs[2]), builds=True)
     assert not isinstance(row.what, str)
     assert row.what.id == f"moe[{PLACE}]"
-    assert len(present(row.blocks).wall) == 3
+    assert isinstance(row.blocks, Effects)
+    assert len(row.blocks.wall) == 3
 
 
 @pytest.mark.parametrize(
