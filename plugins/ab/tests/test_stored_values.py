@@ -96,7 +96,7 @@ def test_results_of_other_tools_are_read_as_they_write_them(tmp_path: Path, name
 
 
 def test_a_chart_of_weights_and_biases_is_a_run_for_each_line(tmp_path: Path) -> None:
-    line = {
+    line: dict[str, Sequence[Any]] = {
         "Step": [1, 2, 3],
         "one - val/loss": [3, 2, 1],
         "one - val/loss__MIN": [0, 0, 0],
