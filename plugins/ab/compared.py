@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from modbench.extend import FailOn, ModbenchError, UsageError
+from modbench.extend import FailOn, Figure, ModbenchError, UsageError
 from modbench.plugins.ab.question import Row
 
 
@@ -77,6 +77,9 @@ class Compared(Protocol):
             SideFailsError: if the new side does, so that more blocks say no more.
             ModbenchError: if a file cannot be written.
         """
+
+    def drawn(self) -> Sequence[Figure]:
+        """Figures of all finished blocks, for the HTML report."""
 
     def rows(self) -> Sequence[Row]:
         """The numbers of every case and metric over all finished blocks, in the order in which they are printed."""

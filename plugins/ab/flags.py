@@ -70,7 +70,7 @@ class StoredFlags:
             "--out",
             "-o",
             metavar="DIR",
-            help="Folder for the blocks and the page; continues what was interrupted.",
+            help="Folder for the blocks and the HTML report; continues what was interrupted.",
         ),
     ] = None
     style: FormatFlag = "text"

@@ -202,7 +202,7 @@ class Loop:
         rows = question.judge(measured, asked.margin, asked.fail_on, analysis, signs)
         took = (self.each_s, self.fixed_s) if ended is None else (ended.each_s, ended.fixed_s)
         known = (number, self.plan.total, str(self.compared.folder), *took)
-        return Result(self.compared.sides, rows, asked.margin, asked.fail_on, *known)
+        return Result(self.compared.sides, rows, asked.margin, asked.fail_on, *known, drawn=self.compared.drawn)
 
     def _keep(self, plan: Plan) -> None:
         self.plan = plan

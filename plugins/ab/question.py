@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -241,6 +241,7 @@ class Result:
         block_s: seconds that one takes; None where none was made now.
         fixed_s: seconds before the first one.
         how: how stored values are compared; None: the sides took turns.
+        drawn: makes the figures of the HTML report.
         noun: what there are several of; empty where more of them would not help.
     """
 
@@ -255,6 +256,7 @@ class Result:
     fixed_s: float = 0.0
     how: Sentence | None = None
     noun: str = "block"
+    drawn: Callable[[], Sequence[Block]] = tuple
 
     @cached_property
     def judged(self) -> list[Row]:
@@ -509,5 +511,8 @@ def page_of(found: Result, command: Sequence[str]) -> Page:
         headline(found),
         Sentence("{new} over {base}", base=base, new=new),
         command,
-        [PageSection("Result", [*details(found)])],
+        [
+            PageSection("Result", [*details(found)]),
+            *([PageSection("Curves", drawn)] if (drawn := found.drawn()) else []),
+        ],
     )

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from modbench.extend import (
     LONGEST_S,
     CannotWrite,
+    Figure,
     Flags,
     Job,
     Limits,
@@ -306,6 +307,10 @@ class Suites:
 
     def _block(self, number: int) -> list[Path]:
         return [ab_folder.block(self.folder, number) / name for name in NAMES]
+
+    def drawn(self) -> list[Figure]:
+        """None."""
+        return []
 
     def rows(self) -> list[Row]:
         """The numbers of every case and metric over all blocks."""

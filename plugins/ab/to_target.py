@@ -66,7 +66,7 @@ def reached(points: Sequence[Point], target: Target) -> Reached:
     starts = np.flatnonzero(np.diff(level, prepend=np.inf))
     centres = np.add.reduceat(steps, starts) / np.diff(starts, append=len(steps))
     levels, goal = level[starts], sign * target.value
-    known = all(each.cpu_s for each in points)
+    known = all(each.cpu_s is not None for each in points) and bool(cpu[0])
     took = steps[-1] - steps[0]
     made = Reached(
         steps=None,

@@ -27,6 +27,7 @@ from modbench.extend import (
     NOT_RECORDED,
     NOT_TICKED,
     Estimate,
+    Figure,
     Frozen,
     Reason,
     Seen,
@@ -157,9 +158,29 @@ class Commands:
         write_sealed(ab_folder.block(self.folder, number), made.model_dump_json())
 
     def rows(self) -> list[Row]:
-        """Time, which is judged: to the target if there is one; values, judged too; all else beside it."""
+        """The rows of all finished blocks."""
+        return self.compare(self._finished())
+
+    def drawn(self) -> list[Figure]:
+        """The curves, if there is a target."""
+        if self.reads.target is None:
+            return []
+        from modbench.plugins.ab import curves  # matplotlib takes half a second
+
+        base, new = ([each.points or () for block in self._finished() for each in block[at : at + 2]] for at in (0, 2))
+        return curves.figures((base, new), self.reads.target) if base else []
+
+    def _finished(self) -> list[list[Process]]:
+        """Of each finished block the two processes of the base, then those of the new side."""
         files = [ab_folder.block(self.folder, number) for number in range(ab_folder.blocks(self.folder))]
-        blocks = [parse_stored(Block, unsealed(file), file).by_side for file in files]
+        return [parse_stored(Block, unsealed(file), file).by_side for file in files]
+
+    def compare(self, blocks: Sequence[Sequence[Process]]) -> list[Row]:
+        """Return time, which is judged: to the target if there is one; values, judged too; all else beside it.
+
+        Args:
+            blocks: of each the two processes of the base, then those of the new side.
+        """
         seen = Seen(fmean(any(map(_late, block)) for block in blocks), _unfit(blocks))
         took = [[(each.wall_s, each.cpu_s) for each in block] for block in blocks]
         rows = [] if self.reads.target is None else self._to_target(blocks, seen)

@@ -51,6 +51,9 @@ class Planted:
     prepared: int = 0
     measured: list[tuple[int, str]] = field(default_factory=list)
 
+    def drawn(self) -> list[Any]:
+        return []
+
     def prepare(self) -> None:
         self.prepared += 1
         self.now += 1.0

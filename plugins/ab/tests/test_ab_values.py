@@ -292,3 +292,5 @@ def test_report_of_values_and_a_target_says_the_same(here: Path) -> None:
     )
     told = json.loads(succeeded(command_line("report", "out", "--json", cwd=here)).stdout)
     assert told | {"code": found["code"], "exit_code": found["exit_code"]} == found
+    page = (here / "out" / "report.html").read_text()
+    assert all(f"curves-{along}" in page for along in ("step", "wall_s"))
