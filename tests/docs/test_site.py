@@ -101,7 +101,9 @@ def test_drawings_are_those_that_the_script_draws(name: str) -> None:
 
 def test_an_example_is_run_by_a_test() -> None:
     """By its name, or because a test goes over its folder."""
-    files = [file for file in (*ROOT.glob("tests/**/*.py"), *ROOT.glob("plugins/*/tests/*.py")) if file != Path(__file__)]
+    files = [
+        file for file in (*ROOT.glob("tests/**/*.py"), *ROOT.glob("plugins/*/tests/*.py")) if file != Path(__file__)
+    ]
     tests = [text for text in (file.read_text(encoding="utf-8") for file in files) if "examples" in text]
     for path in (path for path in (ROOT / "examples").rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         by_name = any(re.search(rf"[\"/]{re.escape(path.stem)}(\{path.suffix})?\"", text) for text in tests)
