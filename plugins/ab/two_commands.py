@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -50,8 +51,8 @@ from modbench.extend import (
     unsealed,
     write_sealed,
 )
+from modbench.plugins.ab import cards, one_command
 from modbench.plugins.ab import folder as ab_folder
-from modbench.plugins.ab import one_command
 from modbench.plugins.ab.compared import Asked, fails
 from modbench.plugins.ab.flags import AbFlags
 from modbench.plugins.ab.printed import Better, NoNumberError, Reads, new_text, number_of, state_of, value_of
@@ -82,6 +83,8 @@ class Process(Frozen):
         tree_bytes: most memory of all of them together.
         tree_why: why that is not known.
         code: exit code.
+        energy_J: of the cards that it saw; None where none tells.
+        sm_mhz: their mean clock.
         values: what was read of the run, by name.
         points: of the curve that it printed; None: none is read.
     """
@@ -94,6 +97,8 @@ class Process(Frozen):
     tree_bytes: int | None
     tree_why: str | None
     code: int
+    energy_J: float | None = None  # the unit's own spelling
+    sm_mhz: float | None = None
     values: Mapping[str, float] = Field(default_factory=dict)
     points: tuple[Point, ...] | None = None
 
@@ -130,6 +135,11 @@ class Commands:
     folder: Path
     limit_s: float
     reads: Reads = field(default_factory=Reads)
+
+    @functools.cached_property
+    def cards(self) -> list[str]:
+        """The cards that the commands see."""
+        return cards.seen()
 
     def prepare(self) -> None:
         """Run both once, uncounted, where nothing was measured yet: to see that they run, and to fill the caches.
@@ -197,6 +207,7 @@ class Commands:
             ),
             Row("peak memory", "rss_bytes", unit="B", judged=False, **_typical(own)),
             Row("memory of all", "tree_bytes", unit="B", judged=False, why=why, **_typical(whole)),
+            *_of_cards(blocks),
         ]
 
     def _to_target(self, blocks: Sequence[Sequence[Process]], seen: Seen) -> list[Row]:
@@ -249,7 +260,8 @@ class Commands:
             given = [str(answer.fileno()), json.dumps(search) if search else "", *command]
             words = [sys.executable, "-I", "-S", str(SCRIPT), *given]
             with start_command(words, seen, log, self.limit_s, passed=[answer.fileno()]) as running:
-                running.join(self.limit_s)
+                with cards.watched(self.cards) as watch:
+                    watch.join(running, self.limit_s)
                 hung = running.running
             answer.seek(0)
             found = json.loads(answer.read() or "{}")
@@ -258,6 +270,7 @@ class Commands:
             why = f"it passed --timeout {human_duration(self.limit_s)} and was ended"
         printed = found.pop("printed", None) or {"values": {}, "points": []}
         if why is None:
+            found |= watch.took()
             try:
                 found |= self._read(printed, seed, before)
             except NoNumberError as error:
@@ -320,6 +333,17 @@ def _value(blocks: Sequence[Sequence[Process]], name: str, better: Better) -> Ro
     apart = {pair: one - other for pair, (one, other) in enumerate(pairs)}
     row = Row(name, name, Effects(apart), None, Seen(withheld=same), fmean(base), fmean(new), unit="")
     return replace(row, timed=False, better=better, a_block=2)
+
+
+def _of_cards(blocks: Sequence[Sequence[Process]]) -> Iterator[Row]:
+    """Rows of what the driver of the cards told of every run."""
+    energy = [[each.energy_J for each in block] for block in blocks]
+    if _typical(energy):
+        spent = [[(each or 0.0, None) for each in block] for block in energy]
+        yield _times("energy of the GPUs", "energy_J", spent, Seen(), judged=False, unit="J")
+    clocks = [[None if each.sm_mhz is None else 1e6 * each.sm_mhz for each in block] for block in blocks]
+    if _typical(clocks):
+        yield Row("clock of the GPUs", "sm_hz", unit="Hz", judged=False, **_typical(clocks))
 
 
 def _points(found: Sequence[Sequence[Any]]) -> tuple[Point, ...]:

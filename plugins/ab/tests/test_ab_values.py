@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_nvml import fake_pynvml
 from hypothesis import given
 from hypothesis import strategies as st
 from in_process import command_line, succeeded
@@ -19,7 +20,7 @@ from test_ab_commands import ab, here, script
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results.json_files import write_sealed
-from modbench.plugins.ab import folder, question
+from modbench.plugins.ab import cards, folder, question
 from modbench.plugins.ab.compared import Asked
 from modbench.plugins.ab.flags import checks_of
 from modbench.plugins.ab.printed import NoNumberError, Reading, Reads, Target, new_text, reads, state_of, value_of
@@ -210,6 +211,20 @@ def test_a_run_without_its_number_fails_with_its_log(here: Path, body: str, said
     done = command_line("ab", "commands", command, command, *flags, cwd=here)
     assert (done.returncode, said in done.stderr, "Traceback (most" in done.stderr) == (2, True, body == "input()")
     assert not [*here.glob("runs/*/block*")]
+
+
+# --- cards
+
+
+@pytest.mark.slow
+def test_energy_and_clock_of_the_cards_stand_beside_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml())
+    command = script(here, "a.py", "import time; time.sleep(0.01)")
+    rows = {each["metric"]: each for each in ab(command, command, "--blocks", "3", "--json", cwd=here)["rows"]}
+    assert (rows["energy_J"]["base"], rows["energy_J"]["ratio"]) == (1, 1)
+    assert rows["sm_hz"]["new"] == pytest.approx(1.98e9)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert cards.seen() == []
 
 
 # --- the target
