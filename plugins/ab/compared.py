@@ -57,6 +57,10 @@ class Compared(Protocol):
     def asked(self) -> Asked:
         """What is asked of the comparison."""
 
+    @property
+    def target(self) -> str:
+        """The value that each run is to reach, in words; empty: none."""
+
     def prepare(self) -> None:
         """Do what is needed before the first block that is measured now.
 

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Annotated, Self, TextIO
 
@@ -202,7 +202,9 @@ class Loop:
         rows = question.judge(measured, asked.margin, asked.fail_on, analysis, signs)
         took = (self.each_s, self.fixed_s) if ended is None else (ended.each_s, ended.fixed_s)
         known = (number, self.plan.total, str(self.compared.folder), *took)
-        return Result(self.compared.sides, rows, asked.margin, asked.fail_on, *known, drawn=self.compared.drawn)
+        compared = self.compared
+        found = Result(compared.sides, rows, asked.margin, asked.fail_on, *known, drawn=compared.drawn)
+        return replace(found, target=compared.target)
 
     def _keep(self, plan: Plan) -> None:
         self.plan = plan

@@ -241,6 +241,7 @@ class Result:
         block_s: seconds that one takes; None where none was made now.
         fixed_s: seconds before the first one.
         how: how stored values are compared; None: the sides took turns.
+        target: what each run is to reach; empty: nothing.
         drawn: makes the figures of the HTML report.
         noun: what there are several of; empty where more of them would not help.
     """
@@ -256,6 +257,7 @@ class Result:
     fixed_s: float = 0.0
     how: Sentence | None = None
     noun: str = "block"
+    target: str = ""
     drawn: Callable[[], Sequence[Block]] = tuple
 
     @cached_property
@@ -309,7 +311,8 @@ class Result:
 
     def as_dict(self, *, allow_inconclusive: bool = False) -> dict[str, Any]:
         """Return data for `--json`."""
-        told: dict[str, Any] = {"verdict": self.verdict, "sides": [*self.sides], "margin": self.margin}
+        told: dict[str, Any] = {"verdict": self.verdict, "sides": [*self.sides], "target": self.target or None}
+        told |= {"margin": self.margin}
         told |= {"fail_on": self.fail_on and self.fail_on.written, "blocks": self.blocks, "planned": self.planned}
         told |= {"block_s": self.block_s, "folder": self.folder}
         told |= {"exit_code": self.exit_code(allow_inconclusive=allow_inconclusive)}
@@ -439,8 +442,10 @@ def named(row: Row, found: Result) -> Value:
 
 
 def rows(found: Result) -> Iterator[tuple[str, Value]]:
-    """Yield with a word each the two sides, how sure the table is, what to doubt, what would decide, and where the report is."""
+    """Yield with a word each the sides, the target, how sure the table is, doubts, what would decide, and where the report is."""
     yield from zip(("base", "new"), map(Code, found.sides), strict=True)
+    if found.target:
+        yield "target", found.target
     if found.how is not None:
         yield "sure", found.how
     else:

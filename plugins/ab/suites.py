@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from modbench.extend import (
     LONGEST_S,
@@ -223,6 +223,8 @@ class Suites:
     builds: bool
     _prepared: Sequence[Prepared] = ()
     _read: dict[Path, Tables] = field(default_factory=dict)
+
+    target: ClassVar[str] = ""
 
     @property
     def sides(self) -> tuple[str, str]:

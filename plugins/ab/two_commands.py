@@ -136,6 +136,11 @@ class Commands:
     limit_s: float
     reads: Reads = field(default_factory=Reads)
 
+    @property
+    def target(self) -> str:
+        """The value that each run is to reach, in words; empty: none."""
+        return "" if self.reads.target is None else self.reads.target.written
+
     @functools.cached_property
     def cards(self) -> list[str]:
         """The cards that the commands see."""
@@ -217,14 +222,14 @@ class Commands:
         found = [[reached(each.points or (), target) for each in block] for block in blocks]
         step_s = [[(each.step_s, each.step_cpu_s) for each in block] for block in found]
         per_step = _times("time per step", "step_s", step_s, seen, judged=False)
-        name = f"time to {target.written}"
+        name = "time to target"
         if any(each.steps is None for block in found for each in block):
             return [Row(name, "target_s", why=_censored(blocks, found)), per_step]
         took = [[(each.wall_s or 0.0, each.cpu_s) for each in block] for block in found]
         steps = [[(each.steps or 0.0, None) for each in block] for block in found]
         return [
             _times(name, "target_s", took, seen),
-            _times("steps to it", "steps", steps, Seen(), judged=False, unit=""),
+            _times("steps to target", "steps", steps, Seen(), judged=False, unit=""),
             per_step,
         ]
 

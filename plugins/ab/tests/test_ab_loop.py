@@ -50,6 +50,7 @@ class Planted:
     now: float = 0.0
     prepared: int = 0
     measured: list[tuple[int, str]] = field(default_factory=list)
+    target: str = ""
 
     def drawn(self) -> list[Any]:
         return []
