@@ -6,12 +6,17 @@ import json
 import math
 import os
 import random
+import re
+import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doc_blocks import ROOT, blocks
 from fake_nvml import fake_pynvml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -309,3 +314,19 @@ def test_report_of_values_and_a_target_says_the_same(here: Path) -> None:
     assert told | {"code": found["code"], "exit_code": found["exit_code"]} == found
     page = (here / "out" / "report.html").read_text()
     assert all(f"curves-{along}" in page for along in ("step", "wall_s"))
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page_prints_what_its_command_reads() -> None:
+    page = ROOT / "plugins" / "ab" / "README.md"
+    words = next(shlex.split(each) for block in blocks(page) for each in block.commands if "train.py" in each)
+    asked = dict(pairwise(words))
+    read = reads([asked["--value"]], (), (), asked["--target"], asked["--curve"], each=False)
+    command = [*shlex.split(words[4].replace("{seed}", "1"))[1:], "--steps", "60"]
+    folder = ROOT / "examples" / "training"
+    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, check=True)
+    value, steps = read.values[0].regex or "", [20, 40, 60]
+    curve = re.findall(read.target.curve if read.target else "", done.stdout)
+    assert [int(step) for step, _ in curve] == steps
+    assert re.findall(value, done.stdout) == [loss for _, loss in curve]
+    assert float(curve[-1][1]) < float(curve[0][1])
