@@ -84,7 +84,8 @@ def test_top_k_declares_that_it_sees_the_future(variant: tuple[str, dict[str, An
     x_BT = tokens(8)
     changed = x_BT.clone()
     changed[:, -1] = (changed[:, -1] + 1) % 50
-    same = torch.equal(module(x_BT)[:, :-1], module(changed)[:, :-1])
+    # Not bit by bit: an expert that gets another number of tokens rounds otherwise on some processors. What is seen moves by 0.3.
+    same = torch.allclose(module(x_BT)[:, :-1], module(changed)[:, :-1], rtol=0, atol=2e-6)
     assert same != catalogue.load("models", name).sees_future(module.config)
 
 
